@@ -1,0 +1,108 @@
+// What a learner is made of: the torch-free mirror of engram.v1.ModelSpec.
+//
+// Failure: ValidateOptions answers INVALID_ARGUMENT naming the field, the limit and the value.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/container/btree_map.h"
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/variant.h"
+
+namespace engram::strategies {
+
+// How outputs relate to classes and tasks.
+enum class HeadKind {
+  kGrowing,  // one head; a class never seen before adds an output (class- or domain-incremental)
+  kFixed,    // one head with `head_classes` outputs from the start
+  kPerTask,  // one head a task; loss and prediction are masked to the task's own outputs
+};
+
+struct HeadOptions {
+  HeadKind kind = HeadKind::kGrowing;
+  int64_t head_classes = 0;     // kFixed only
+  int64_t max_classes = 10000;  // kGrowing and kPerTask: limit over the whole model
+};
+
+enum class OptimizerKind { kSgd, kAdam, kAdamW };
+
+struct OptimizerOptions {
+  OptimizerKind kind = OptimizerKind::kSgd;
+  double learning_rate = 0.05;
+  double momentum = 0;      // kSgd
+  double weight_decay = 0;  // kSgd, kAdam: added to the gradient; kAdamW: decoupled
+  double beta1 = 0.9;       // kAdam, kAdamW
+  double beta2 = 0.999;
+  double epsilon = 1e-8;
+};
+
+using ParameterValue = absl::variant<bool, int64_t, double, std::string>;
+
+// One strategy of a model's list, by its registry name. Parameters not named keep their defaults.
+struct StrategySpec {
+  std::string name;
+  absl::btree_map<std::string, ParameterValue> parameters;
+};
+
+struct ModelOptions {
+  int64_t feature_count = 0;
+  std::vector<int64_t> hidden = {256, 256};  // MLP, ReLU between layers; may be empty (linear)
+  HeadOptions head;
+  OptimizerOptions optimizer;
+  // Outermost first: {experience_replay, ewc} draws exemplars, then takes a penalised step.
+  // Empty means {finetune}.
+  std::vector<StrategySpec> strategies;
+  uint64_t seed = 0;
+  int64_t batch_size = 10;  // most stream rows in one Train call
+};
+
+enum class ParameterKind { kBool, kInteger, kNumber, kChoice };
+
+// A strategy's parameter: enough to validate a spec, explain it, and match it to its proto field.
+struct ParameterHelp {
+  std::string name;  // the field name in engram/v1/strategy.proto
+  ParameterKind kind = ParameterKind::kNumber;
+  ParameterValue default_value;
+  double min = 0;                    // kInteger, kNumber: inclusive
+  double max = 0;
+  std::vector<std::string> choices;  // kChoice
+  bool live = false;                 // UpdateModel may change it on a running model
+  std::string help;
+};
+
+struct StrategyTraits {
+  // TRAIN examples may name a task other than the current one.
+  bool interleaved_tasks = false;
+  // The strategy finds the task of a prediction by itself where heads are per task.
+  bool infers_task = false;
+};
+
+// What `engram strategy list` and `explain` show.
+struct StrategyHelp {
+  std::string name;
+  std::string family;  // baseline | replay | regularisation | ...
+  std::string paper;
+  std::string idea;    // three lines at most
+  std::string memory;  // cost beside the model, P = parameters, M = exemplars
+  std::string time;    // cost beside finetune's step
+  std::string when;    // when to use it
+  StrategyTraits traits;
+  std::vector<ParameterHelp> parameters;
+};
+
+// The registry's visible table, in its order. Static storage.
+const std::vector<StrategyHelp>& ListStrategies();
+
+absl::Status ValidateOptions(const ModelOptions& options);
+
+// INVALID_ARGUMENT when `next` differs from `current` in anything but the optimizer's numbers and
+// live strategy parameters.
+absl::Status ValidateLiveChange(const ModelOptions& current, const ModelOptions& next);
+
+// True only if every strategy of the list allows it.
+bool InterleavedTasks(const ModelOptions& options);
+
+}  // namespace engram::strategies
