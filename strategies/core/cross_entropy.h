@@ -1,0 +1,30 @@
+// Softmax and cross-entropy over the units a row may see (all of them, or its task's own).
+//
+// Threading: free functions. Failure: none; non-finite logits give a non-finite loss.
+#pragma once
+
+#include <cstdint>
+
+#include <ATen/ATen.h>
+
+#include "absl/types/span.h"
+#include "strategies/core/unit_map.h"
+
+namespace engram::strategies {
+
+struct LossRows {
+  absl::Span<const int64_t> targets;  // unit of each row
+  absl::Span<const int32_t> tasks;    // read only per task
+  absl::Span<const float> weights;    // empty: all 1
+};
+
+// Mean over the rows of weight * cross-entropy; writes its gradient, [rows, units], over `gradient`
+// (0 at units the row does not see). `logits` and `gradient` are contiguous float32.
+double CrossEntropy(const at::Tensor& logits, const LossRows& rows, const UnitMap& units,
+                    const at::Tensor& gradient);
+
+// Row-wise softmax over the units each row sees; 0 elsewhere. `out` may be `logits`.
+void Softmax(const at::Tensor& logits, absl::Span<const int32_t> tasks, const UnitMap& units,
+             const at::Tensor& out);
+
+}  // namespace engram::strategies

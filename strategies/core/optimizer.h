@@ -1,0 +1,68 @@
+// SGD (momentum, weight decay), Adam and AdamW over the arena's flat arrays; the same arithmetic
+// as torch::optim.
+//
+// Plain SGD never writes a gradient: each layer's update is one product into its weights,
+// W <- (1 - lr wd) W - lr delta^T a. The others write a flat gradient and update in one pass.
+//
+// Threading: one thread. Ownership: moments are saved companions of the arena, so they survive
+//   growth of the head; the gradient is a derived one.
+// Failure: none; the caller has guarded the traces.
+// Bounds: 0 (SGD), 2 (momentum) or 3 (Adam, AdamW) companions.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+#include "strategies/api/options.h"
+#include "strategies/core/parameter_arena.h"
+#include "strategies/core/state_archive.h"
+#include "strategies/models/network.h"
+
+namespace engram::strategies {
+
+class ProximalPull;
+
+class Optimizer {
+ public:
+  Optimizer(const OptimizerOptions& options, ParameterArena* arena);
+
+  // One step of mean loss from the traces of the last Backward, then the pulls, block by block.
+  void Step(const std::vector<LayerTrace>& traces, absl::Span<ProximalPull* const> pulls);
+
+  // The same from a flat gradient in the arena's layout (strategies that project gradients).
+  void StepWithGradient(const at::Tensor& gradient, absl::Span<ProximalPull* const> pulls);
+
+  // d loss / d theta of the last Backward, as a flat array. Overwritten by the next Step.
+  void WriteGradient(const std::vector<LayerTrace>& traces, const at::Tensor& gradient) const;
+
+  const OptimizerOptions& options() const { return options_; }
+  double learning_rate() const { return options_.learning_rate; }
+  bool adaptive() const { return options_.kind != OptimizerKind::kSgd; }
+  // Adam, AdamW: bias-corrected second moment is moment2() / second_correction().
+  const at::Tensor& moment2() const { return arena_->Companion(moment2_); }
+  double second_correction() const;
+  // Steps taken.
+  int64_t steps() const { return steps_; }
+
+  // Takes over the numbers; kind and presence of momentum stay.
+  void Reconfigure(const OptimizerOptions& next) { options_ = next; }
+
+  void SaveState(StateWriter* writer) const;
+  absl::Status LoadState(const StateReader& reader);
+
+ private:
+  bool plain() const;
+  void StepPlain(const std::vector<LayerTrace>& traces, absl::Span<ProximalPull* const> pulls);
+  void UpdateFlat(const float* gradient, int64_t begin, int64_t count);
+
+  OptimizerOptions options_;
+  ParameterArena* arena_;
+  CompanionId gradient_ = -1;
+  CompanionId moment1_ = -1;  // momentum under SGD
+  CompanionId moment2_ = -1;
+  int64_t steps_ = 0;
+};
+
+}  // namespace engram::strategies

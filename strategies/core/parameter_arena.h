@@ -1,0 +1,93 @@
+// All parameters of a network as views of ONE flat float32 tensor, and every array that runs beside
+// them (momentum, moments, importance, anchors, gradients: "companions") as another of the same
+// layout. Penalties, publication and checkpoints are then single passes over flat memory, and when
+// the head grows everything is laid out anew together.
+//
+// Layout: parameters in the order of Add, each at a multiple of 16 floats; a growable one keeps
+//   room for `capacity` rows. Rows not in use and gaps are zero in every array; a flat pass may run
+//   over them as long as it keeps zero at zero (0 gradient, 0 importance, 0 decay).
+// Threading: one thread at a time.
+// Ownership: the arena owns every array. Views, and the tensors that flat() and Companion() return,
+//   are stale after a re-layout: fetch them again when generation() changes, or each time.
+// Failure: CHECK on misuse (unknown id, Add after Allocate).
+// Bounds: (1 + companions) * size() floats; capacity doubles, so growth is amortised.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <ATen/ATen.h>
+
+#include "absl/strings/string_view.h"
+
+namespace engram::strategies {
+
+using ParameterId = int;
+using CompanionId = int;
+
+class ParameterArena {
+ public:
+  struct Slot {
+    std::string name;
+    int64_t offset = 0;
+    int64_t rows = 0;  // in use
+    int64_t columns = 0;
+    int64_t capacity = 0;  // rows with memory
+    int64_t count() const { return rows * columns; }
+  };
+
+  // kSaved companions are part of every Save; kDerived ones are recomputed by their owner and are
+  // zero after a restore.
+  enum class Persistence { kSaved, kDerived };
+
+  // A bias is [rows, 1]. Before Allocate only.
+  ParameterId Add(absl::string_view name, int64_t rows, int64_t columns, int64_t capacity);
+  void Allocate();
+
+  // Zero-filled. Names are unique. After Allocate.
+  CompanionId AddCompanion(absl::string_view name, Persistence persistence);
+
+  // Gives the parameters `ids` this many rows (never fewer than now); new rows are zero everywhere.
+  void GrowRows(const std::vector<ParameterId>& ids, int64_t rows);
+
+  // Floats in one flat array, gaps and reserve included.
+  int64_t size() const { return size_; }
+  // Parameters in use.
+  int64_t parameter_count() const;
+  // Changes whenever addresses did.
+  uint64_t generation() const { return generation_; }
+
+  const at::Tensor& flat() const { return flat_; }
+  const at::Tensor& Companion(CompanionId id) const;
+  // Floats of all companions, in bytes.
+  int64_t companion_bytes() const;
+
+  const std::vector<Slot>& slots() const { return slots_; }
+  const Slot& slot(ParameterId id) const;
+
+  // [rows, columns] view of one parameter's place in flat() or in any array of the same layout.
+  at::Tensor View(ParameterId id) const { return View(flat_, id); }
+  at::Tensor View(const at::Tensor& flat, ParameterId id) const;
+
+  struct CompanionEntry {
+    std::string name;
+    Persistence persistence = Persistence::kSaved;
+    at::Tensor values;
+  };
+  const std::vector<CompanionEntry>& companions() const { return companions_; }
+
+ private:
+  // Assigns offsets for the slots' capacities and returns the new size.
+  int64_t AssignOffsets();
+  at::Tensor Moved(const at::Tensor& from, const std::vector<Slot>& old_slots) const;
+
+  std::vector<Slot> slots_;
+  std::vector<CompanionEntry> companions_;
+  at::Tensor flat_;
+  int64_t size_ = 0;
+  uint64_t generation_ = 0;
+  bool allocated_ = false;
+};
+
+}  // namespace engram::strategies

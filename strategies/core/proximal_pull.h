@@ -1,0 +1,50 @@
+// The proximal step of a quadratic penalty lambda/2 sum_i A_i (theta_i - m_i)^2:
+//   theta <- (theta' + eta lambda A m) / (1 + eta lambda A) = theta' + s (m - theta')
+// with s = eta lambda A / (1 + eta lambda A) in [0, 1): stable for any lambda, where the explicit
+// gradient step blows up at eta lambda A > 2.
+//
+// A strategy owns one, fills importance() and anchor() at consolidation, and before each step calls
+// Prepare and StepContext::AddPull. The innermost update then applies it to each block of
+// parameters while that block is still in cache, so two arrays are read a step whatever the number
+// of tasks. Under SGD s is precomputed; under Adam and AdamW eta_i = lr / (sqrt(v_i) + eps) is
+// taken from the optimizer, so that lambda means the same there.
+//
+// Threading: one thread. Ownership: its three arrays are companions of the arena.
+// Bounds: 3 * arena.size() floats; importance and anchor are saved, the fraction is derived.
+#pragma once
+
+#include <string>
+
+#include "strategies/core/optimizer.h"
+#include "strategies/core/parameter_arena.h"
+
+namespace engram::strategies {
+
+class ProximalPull {
+ public:
+  // Adds companions NAME.importance, NAME.anchor (saved) and NAME.fraction (derived).
+  ProximalPull(ParameterArena* arena, const std::string& name);
+
+  // Flat, arena layout: A and m. Call Invalidate after writing either.
+  const at::Tensor& importance() const { return arena_->Companion(importance_); }
+  const at::Tensor& anchor() const { return arena_->Companion(anchor_); }
+  void Invalidate() { prepared_ = false; }
+
+  // Recomputes the fraction if lambda, the learning rate or the importance changed.
+  void Prepare(double lambda, const Optimizer& optimizer);
+
+  // Pulls flat()[begin, begin + count). After Prepare.
+  void Apply(int64_t begin, int64_t count, const Optimizer& optimizer) const;
+
+ private:
+  ParameterArena* arena_;
+  CompanionId importance_;
+  CompanionId anchor_;
+  CompanionId fraction_;
+  bool prepared_ = false;
+  uint64_t prepared_generation_ = 0;
+  double lambda_ = 0;
+  double learning_rate_ = 0;
+};
+
+}  // namespace engram::strategies

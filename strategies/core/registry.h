@@ -1,0 +1,38 @@
+// The visible table of strategies. Adding one = a file in builtin/ that defines a StrategyEntry
+// function, and one line in registry.cc.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "strategies/api/options.h"
+#include "strategies/core/parameter_arena.h"
+#include "strategies/core/parameters.h"
+#include "strategies/core/strategy.h"
+
+namespace engram::strategies {
+
+// What a strategy is made with. The arena is allocated; the head may still have no unit.
+struct StrategyEnvironment {
+  int64_t feature_count = 0;
+  int64_t batch_size = 0;
+  uint64_t seed = 0;  // the model's; for keys that are hashes, not for a generator of its own
+  ParameterArena* arena = nullptr;
+};
+
+struct StrategyEntry {
+  StrategyHelp help;
+  std::unique_ptr<Strategy> (*make)(const StrategyParameters& parameters,
+                                    const StrategyEnvironment& environment) = nullptr;
+  // Small enough for the contract suite's tiny streams.
+  absl::btree_map<std::string, ParameterValue> test_parameters;
+};
+
+// In the order of the table.
+const std::vector<StrategyEntry>& StrategyTable();
+
+// NOT_FOUND naming the known ones.
+absl::StatusOr<const StrategyEntry*> FindStrategy(absl::string_view name);
+
+}  // namespace engram::strategies
