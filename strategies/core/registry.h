@@ -18,13 +18,17 @@ struct StrategyEnvironment {
   int64_t feature_count = 0;
   int64_t batch_size = 0;
   uint64_t seed = 0;  // the model's; for keys that are hashes, not for a generator of its own
+  // MemberKey::memory of the exemplars it keeps, if any.
+  uint32_t memory = 0;
   ParameterArena* arena = nullptr;
 };
 
 struct StrategyEntry {
   StrategyHelp help;
-  std::unique_ptr<Strategy> (*make)(const StrategyParameters& parameters,
-                                    const StrategyEnvironment& environment) = nullptr;
+  // RESOURCE_EXHAUSTED when what the parameters ask for cannot be held.
+  absl::StatusOr<std::unique_ptr<Strategy>> (*make)(const StrategyParameters& parameters,
+                                                    const StrategyEnvironment& environment) =
+      nullptr;
   // Small enough for the contract suite's tiny streams.
   absl::btree_map<std::string, ParameterValue> test_parameters;
 };

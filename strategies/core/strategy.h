@@ -71,11 +71,12 @@ class Strategy {
   virtual void SaveState(StateWriter* writer) const {}
   virtual absl::Status LoadState(const StateReader& reader) { return absl::OkStatus(); }
 
-  // Exemplars, for strategies that keep any. The learner numbers the memory: keys carry the number
-  // given here. Payload is asked only for keys that Members named. RestoreMembers comes after
-  // LoadState, with all payloads in the order of Members; DATA_LOSS when one does not parse.
-  virtual std::vector<MemberKey> Members(uint32_t memory) const { return {}; }
-  virtual std::string Payload(const MemberKey& key) const { return {}; }
+  // Exemplars, for strategies that keep any; their keys carry StrategyEnvironment::memory.
+  // Payload(i) is that of Members()[i], asked for only before anything else is called.
+  // RestoreMembers comes after LoadState, with all payloads in the order of Members; DATA_LOSS when
+  // one does not parse.
+  virtual std::vector<MemberKey> Members() const { return {}; }
+  virtual std::string Payload(int64_t index) const { return {}; }
   virtual absl::Status RestoreMembers(absl::Span<const MemberPayload> payloads) {
     return absl::OkStatus();
   }
