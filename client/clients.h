@@ -1,0 +1,123 @@
+// One typed client a service: every unary call with a deadline, repeats and a readable status.
+//
+// Threading: safe from any thread.
+// Ownership: shares the Connection.
+// Failure: the server's status, converted by FromGrpcStatus. Reads and whatever carries a producer
+//   sequence are repeated after UNAVAILABLE and RESOURCE_EXHAUSTED with RetryInfo; other calls only
+//   when the server attached RetryInfo.
+// Bounds: the connection's unary deadline covers all repeats; calls that wait on the server take
+//   their own deadline.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "client/connection.h"
+#include "engram/v1/admin.grpc.pb.h"
+#include "engram/v1/checkpoints.grpc.pb.h"
+#include "engram/v1/evaluation.grpc.pb.h"
+#include "engram/v1/learning.grpc.pb.h"
+#include "engram/v1/model.grpc.pb.h"
+#include "engram/v1/prediction.grpc.pb.h"
+
+namespace engram::client {
+
+class ModelsClient {
+ public:
+  explicit ModelsClient(std::shared_ptr<Connection> connection);
+
+  absl::StatusOr<v1::Model> Create(const std::string& name, const v1::ModelSpec& spec) const;
+  absl::StatusOr<v1::Model> Get(const std::string& name) const;
+  absl::StatusOr<std::vector<v1::Model>> List() const;
+  absl::StatusOr<v1::UpdateModelResponse> Update(const std::string& name,
+                                                 const v1::ModelSpec& spec) const;
+  absl::Status Delete(const std::string& name) const;
+  absl::StatusOr<v1::Model> Pause(const std::string& name) const;
+  absl::StatusOr<v1::Model> Resume(const std::string& name) const;
+
+ private:
+  const std::shared_ptr<Connection> connection_;
+  const std::unique_ptr<v1::Models::Stub> stub_;
+};
+
+// Unary learning, for producers that send little. The caller keeps the producer sequence.
+class LearningClient {
+ public:
+  explicit LearningClient(std::shared_ptr<Connection> connection);
+
+  absl::StatusOr<v1::LearnBatchResponse> LearnBatch(const v1::LearnBatchRequest& request) const;
+  absl::StatusOr<v1::MarkBoundaryResponse> MarkBoundary(
+      const v1::MarkBoundaryRequest& request) const;
+  // Sequence 0 = what is durable now. Blocks up to `deadline`.
+  absl::StatusOr<v1::WaitAppliedResponse> WaitApplied(const std::string& model, uint64_t sequence,
+                                                      bool evaluated,
+                                                      absl::Duration deadline) const;
+
+ private:
+  const std::shared_ptr<Connection> connection_;
+  const std::unique_ptr<v1::Learning::Stub> stub_;
+};
+
+class PredictionClient {
+ public:
+  explicit PredictionClient(std::shared_ptr<Connection> connection);
+
+  absl::StatusOr<v1::PredictResponse> Predict(const v1::PredictRequest& request) const;
+
+ private:
+  const std::shared_ptr<Connection> connection_;
+  const std::unique_ptr<v1::Prediction::Stub> stub_;
+};
+
+class EvaluationClient {
+ public:
+  explicit EvaluationClient(std::shared_ptr<Connection> connection);
+
+  absl::StatusOr<v1::Report> GetReport(const std::string& model) const;
+  absl::StatusOr<v1::EvaluateResponse> Evaluate(const v1::EvaluateRequest& request) const;
+  // Calls `on_event` for each event on this thread until it returns false (OK) or the stream ends.
+  absl::Status WatchReport(const std::string& model,
+                           const std::function<bool(const v1::ReportEvent&)>& on_event) const;
+
+ private:
+  const std::shared_ptr<Connection> connection_;
+  const std::unique_ptr<v1::Evaluation::Stub> stub_;
+};
+
+class CheckpointsClient {
+ public:
+  explicit CheckpointsClient(std::shared_ptr<Connection> connection);
+
+  // Blocks up to `deadline` when min_applied_sequence is ahead of the model.
+  absl::StatusOr<v1::Checkpoint> Create(const v1::CreateCheckpointRequest& request,
+                                        absl::Duration deadline) const;
+  absl::StatusOr<std::vector<v1::Checkpoint>> List(const std::string& model) const;
+  absl::StatusOr<v1::Checkpoint> Get(const std::string& model, const std::string& id) const;
+  absl::Status Delete(const std::string& model, const std::string& id) const;
+  absl::StatusOr<v1::RollbackResponse> Rollback(const v1::RollbackRequest& request) const;
+
+ private:
+  const std::shared_ptr<Connection> connection_;
+  const std::unique_ptr<v1::Checkpoints::Stub> stub_;
+};
+
+class AdminClient {
+ public:
+  explicit AdminClient(std::shared_ptr<Connection> connection);
+
+  absl::StatusOr<v1::ServerInfo> GetServerInfo() const;
+  absl::StatusOr<std::vector<v1::StrategyDescription>> ListStrategies() const;
+  absl::StatusOr<std::vector<v1::Limit>> GetLimits() const;
+
+ private:
+  const std::shared_ptr<Connection> connection_;
+  const std::unique_ptr<v1::Admin::Stub> stub_;
+};
+
+}  // namespace engram::client

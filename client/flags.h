@@ -1,0 +1,77 @@
+// The flags of one verb: declared once, then parsed, documented and checked from the declaration.
+//
+// Accepts --name value and --name=value, --switch and --switch=false, and positional arguments in
+// declared order. "--" ends the flags.
+//
+// Threading: one thread.
+// Ownership: writes through pointers that the caller keeps alive until Parse returns.
+// Failure: Parse returns INVALID_ARGUMENT with a sentence for the user: unknown flag, missing or
+//   malformed value, missing or surplus positional argument.
+// Bounds: none.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+
+namespace engram::client {
+
+class FlagSet {
+ public:
+  // `synopsis` is what follows "engram " in the usage line, e.g. "model create NAME".
+  FlagSet(std::string synopsis, std::string summary);
+
+  FlagSet& String(std::string name, std::string* value, std::string help);
+  FlagSet& Int64(std::string name, int64_t* value, std::string help);
+  FlagSet& Uint64(std::string name, uint64_t* value, std::string help);
+  FlagSet& Double(std::string name, double* value, std::string help);
+  FlagSet& Bool(std::string name, bool* value, std::string help);
+  // May be given many times.
+  FlagSet& Strings(std::string name, std::vector<std::string>* values, std::string help);
+  // Comma-separated.
+  FlagSet& Int64s(std::string name, std::vector<int64_t>* values, std::string help);
+
+  // In order of declaration; all required ones come first.
+  FlagSet& Positional(std::string name, std::string* value, std::string help);
+  FlagSet& OptionalPositional(std::string name, std::string* value, std::string help);
+
+  absl::Status Parse(const std::vector<std::string>& args);
+
+  // Whether the last Parse saw the flag.
+  bool Given(absl::string_view name) const;
+
+  // Several lines, defaults as the variables hold them now.
+  std::string Usage() const;
+
+ private:
+  struct Flag {
+    std::string name;
+    std::string placeholder;
+    std::string help;
+    std::string default_text;
+    bool is_switch = false;
+    bool given = false;
+    std::function<absl::Status(absl::string_view)> set;
+  };
+  struct Argument {
+    std::string name;
+    std::string help;
+    bool required = false;
+    std::string* value = nullptr;
+  };
+
+  FlagSet& Add(Flag flag);
+  absl::Status ParseFlag(const std::vector<std::string>& args, size_t* at);
+  Flag* Find(absl::string_view name);
+
+  const std::string synopsis_;
+  const std::string summary_;
+  std::vector<Flag> flags_;
+  std::vector<Argument> arguments_;
+};
+
+}  // namespace engram::client
