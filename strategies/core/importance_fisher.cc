@@ -1,0 +1,224 @@
+#include "strategies/core/importance_fisher.h"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "storage/base/check.h"
+#include "strategies/core/cross_entropy.h"
+
+namespace engram::strategies {
+namespace {
+
+// The units that an example's softmax runs over.
+class VisibleUnits {
+ public:
+  explicit VisibleUnits(const UnitMap& units) : units_(units) {
+    if (units.per_task()) return;
+    for (int64_t unit = 0; unit < units.size(); ++unit) all_.push_back(unit);
+  }
+
+  absl::Span<const int64_t> Of(int32_t task) const {
+    return units_.per_task() ? units_.UnitsOf(task) : absl::MakeConstSpan(all_);
+  }
+
+ private:
+  const UnitMap& units_;
+  std::vector<int64_t> all_;
+};
+
+// Sums (delta^2)^T (a^2) over chunks, in double.
+class SquareSums {
+ public:
+  SquareSums(const ParameterArena& arena, const std::vector<LayerTrace>& traces)
+      : arena_(arena),
+        flat_(at::zeros({arena.size()}, at::kDouble)),
+        squared_deltas_(traces.size()) {}
+
+  void StartChunk() {
+    for (at::Tensor& squares : squared_deltas_) squares.reset();
+  }
+
+  // Adds the squared output gradients of one backward pass.
+  void AddPass(const std::vector<LayerTrace>& traces) {
+    for (size_t layer = 0; layer < traces.size(); ++layer) {
+      const at::Tensor squares = traces[layer].output_gradient.to(at::kDouble).square_();
+      at::Tensor& sum = squared_deltas_[layer];
+      if (sum.defined()) {
+        sum.add_(squares);
+      } else {
+        sum = squares;
+      }
+    }
+  }
+
+  // `all_used`: no row was left out; the inputs of one that was may hold anything.
+  void FinishChunk(const std::vector<LayerTrace>& traces, bool all_used) {
+    for (size_t layer = 0; layer < traces.size(); ++layer) {
+      if (!squared_deltas_[layer].defined()) continue;
+      at::Tensor squared_input = traces[layer].input.to(at::kDouble).square_();
+      if (!all_used) squared_input.nan_to_num_(0.0, 0.0, 0.0);
+      arena_.View(flat_, traces[layer].weight).addmm_(squared_deltas_[layer].t(), squared_input);
+      arena_.View(flat_, traces[layer].bias).add_(squared_deltas_[layer].sum(0).unsqueeze(1));
+    }
+  }
+
+  void WriteMean(int64_t examples, const at::Tensor& importance) {
+    if (examples > 0) flat_.div_(static_cast<double>(examples));
+    importance.copy_(flat_.clamp_max_(kFisherMax));
+  }
+
+ private:
+  const ParameterArena& arena_;
+  at::Tensor flat_;
+  std::vector<at::Tensor> squared_deltas_;
+};
+
+// The rows of one chunk and what its backward passes are seeded with.
+struct Chunk {
+  int64_t rows = 0;
+  absl::Span<const int64_t> targets;
+  absl::Span<const int32_t> tasks;
+  at::Tensor probabilities;  // [rows, units]
+  at::Tensor seeds;          // [rows, units]
+  std::vector<char> used;    // by row; not where the outputs are not finite
+
+  float* probability_row(int64_t row) const {
+    return probabilities.data_ptr<float>() + row * probabilities.size(1);
+  }
+};
+
+// Marks the rows that have a finite distribution; returns how many.
+int64_t MarkUsed(const VisibleUnits& visible, Chunk* chunk) {
+  const int64_t units = chunk->probabilities.size(1);
+  chunk->used.assign(chunk->rows, 0);
+  int64_t count = 0;
+  for (int64_t row = 0; row < chunk->rows; ++row) {
+    const float* p = chunk->probability_row(row);
+    if (visible.Of(chunk->tasks[row]).empty()) continue;
+    if (!std::all_of(p, p + units, [](float x) { return std::isfinite(x); })) continue;
+    chunk->used[row] = 1;
+    ++count;
+  }
+  return count;
+}
+
+// scale * (e_unit - p), into the row's seed.
+void SeedRow(const Chunk& chunk, int64_t row, int64_t unit, float scale) {
+  const int64_t units = chunk.seeds.size(1);
+  const float* p = chunk.probability_row(row);
+  float* seed = chunk.seeds.data_ptr<float>() + row * units;
+  for (int64_t u = 0; u < units; ++u) seed[u] = -scale * p[u];
+  seed[unit] += scale;
+}
+
+// y ~ p among the row's visible units.
+int64_t SampleUnit(const float* p, absl::Span<const int64_t> visible, float draw) {
+  double cumulative = 0;
+  for (const int64_t unit : visible) {
+    cumulative += p[unit];
+    if (draw < cumulative) return unit;
+  }
+  return visible.back();
+}
+
+void OnePass(FisherEstimator estimator, const Chunk& chunk, const VisibleUnits& visible,
+             StepContext& context, SquareSums* sums) {
+  chunk.seeds.zero_();
+  for (int64_t row = 0; row < chunk.rows; ++row) {
+    // The draw is taken for unused rows too: one number an example, whatever it holds.
+    const float draw = estimator == FisherEstimator::kSampled ? context.generator().Uniform() : 0;
+    if (!chunk.used[row]) continue;
+    const int64_t unit =
+        estimator == FisherEstimator::kSampled
+            ? SampleUnit(chunk.probability_row(row), visible.Of(chunk.tasks[row]), draw)
+            : chunk.targets[row];
+    SeedRow(chunk, row, unit, 1.0f);
+  }
+  context.network().Backward(chunk.seeds);
+  sums->AddPass(context.network().traces());
+}
+
+// Pass k takes the k-th visible unit of every row.
+void ExactPasses(const Chunk& chunk, const VisibleUnits& visible, StepContext& context,
+                 SquareSums* sums) {
+  size_t passes = 0;
+  for (int64_t row = 0; row < chunk.rows; ++row) {
+    passes = std::max(passes, visible.Of(chunk.tasks[row]).size());
+  }
+  for (size_t pass = 0; pass < passes; ++pass) {
+    chunk.seeds.zero_();
+    for (int64_t row = 0; row < chunk.rows; ++row) {
+      const absl::Span<const int64_t> units = visible.Of(chunk.tasks[row]);
+      if (pass >= units.size() || !chunk.used[row]) continue;
+      SeedRow(chunk, row, units[pass], std::sqrt(chunk.probability_row(row)[units[pass]]));
+    }
+    context.network().Backward(chunk.seeds);
+    sums->AddPass(context.network().traces());
+  }
+}
+
+}  // namespace
+
+FisherEstimator ParseFisherEstimator(absl::string_view word) {
+  if (word == "sampled") return FisherEstimator::kSampled;
+  if (word == "empirical") return FisherEstimator::kEmpirical;
+  ENGRAM_CHECK(word == "exact");
+  return FisherEstimator::kExact;
+}
+
+std::string FisherEstimatorName(FisherEstimator estimator) {
+  switch (estimator) {
+    case FisherEstimator::kSampled:
+      return "sampled";
+    case FisherEstimator::kEmpirical:
+      return "empirical";
+    case FisherEstimator::kExact:
+      break;
+  }
+  return "exact";
+}
+
+std::string FisherLabelMode(FisherEstimator estimator) {
+  switch (estimator) {
+    case FisherEstimator::kSampled:
+      return "one label an example, drawn from the model's distribution";
+    case FisherEstimator::kEmpirical:
+      return "the example's own label";
+    case FisherEstimator::kExact:
+      break;
+  }
+  return "every class, weighted by the model's probability";
+}
+
+int64_t EstimateFisher(FisherEstimator estimator, const ConsolidationSet& examples,
+                       StepContext& context, const at::Tensor& importance, int64_t chunk_rows) {
+  ENGRAM_CHECK(chunk_rows > 0);
+  const VisibleUnits visible(context.units());
+  SquareSums sums(context.arena(), context.network().traces());
+  int64_t averaged = 0;
+  for (int64_t begin = 0; begin < examples.rows(); begin += chunk_rows) {
+    Chunk chunk;
+    chunk.rows = std::min(chunk_rows, examples.rows() - begin);
+    chunk.targets = examples.targets.subspan(begin, chunk.rows);
+    chunk.tasks = examples.tasks.subspan(begin, chunk.rows);
+    const at::Tensor& logits =
+        context.network().Forward(examples.features.narrow(0, begin, chunk.rows));
+    chunk.probabilities = at::empty_like(logits);
+    chunk.seeds = at::empty_like(logits);
+    Softmax(logits, chunk.tasks, context.units(), chunk.probabilities);
+    const int64_t used = MarkUsed(visible, &chunk);
+    averaged += used;
+    sums.StartChunk();
+    if (estimator == FisherEstimator::kExact) {
+      ExactPasses(chunk, visible, context, &sums);
+    } else {
+      OnePass(estimator, chunk, visible, context, &sums);
+    }
+    sums.FinishChunk(context.network().traces(), used == chunk.rows);
+  }
+  sums.WriteMean(averaged, importance);
+  return averaged;
+}
+
+}  // namespace engram::strategies

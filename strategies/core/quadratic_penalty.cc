@@ -1,0 +1,86 @@
+#include "strategies/core/quadratic_penalty.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "storage/base/status_macros.h"
+
+namespace engram::strategies {
+
+QuadraticPenalty::QuadraticPenalty(ParameterArena* arena, const std::string& name)
+    : arena_(arena), pull_(arena, name) {}
+
+void QuadraticPenalty::AddSeparate(const at::Tensor& importance) {
+  const float* fisher = importance.data_ptr<float>();
+  const float* weights = arena_->flat().data_ptr<float>();
+  float* total = pull_.importance().data_ptr<float>();
+  float* anchor = pull_.anchor().data_ptr<float>();
+  for (int64_t i = 0; i < arena_->size(); ++i) {
+    if (fisher[i] <= 0) continue;
+    const double sum = static_cast<double>(total[i]) + fisher[i];
+    anchor[i] +=
+        static_cast<float>(fisher[i] / sum * (static_cast<double>(weights[i]) - anchor[i]));
+    total[i] = static_cast<float>(std::min(sum, kFisherMax));
+  }
+  ++terms_;
+  pull_.Invalidate();
+}
+
+void QuadraticPenalty::AddOnline(const at::Tensor& importance, double gamma) {
+  pull_.importance().mul_(gamma).add_(importance).clamp_max_(kFisherMax);
+  pull_.anchor().copy_(arena_->flat());
+  ++terms_;
+  pull_.Invalidate();
+}
+
+void QuadraticPenalty::Join(double lambda, StepContext* context) {
+  if (terms_ == 0 || lambda == 0) return;
+  pull_.Prepare(lambda, context->optimizer());
+  context->AddPull(&pull_);
+}
+
+void QuadraticPenalty::SaveState(StateWriter* writer) const { writer->PutInteger("terms", terms_); }
+
+absl::Status QuadraticPenalty::LoadState(const StateReader& reader) {
+  ENGRAM_ASSIGN_OR_RETURN(const int64_t terms, reader.GetInteger("terms"));
+  if (terms < 0) return absl::DataLossError(absl::StrCat("terms: expected >= 0, found ", terms));
+  terms_ = terms;
+  pull_.Invalidate();
+  return absl::OkStatus();
+}
+
+std::string ImportanceTensors(const ParameterArena& arena, const at::Tensor& importance) {
+  std::vector<at::Tensor> importance_parts, anchor_parts;
+  std::string layout;
+  for (const ParameterArena::Slot& slot : arena.slots()) {
+    importance_parts.push_back(importance.narrow(0, slot.offset, slot.count()));
+    anchor_parts.push_back(arena.flat().narrow(0, slot.offset, slot.count()));
+    absl::StrAppend(&layout, layout.empty() ? "" : ";", slot.name, ":", slot.rows, "x",
+                    slot.columns);
+  }
+  StateWriter writer;
+  writer.PutText("layout", layout);
+  writer.PutTensor("importance", at::cat(importance_parts));
+  writer.PutTensor("anchor", at::cat(anchor_parts));
+  return writer.Finish();
+}
+
+at::Tensor ConsolidateFisher(absl::string_view strategy, FisherEstimator estimator, int32_t task,
+                             const ConsolidationSet& examples, StepContext& context,
+                             BoundaryReport* report) {
+  const at::Tensor importance = at::empty({context.arena().size()}, at::kFloat);
+  const int64_t averaged = EstimateFisher(estimator, examples, context, importance);
+  if (averaged == 0) return at::Tensor();
+  ImportanceSnapshot snapshot;
+  snapshot.strategy = std::string(strategy);
+  snapshot.task = task;
+  snapshot.estimator = FisherEstimatorName(estimator);
+  snapshot.label_mode = FisherLabelMode(estimator);
+  snapshot.examples = averaged;
+  snapshot.tensors = ImportanceTensors(context.arena(), importance);
+  report->importance.push_back(std::move(snapshot));
+  return importance;
+}
+
+}  // namespace engram::strategies

@@ -1,0 +1,237 @@
+#include "strategies/memory/exemplar_memory.h"
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/str_cat.h"
+#include "storage/base/check.h"
+#include "storage/base/status_macros.h"
+#include "strategies/memory/exemplar_payload.h"
+#include "strategies/memory/priority_key.h"
+
+namespace engram::strategies {
+namespace {
+
+// Uniform in [0, bound): the high half of a 128-bit product, rejecting the short remainder
+// (Lemire 2019), so that no slot is favoured.
+uint64_t UniformBelow(uint64_t bound, absl::FunctionRef<uint64_t()> random) {
+  const uint64_t threshold = (0 - bound) % bound;
+  for (;;) {
+    const unsigned __int128 product = static_cast<unsigned __int128>(random()) * bound;
+    if (static_cast<uint64_t>(product) >= threshold) return static_cast<uint64_t>(product >> 64);
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<ExemplarMemory>> ExemplarMemory::Create(
+    const ExemplarMemoryOptions& options) {
+  ENGRAM_CHECK(options.capacity >= 1 && options.feature_count >= 1);
+  const int64_t bytes_each = 4 * options.feature_count + kExemplarOverheadBytes;
+  if (options.capacity > std::numeric_limits<int32_t>::max() ||
+      options.capacity > kExemplarBytesMax / bytes_each) {
+    return absl::ResourceExhaustedError(absl::StrCat("memory: ", options.capacity, " exemplars of ",
+                                                     options.feature_count, " features exceed ",
+                                                     kExemplarBytesMax, " bytes"));
+  }
+  return std::unique_ptr<ExemplarMemory>(new ExemplarMemory(options));
+}
+
+ExemplarMemory::ExemplarMemory(const ExemplarMemoryOptions& options)
+    : options_(options), features_(new float[options.capacity * options.feature_count]) {
+  Clear();
+}
+
+void ExemplarMemory::Clear() {
+  classes_.clear();
+  tasks_.clear();
+  sequences_.clear();
+  keys_.clear();
+  groups_.clear();
+  class_order_.clear();
+  group_of_class_.clear();
+  shuffle_.clear();
+  if (options_.policy == AdmissionPolicy::kReservoir) groups_.resize(1);
+}
+
+void ExemplarMemory::Offer(const ExemplarView& example) {
+  const size_t group = GroupOf(example.class_index);
+  const uint64_t key = PriorityKey(options_.seed, options_.memory, example.sequence);
+  if (size() < options_.capacity) {
+    Place(example, key, static_cast<int32_t>(size()), group);
+    return;
+  }
+  const std::vector<int32_t>& own = groups_[group].heap;
+  if (static_cast<int64_t>(own.size()) < Quota(group)) {
+    Place(example, key, RemoveLowest(GroupFurthestOverQuota()), group);
+    return;
+  }
+  if (own.empty()) return;  // more classes than exemplars: this one has no quota
+  const int32_t lowest = own.front();
+  if (std::make_pair(key, example.sequence) <= std::make_pair(keys_[lowest], sequences_[lowest])) {
+    return;
+  }
+  Place(example, key, RemoveLowest(group), group);
+}
+
+void ExemplarMemory::Draw(int64_t count, absl::FunctionRef<uint64_t()> random,
+                          std::vector<int64_t>* slots) {
+  slots->clear();
+  if (size() == 0) return;
+  if (count > size()) {
+    for (int64_t i = 0; i < count; ++i) slots->push_back(UniformBelow(size(), random));
+    return;
+  }
+  for (int64_t slot = shuffle_.size(); slot < size(); ++slot) shuffle_.push_back(slot);
+  // The first `count` steps of a Fisher-Yates shuffle, then undone: the cost is that of the draw
+  // and nothing but the generator carries over to the next.
+  std::vector<std::pair<int64_t, int64_t>> swaps;
+  swaps.reserve(count);
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t j = i + static_cast<int64_t>(UniformBelow(size() - i, random));
+    std::swap(shuffle_[i], shuffle_[j]);
+    swaps.emplace_back(i, j);
+    slots->push_back(shuffle_[i]);
+  }
+  for (auto swap = swaps.rbegin(); swap != swaps.rend(); ++swap) {
+    std::swap(shuffle_[swap->first], shuffle_[swap->second]);
+  }
+}
+
+ExemplarView ExemplarMemory::At(int64_t slot) const {
+  ExemplarView view;
+  view.features =
+      absl::MakeConstSpan(features_.get() + slot * options_.feature_count, options_.feature_count);
+  view.class_index = classes_[slot];
+  view.task = tasks_[slot];
+  view.sequence = sequences_[slot];
+  return view;
+}
+
+void ExemplarMemory::CountByTask(std::vector<int64_t>* counts) const {
+  for (const int32_t task : tasks_) {
+    if (static_cast<size_t>(task) >= counts->size()) counts->resize(task + 1);
+    ++(*counts)[task];
+  }
+}
+
+std::vector<MemberKey> ExemplarMemory::Members() const {
+  std::vector<MemberKey> members;
+  members.reserve(sequences_.size());
+  for (const uint64_t sequence : sequences_) {
+    members.push_back(MemberKey{options_.memory, sequence, 0});
+  }
+  return members;
+}
+
+std::string ExemplarMemory::Payload(int64_t slot) const {
+  const ExemplarView exemplar = At(slot);
+  return EncodeExemplar(exemplar.class_index, exemplar.task, exemplar.features);
+}
+
+absl::Status ExemplarMemory::Restore(absl::Span<const MemberPayload> payloads,
+                                     absl::Span<const int32_t> class_order) {
+  if (static_cast<int64_t>(payloads.size()) > options_.capacity) {
+    return absl::DataLossError(absl::StrCat("memory ", options_.memory, ": expected at most ",
+                                            options_.capacity, " members, found ",
+                                            payloads.size()));
+  }
+  ExemplarMemory restored(options_);
+  if (options_.policy == AdmissionPolicy::kClassBalanced) {
+    for (const int32_t class_index : class_order) restored.GroupOf(class_index);
+    if (restored.groups_.size() != class_order.size()) {
+      return absl::DataLossError(
+          absl::StrCat("memory ", options_.memory, ": a class is listed twice as seen"));
+    }
+  }
+  const size_t group_count = restored.groups_.size();
+  absl::flat_hash_set<uint64_t> sequences;
+  for (const MemberPayload& payload : payloads) {
+    const uint64_t sequence = payload.key.sequence;
+    if (payload.key.memory != options_.memory || payload.key.revision != 0 ||
+        !sequences.insert(sequence).second) {
+      return absl::DataLossError(absl::StrCat(
+          "memory ", options_.memory, ": member of memory ", payload.key.memory, ", sequence ",
+          sequence, ", revision ", payload.key.revision, " is foreign or repeated"));
+    }
+    ENGRAM_ASSIGN_OR_RETURN(const ExemplarPayload exemplar,
+                            DecodeExemplar(payload.bytes, options_.feature_count));
+    const size_t group = restored.GroupOf(exemplar.class_index);
+    if (group >= group_count) {
+      return absl::DataLossError(absl::StrCat("memory ", options_.memory, ": class ",
+                                              exemplar.class_index, " of sequence ", sequence,
+                                              " is not among the classes seen"));
+    }
+    restored.Place({exemplar.features, exemplar.class_index, exemplar.task, sequence},
+                   PriorityKey(options_.seed, options_.memory, sequence),
+                   static_cast<int32_t>(restored.size()), group);
+  }
+  *this = std::move(restored);
+  return absl::OkStatus();
+}
+
+size_t ExemplarMemory::GroupOf(int32_t class_index) {
+  if (options_.policy == AdmissionPolicy::kReservoir) return 0;
+  const auto [entry, is_new] = group_of_class_.try_emplace(class_index, groups_.size());
+  if (is_new) {
+    groups_.emplace_back();
+    class_order_.push_back(class_index);
+  }
+  return entry->second;
+}
+
+int64_t ExemplarMemory::Quota(size_t group) const {
+  const int64_t groups = static_cast<int64_t>(groups_.size());
+  const int64_t remainder = options_.capacity % groups;
+  return options_.capacity / groups + (static_cast<int64_t>(group) < remainder ? 1 : 0);
+}
+
+size_t ExemplarMemory::GroupFurthestOverQuota() const {
+  size_t furthest = 0;
+  int64_t most = std::numeric_limits<int64_t>::min();
+  for (size_t group = 0; group < groups_.size(); ++group) {
+    const int64_t over = static_cast<int64_t>(groups_[group].heap.size()) - Quota(group);
+    if (over > most) {
+      most = over;
+      furthest = group;
+    }
+  }
+  return furthest;
+}
+
+// Equal keys of different sequences are all but impossible; the sequence keeps the order total.
+bool ExemplarMemory::Outranks(int32_t slot_a, int32_t slot_b) const {
+  return std::make_pair(keys_[slot_a], sequences_[slot_a]) >
+         std::make_pair(keys_[slot_b], sequences_[slot_b]);
+}
+
+int32_t ExemplarMemory::RemoveLowest(size_t group) {
+  std::vector<int32_t>& heap = groups_[group].heap;
+  std::pop_heap(heap.begin(), heap.end(), [this](int32_t a, int32_t b) { return Outranks(a, b); });
+  const int32_t slot = heap.back();
+  heap.pop_back();
+  return slot;
+}
+
+void ExemplarMemory::Place(const ExemplarView& example, uint64_t key, int32_t slot, size_t group) {
+  ENGRAM_CHECK(static_cast<int64_t>(example.features.size()) == options_.feature_count);
+  if (slot == size()) {
+    classes_.emplace_back();
+    tasks_.emplace_back();
+    sequences_.emplace_back();
+    keys_.emplace_back();
+  }
+  std::copy(example.features.begin(), example.features.end(),
+            features_.get() + slot * options_.feature_count);
+  classes_[slot] = example.class_index;
+  tasks_[slot] = example.task;
+  sequences_[slot] = example.sequence;
+  keys_[slot] = key;
+  std::vector<int32_t>& heap = groups_[group].heap;
+  heap.push_back(slot);
+  std::push_heap(heap.begin(), heap.end(), [this](int32_t a, int32_t b) { return Outranks(a, b); });
+}
+
+}  // namespace engram::strategies
