@@ -1,0 +1,87 @@
+#include "tests/testing/process/learn_session.h"
+
+#include <zlib.h>
+
+namespace engram::testing {
+
+LearnSession::LearnSession(const std::shared_ptr<grpc::Channel>& channel)
+    : stream_(OpenRawStream(channel, "/engram.v1.Learning/Learn", &context_)),
+      crc_(static_cast<uint32_t>(crc32(0, nullptr, 0))) {}
+
+LearnSession::~LearnSession() {
+  if (finished_) return;
+  context_.TryCancel();
+  Finish();
+}
+
+bool LearnSession::Open(const std::string& model, const std::string& producer,
+                        uint64_t last_acked) {
+  v1::LearnRequest request;
+  request.mutable_hello()->set_model(model);
+  request.mutable_hello()->set_producer(producer);
+  request.mutable_hello()->set_last_acked_sequence(last_acked);
+  grpc::ByteBuffer reply;
+  if (!stream_->Write(ToBuffer(request.SerializeAsString())) || !stream_->Read(&reply))
+    return false;
+  v1::LearnResponse response;
+  if (!response.ParseFromString(FromBuffer(reply)) || !response.has_welcome()) return false;
+  welcome_ = response.welcome();
+  return true;
+}
+
+bool LearnSession::Write(const v1::LearnMessage& message) {
+  v1::LearnRequest request;
+  *request.mutable_message() = message;
+  return WriteFrame(request.SerializeAsString());
+}
+
+bool LearnSession::WriteFrame(absl::string_view frame) {
+  return WriteBuffer(ToBuffer(frame), frame);
+}
+
+bool LearnSession::WriteBuffer(const grpc::ByteBuffer& buffer, absl::string_view frame) {
+  crc_ = static_cast<uint32_t>(
+      crc32(crc_, reinterpret_cast<const Bytef*>(frame.data()), static_cast<uInt>(frame.size())));
+  ++messages_;
+  return stream_->Write(buffer);
+}
+
+bool LearnSession::End(int64_t count_error, uint32_t crc_error) {
+  v1::LearnRequest request;
+  request.mutable_end()->set_message_count(messages_ + static_cast<uint64_t>(count_error));
+  request.mutable_end()->set_crc32(crc_ + crc_error);
+  const bool written = stream_->Write(ToBuffer(request.SerializeAsString()));
+  stream_->WritesDone();
+  return written;
+}
+
+bool LearnSession::ReadAck(v1::LearnAck* ack) {
+  grpc::ByteBuffer reply;
+  if (!stream_->Read(&reply)) return false;
+  v1::LearnResponse response;
+  if (!response.ParseFromString(FromBuffer(reply)) || !response.has_ack()) return false;
+  *ack = response.ack();
+  return true;
+}
+
+bool LearnSession::ReadUntil(uint64_t sequence, v1::LearnAck* merged) {
+  v1::LearnAck ack;
+  while (merged->producer_sequence() < sequence) {
+    if (!ReadAck(&ack)) return false;
+    const uint64_t duplicates = merged->duplicates() + ack.duplicates();
+    for (const auto& earlier : merged->rejections()) *ack.add_rejections() = earlier;
+    *merged = ack;
+    merged->set_duplicates(duplicates);
+  }
+  return true;
+}
+
+grpc::Status LearnSession::Finish() {
+  finished_ = true;
+  grpc::ByteBuffer unread;
+  while (stream_->Read(&unread)) {
+  }
+  return stream_->Finish();
+}
+
+}  // namespace engram::testing
