@@ -30,7 +30,8 @@ struct ConnectionOptions {
   std::string token;
   // Of every unary call, its repeats included.
   absl::Duration unary_deadline = absl::Seconds(30);
-  int send_message_bytes_max = 16 << 20;
+  // The server's default limit.
+  int send_message_bytes_max = 4 << 20;
   int receive_message_bytes_max = 64 << 20;
   RetryOptions retry;
 };

@@ -22,7 +22,7 @@ namespace engram::client {
 
 class FlagSet {
  public:
-  // `synopsis` is what follows "engram " in the usage line, e.g. "model create NAME".
+  // `synopsis` follows "engram " in the usage line, e.g. "model create"; arguments are added to it.
   FlagSet(std::string synopsis, std::string summary);
 
   FlagSet& String(std::string name, std::string* value, std::string help);
@@ -44,7 +44,7 @@ class FlagSet {
   // Whether the last Parse saw the flag.
   bool Given(absl::string_view name) const;
 
-  // Several lines, defaults as the variables hold them now.
+  // Several lines; defaults are what the variables held when they were declared.
   std::string Usage() const;
 
  private:

@@ -1,0 +1,231 @@
+#include "client/clients.h"
+
+#include <iterator>
+#include <utility>
+
+#include "client/unary_call.h"
+#include "storage/base/status_macros.h"
+
+namespace engram::client {
+namespace {
+
+// Binds a stub's method and its request to the form that UnaryCall repeats.
+template <typename Response, typename Stub, typename Request>
+absl::StatusOr<Response> Call(const Connection& connection, Stub* stub,
+                              grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&,
+                                                           Response*),
+                              const Request& request, Repeat repeat, absl::Duration deadline) {
+  return UnaryCall<Response>(connection, repeat, deadline,
+                             [&](grpc::ClientContext* context, Response* response) {
+                               return (stub->*method)(context, request, response);
+                             });
+}
+
+template <typename Response, typename Stub, typename Request>
+absl::StatusOr<Response> Call(const Connection& connection, Stub* stub,
+                              grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&,
+                                                           Response*),
+                              const Request& request, Repeat repeat) {
+  return Call<Response>(connection, stub, method, request, repeat,
+                        connection.options().unary_deadline);
+}
+
+template <typename Element>
+std::vector<Element> ToVector(google::protobuf::RepeatedPtrField<Element>* elements) {
+  return std::vector<Element>(std::make_move_iterator(elements->begin()),
+                              std::make_move_iterator(elements->end()));
+}
+
+}  // namespace
+
+ModelsClient::ModelsClient(std::shared_ptr<Connection> connection)
+    : connection_(std::move(connection)), stub_(v1::Models::NewStub(connection_->channel())) {}
+
+absl::StatusOr<v1::Model> ModelsClient::Create(const std::string& name,
+                                               const v1::ModelSpec& spec) const {
+  v1::CreateModelRequest request;
+  request.set_name(name);
+  *request.mutable_spec() = spec;
+  return Call(*connection_, stub_.get(), &v1::Models::Stub::CreateModel, request,
+              Repeat::kWhenAsked);
+}
+
+absl::StatusOr<v1::Model> ModelsClient::Get(const std::string& name) const {
+  v1::GetModelRequest request;
+  request.set_name(name);
+  return Call(*connection_, stub_.get(), &v1::Models::Stub::GetModel, request, Repeat::kAlways);
+}
+
+absl::StatusOr<std::vector<v1::Model>> ModelsClient::List() const {
+  ENGRAM_ASSIGN_OR_RETURN(auto response,
+                          Call(*connection_, stub_.get(), &v1::Models::Stub::ListModels,
+                               v1::ListModelsRequest(), Repeat::kAlways));
+  return ToVector(response.mutable_models());
+}
+
+absl::StatusOr<v1::UpdateModelResponse> ModelsClient::Update(const std::string& name,
+                                                             const v1::ModelSpec& spec) const {
+  v1::UpdateModelRequest request;
+  request.set_name(name);
+  *request.mutable_spec() = spec;
+  return Call(*connection_, stub_.get(), &v1::Models::Stub::UpdateModel, request,
+              Repeat::kWhenAsked);
+}
+
+absl::Status ModelsClient::Delete(const std::string& name) const {
+  v1::DeleteModelRequest request;
+  request.set_name(name);
+  return Call(*connection_, stub_.get(), &v1::Models::Stub::DeleteModel, request,
+              Repeat::kWhenAsked)
+      .status();
+}
+
+absl::StatusOr<v1::Model> ModelsClient::Pause(const std::string& name) const {
+  v1::PauseTrainingRequest request;
+  request.set_name(name);
+  return Call(*connection_, stub_.get(), &v1::Models::Stub::PauseTraining, request,
+              Repeat::kAlways);
+}
+
+absl::StatusOr<v1::Model> ModelsClient::Resume(const std::string& name) const {
+  v1::ResumeTrainingRequest request;
+  request.set_name(name);
+  return Call(*connection_, stub_.get(), &v1::Models::Stub::ResumeTraining, request,
+              Repeat::kAlways);
+}
+
+LearningClient::LearningClient(std::shared_ptr<Connection> connection)
+    : connection_(std::move(connection)), stub_(v1::Learning::NewStub(connection_->channel())) {}
+
+absl::StatusOr<v1::LearnBatchResponse> LearningClient::LearnBatch(
+    const v1::LearnBatchRequest& request) const {
+  return Call(*connection_, stub_.get(), &v1::Learning::Stub::LearnBatch, request,
+              Repeat::kAlways);
+}
+
+absl::StatusOr<v1::MarkBoundaryResponse> LearningClient::MarkBoundary(
+    const v1::MarkBoundaryRequest& request) const {
+  return Call(*connection_, stub_.get(), &v1::Learning::Stub::MarkBoundary, request,
+              Repeat::kAlways);
+}
+
+absl::StatusOr<v1::WaitAppliedResponse> LearningClient::WaitApplied(
+    const std::string& model, uint64_t sequence, bool evaluated, absl::Duration deadline) const {
+  v1::WaitAppliedRequest request;
+  request.set_model(model);
+  request.set_sequence(sequence);
+  request.set_evaluated(evaluated);
+  return Call(*connection_, stub_.get(), &v1::Learning::Stub::WaitApplied, request,
+              Repeat::kAlways, deadline);
+}
+
+PredictionClient::PredictionClient(std::shared_ptr<Connection> connection)
+    : connection_(std::move(connection)), stub_(v1::Prediction::NewStub(connection_->channel())) {}
+
+absl::StatusOr<v1::PredictResponse> PredictionClient::Predict(
+    const v1::PredictRequest& request) const {
+  return Call(*connection_, stub_.get(), &v1::Prediction::Stub::Predict, request, Repeat::kAlways);
+}
+
+EvaluationClient::EvaluationClient(std::shared_ptr<Connection> connection)
+    : connection_(std::move(connection)), stub_(v1::Evaluation::NewStub(connection_->channel())) {}
+
+absl::StatusOr<v1::Report> EvaluationClient::GetReport(const std::string& model) const {
+  v1::GetReportRequest request;
+  request.set_model(model);
+  return Call(*connection_, stub_.get(), &v1::Evaluation::Stub::GetReport, request,
+              Repeat::kAlways);
+}
+
+absl::StatusOr<v1::EvaluateResponse> EvaluationClient::Evaluate(
+    const v1::EvaluateRequest& request) const {
+  return Call(*connection_, stub_.get(), &v1::Evaluation::Stub::Evaluate, request,
+              Repeat::kAlways);
+}
+
+absl::Status EvaluationClient::WatchReport(
+    const std::string& model, const std::function<bool(const v1::ReportEvent&)>& on_event) const {
+  grpc::ClientContext context;
+  connection_->Prepare(&context);
+  v1::WatchReportRequest request;
+  request.set_model(model);
+  const auto reader = stub_->WatchReport(&context, request);
+  v1::ReportEvent event;
+  while (reader->Read(&event)) {
+    if (on_event(event)) continue;
+    context.TryCancel();
+    while (reader->Read(&event)) {
+    }
+    reader->Finish();
+    return absl::OkStatus();
+  }
+  return FromGrpcStatus(reader->Finish());
+}
+
+CheckpointsClient::CheckpointsClient(std::shared_ptr<Connection> connection)
+    : connection_(std::move(connection)),
+      stub_(v1::Checkpoints::NewStub(connection_->channel())) {}
+
+absl::StatusOr<v1::Checkpoint> CheckpointsClient::Create(const v1::CreateCheckpointRequest& request,
+                                                         absl::Duration deadline) const {
+  return Call(*connection_, stub_.get(), &v1::Checkpoints::Stub::CreateCheckpoint, request,
+              Repeat::kWhenAsked, deadline);
+}
+
+absl::StatusOr<std::vector<v1::Checkpoint>> CheckpointsClient::List(
+    const std::string& model) const {
+  v1::ListCheckpointsRequest request;
+  request.set_model(model);
+  ENGRAM_ASSIGN_OR_RETURN(auto response,
+                          Call(*connection_, stub_.get(), &v1::Checkpoints::Stub::ListCheckpoints,
+                               request, Repeat::kAlways));
+  return ToVector(response.mutable_checkpoints());
+}
+
+absl::StatusOr<v1::Checkpoint> CheckpointsClient::Get(const std::string& model,
+                                                      const std::string& id) const {
+  v1::GetCheckpointRequest request;
+  request.set_model(model);
+  request.set_id(id);
+  return Call(*connection_, stub_.get(), &v1::Checkpoints::Stub::GetCheckpoint, request,
+              Repeat::kAlways);
+}
+
+absl::Status CheckpointsClient::Delete(const std::string& model, const std::string& id) const {
+  v1::DeleteCheckpointRequest request;
+  request.set_model(model);
+  request.set_id(id);
+  return Call(*connection_, stub_.get(), &v1::Checkpoints::Stub::DeleteCheckpoint, request,
+              Repeat::kWhenAsked)
+      .status();
+}
+
+absl::StatusOr<v1::RollbackResponse> CheckpointsClient::Rollback(
+    const v1::RollbackRequest& request) const {
+  return Call(*connection_, stub_.get(), &v1::Checkpoints::Stub::Rollback, request,
+              request.dry_run() ? Repeat::kAlways : Repeat::kWhenAsked);
+}
+
+AdminClient::AdminClient(std::shared_ptr<Connection> connection)
+    : connection_(std::move(connection)), stub_(v1::Admin::NewStub(connection_->channel())) {}
+
+absl::StatusOr<v1::ServerInfo> AdminClient::GetServerInfo() const {
+  return Call(*connection_, stub_.get(), &v1::Admin::Stub::GetServerInfo,
+              v1::GetServerInfoRequest(), Repeat::kAlways);
+}
+
+absl::StatusOr<std::vector<v1::StrategyDescription>> AdminClient::ListStrategies() const {
+  ENGRAM_ASSIGN_OR_RETURN(auto response,
+                          Call(*connection_, stub_.get(), &v1::Admin::Stub::ListStrategies,
+                               v1::ListStrategiesRequest(), Repeat::kAlways));
+  return ToVector(response.mutable_strategies());
+}
+
+absl::StatusOr<std::vector<v1::Limit>> AdminClient::GetLimits() const {
+  ENGRAM_ASSIGN_OR_RETURN(auto response,
+                          Call(*connection_, stub_.get(), &v1::Admin::Stub::GetLimits,
+                               v1::GetLimitsRequest(), Repeat::kAlways));
+  return ToVector(response.mutable_limits());
+}
+
+}  // namespace engram::client
