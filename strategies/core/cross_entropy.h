@@ -23,7 +23,12 @@ struct LossRows {
 double CrossEntropy(const at::Tensor& logits, const LossRows& rows, const UnitMap& units,
                     const at::Tensor& gradient);
 
-// Row-wise softmax over the units each row sees; 0 elsewhere. `out` may be `logits`.
+// Row-wise softmax over the units each row sees; 0 elsewhere. `logits` is [rows, width]; `out` has
+// the same shape and may be `logits`.
+void SoftmaxRows(const float* logits, int64_t rows, int64_t width, absl::Span<const int32_t> tasks,
+                 const UnitMap& units, float* out);
+
+// The same on contiguous float32 tensors.
 void Softmax(const at::Tensor& logits, absl::Span<const int32_t> tasks, const UnitMap& units,
              const at::Tensor& out);
 

@@ -63,6 +63,7 @@ class Optimizer {
   CompanionId moment1_ = -1;  // momentum under SGD
   CompanionId moment2_ = -1;
   int64_t steps_ = 0;
+  std::vector<float> bias_gradient_;
 };
 
 }  // namespace engram::strategies

@@ -30,6 +30,9 @@ class ProximalPull {
   const at::Tensor& anchor() const { return arena_->Companion(anchor_); }
   void Invalidate() { prepared_ = false; }
 
+  // s, valid after Prepare under an optimizer that is not adaptive.
+  const at::Tensor& fraction() const { return arena_->Companion(fraction_); }
+
   // Recomputes the fraction if lambda, the learning rate or the importance changed.
   void Prepare(double lambda, const Optimizer& optimizer);
 
@@ -42,7 +45,6 @@ class ProximalPull {
   CompanionId anchor_;
   CompanionId fraction_;
   bool prepared_ = false;
-  uint64_t prepared_generation_ = 0;
   double lambda_ = 0;
   double learning_rate_ = 0;
 };

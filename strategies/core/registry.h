@@ -25,6 +25,8 @@ struct StrategyEnvironment {
 
 struct StrategyEntry {
   StrategyHelp help;
+  // It has Members; the first such strategy of a model gets memory 0.
+  bool keeps_exemplars = false;
   // RESOURCE_EXHAUSTED when what the parameters ask for cannot be held.
   absl::StatusOr<std::unique_ptr<Strategy>> (*make)(const StrategyParameters& parameters,
                                                     const StrategyEnvironment& environment) =

@@ -4,7 +4,7 @@
 // delta [n, out], dW = delta^T a, the exact sum of squared per-example gradients is (delta^2)^T
 // (a^2), and MAS' is |delta|^T |a|. Strategies read the traces; the optimizer applies them.
 //
-// Threading: one thread at a time; a ForwardPlan is immutable and may be run from any thread.
+// Threading: one thread at a time; a ForwardPass is immutable and may be run from any thread.
 // Ownership: parameters live in the ParameterArena given at construction, which outlives the
 //   network. Returned tensors are the network's own buffers: overwritten by the next call.
 // Failure: none but c10::Error (our bug), which the learner turns into INTERNAL.
@@ -30,18 +30,19 @@ struct LayerTrace {
   ParameterId bias = 0;        // [out, 1]
 };
 
-// Scratch of ForwardPlan::Run: one a thread, reused.
-using ForwardScratch = std::vector<at::Tensor>;
+// Working memory of ForwardPass::Run: one a thread, reused.
+struct ForwardScratch {
+  std::vector<float> front;
+  std::vector<float> back;
+};
 
-// Computes logits from any flat array of the arena's layout, without touching the network.
-class ForwardPlan {
+// Computes logits from one flat array of the arena's layout, without touching the network.
+class ForwardPass {
  public:
-  virtual ~ForwardPlan() = default;
-  virtual int64_t feature_count() const = 0;
-  virtual int64_t units() const = 0;
-  // `features` is [rows, feature_count]. Returns [rows, units] inside `scratch`.
-  virtual const at::Tensor& Run(const at::Tensor& flat, const at::Tensor& features,
-                                ForwardScratch* scratch) const = 0;
+  virtual ~ForwardPass() = default;
+  // `features` is [rows, d], `logits` [rows, units] of the network that bound it.
+  virtual void Run(const float* features, int64_t rows, ForwardScratch* scratch,
+                   float* logits) const = 0;
 };
 
 class Network {
@@ -61,8 +62,8 @@ class Network {
   // In the order from input to head.
   virtual const std::vector<LayerTrace>& traces() const = 0;
 
-  // For the present layout; changes after AddUnits.
-  virtual std::shared_ptr<const ForwardPlan> plan() const = 0;
+  // A pass over `flat`, an array of the present layout that it keeps alive.
+  virtual std::unique_ptr<const ForwardPass> Bind(const at::Tensor& flat) const = 0;
 };
 
 }  // namespace engram::strategies

@@ -1,0 +1,85 @@
+#include "strategies/core/cross_entropy.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace engram::strategies {
+namespace {
+
+// Softmax of the logits at `seen` (or all of 0..count-1 where it is empty and not masked) into the
+// same places of `out`; returns the log of the normaliser.
+template <typename UnitAt>
+double SoftmaxRow(const float* logits, int64_t count, UnitAt unit_at, float* out) {
+  float highest = logits[unit_at(0)];
+  for (int64_t i = 1; i < count; ++i) highest = std::max(highest, logits[unit_at(i)]);
+  float sum = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    const float value = std::exp(logits[unit_at(i)] - highest);
+    out[unit_at(i)] = value;
+    sum += value;
+  }
+  const float scale = 1.0f / sum;
+  for (int64_t i = 0; i < count; ++i) out[unit_at(i)] *= scale;
+  return static_cast<double>(highest) + std::log(static_cast<double>(sum));
+}
+
+double SoftmaxSeen(const float* logits, int64_t units, int32_t task, const UnitMap& map,
+                   float* out) {
+  if (!map.per_task()) {
+    return SoftmaxRow(logits, units, [](int64_t i) { return i; }, out);
+  }
+  const absl::Span<const int64_t> seen = map.UnitsOf(task);
+  if (seen.empty()) {
+    std::fill(out, out + units, 0.0f);
+    return 0;
+  }
+  // In place, what the row does not see must go only after it was not read: it never is.
+  size_t next = 0;
+  for (int64_t unit = 0; unit < units; ++unit) {
+    if (next < seen.size() && seen[next] == unit) {
+      ++next;
+    } else {
+      out[unit] = 0;
+    }
+  }
+  return SoftmaxRow(
+      logits, static_cast<int64_t>(seen.size()), [&](int64_t i) { return seen[i]; }, out);
+}
+
+}  // namespace
+
+double CrossEntropy(const at::Tensor& logits, const LossRows& rows, const UnitMap& units,
+                    const at::Tensor& gradient) {
+  const int64_t count = logits.size(0), width = logits.size(1);
+  const float* values = logits.data_ptr<float>();
+  float* slopes = gradient.data_ptr<float>();
+  double loss = 0;
+  for (int64_t row = 0; row < count; ++row, values += width, slopes += width) {
+    const size_t index = static_cast<size_t>(row);
+    const int32_t task = units.per_task() ? rows.tasks[index] : 0;
+    const double normaliser = SoftmaxSeen(values, width, task, units, slopes);
+    const int64_t target = rows.targets[index];
+    const float weight = rows.weights.empty() ? 1.0f : rows.weights[index];
+    loss += weight * (normaliser - static_cast<double>(values[target]));
+    slopes[target] -= 1.0f;
+    const float scale = weight / static_cast<float>(count);
+    for (int64_t unit = 0; unit < width; ++unit) slopes[unit] *= scale;
+  }
+  return loss / static_cast<double>(count);
+}
+
+void SoftmaxRows(const float* logits, int64_t rows, int64_t width, absl::Span<const int32_t> tasks,
+                 const UnitMap& units, float* out) {
+  for (int64_t row = 0; row < rows; ++row, logits += width, out += width) {
+    const int32_t task = units.per_task() ? tasks[static_cast<size_t>(row)] : 0;
+    SoftmaxSeen(logits, width, task, units, out);
+  }
+}
+
+void Softmax(const at::Tensor& logits, absl::Span<const int32_t> tasks, const UnitMap& units,
+             const at::Tensor& out) {
+  SoftmaxRows(logits.data_ptr<float>(), logits.size(0), logits.size(1), tasks, units,
+              out.data_ptr<float>());
+}
+
+}  // namespace engram::strategies

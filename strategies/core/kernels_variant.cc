@@ -1,0 +1,246 @@
+// Compiled once for each instruction set with ENGRAM_KERNELS (the factory's name) and
+// ENGRAM_VECTOR_BYTES. Includes nothing that holds inline code of others: a copy of it compiled for
+// AVX-512 could be the one that the linker keeps for everybody.
+#include <stdint.h>
+
+#include "strategies/core/kernels.h"
+
+namespace engram::strategies {
+namespace {
+
+constexpr int64_t kLanes = ENGRAM_VECTOR_BYTES / 4;
+
+typedef float Vector __attribute__((vector_size(ENGRAM_VECTOR_BYTES)));
+typedef float Unaligned __attribute__((vector_size(ENGRAM_VECTOR_BYTES), aligned(4), may_alias));
+typedef uint32_t Bits __attribute__((may_alias));
+
+inline Vector Load(const float* from) { return *reinterpret_cast<const Unaligned*>(from); }
+inline void Store(float* to, Vector value) { *reinterpret_cast<Unaligned*>(to) = value; }
+inline Vector Splat(float value) { return Vector{} + value; }
+
+inline float Sum(Vector value) {
+  float lanes[kLanes];
+  Store(lanes, value);
+  for (int64_t width = kLanes / 2; width > 0; width /= 2) {
+    for (int64_t i = 0; i < width; ++i) lanes[i] += lanes[i + width];
+  }
+  return lanes[0];
+}
+
+inline float Root(float value) { return __builtin_sqrtf(value); }
+
+void AddBias(float* values, const float* bias, int64_t rows, int64_t columns, bool relu) {
+  const float floor = relu ? 0.0f : -__builtin_inff();
+  for (int64_t row = 0; row < rows; ++row, values += columns) {
+    for (int64_t j = 0; j < columns; ++j) {
+      const float sum = values[j] + bias[j];
+      // A NaN stays: the guard must see it.
+      values[j] = sum < floor ? floor : sum;
+    }
+  }
+}
+
+void MaskByActivation(float* gradient, const float* activation, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) gradient[i] = activation[i] > 0 ? gradient[i] : 0.0f;
+}
+
+float LargestMagnitude(const float* values, int64_t count) {
+  // As integers, magnitudes order like floats, with infinity and NaN above all; and an integer
+  // maximum vectorises, which a float one with NaN does not.
+  const Bits* bits = reinterpret_cast<const Bits*>(values);
+  uint32_t largest = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    const uint32_t magnitude = bits[i] & 0x7fffffffu;
+    largest = magnitude > largest ? magnitude : largest;
+  }
+  if (largest >= 0x7f800000u) return __builtin_inff();
+  float result;
+  __builtin_memcpy(&result, &largest, sizeof(result));
+  return result;
+}
+
+void ColumnSums(const float* values, int64_t rows, int64_t columns, float* sums) {
+  for (int64_t j = 0; j < columns; ++j) sums[j] = 0;
+  for (int64_t row = 0; row < rows; ++row, values += columns) {
+    for (int64_t j = 0; j < columns; ++j) sums[j] += values[j];
+  }
+}
+
+// kRows rows of input against kOut rows of weights, so that each loaded vector is used often.
+template <int kRows, int kOut>
+inline void ProductBlock(const float* input, const float* weights, int64_t in, int64_t out_stride,
+                         float* result) {
+  Vector sums[kRows][kOut] = {};
+  int64_t k = 0;
+  for (; k + kLanes <= in; k += kLanes) {
+    Vector w[kOut];
+    for (int o = 0; o < kOut; ++o) w[o] = Load(weights + o * in + k);
+    for (int r = 0; r < kRows; ++r) {
+      const Vector x = Load(input + r * in + k);
+      for (int o = 0; o < kOut; ++o) sums[r][o] += x * w[o];
+    }
+  }
+  for (int r = 0; r < kRows; ++r) {
+    for (int o = 0; o < kOut; ++o) {
+      float sum = Sum(sums[r][o]);
+      for (int64_t j = k; j < in; ++j) sum += input[r * in + j] * weights[o * in + j];
+      result[r * out_stride + o] = sum;
+    }
+  }
+}
+
+template <int kOut>
+inline void ProductRows(const float* input, const float* weights, int64_t rows, int64_t in,
+                        int64_t out_stride, float* result) {
+  int64_t r = 0;
+  for (; r + 4 <= rows; r += 4) {
+    ProductBlock<4, kOut>(input + r * in, weights, in, out_stride, result + r * out_stride);
+  }
+  for (; r < rows; ++r) {
+    ProductBlock<1, kOut>(input + r * in, weights, in, out_stride, result + r * out_stride);
+  }
+}
+
+void ThinProduct(const float* input, const float* weights, int64_t rows, int64_t out, int64_t in,
+                 float* result) {
+  int64_t o = 0;
+  for (; o + 4 <= out; o += 4) {
+    ProductRows<4>(input, weights + o * in, rows, in, out, result + o);
+  }
+  for (; o < out; ++o) ProductRows<1>(input, weights + o * in, rows, in, out, result + o);
+}
+
+void ThinBackward(const float* delta, const float* weights, int64_t rows, int64_t out, int64_t in,
+                  float* result) {
+  for (int64_t row = 0; row < rows; ++row) {
+    float* target = result + row * in;
+    for (int64_t j = 0; j < in; ++j) target[j] = 0;
+    for (int64_t o = 0; o < out; ++o) {
+      const float scale = delta[row * out + o];
+      if (scale == 0) continue;
+      const float* source = weights + o * in;
+      for (int64_t j = 0; j < in; ++j) target[j] += scale * source[j];
+    }
+  }
+}
+
+// Columns [j, j + kVectors * kLanes) of one weight row: decay, the rank-n sum, the pull.
+template <int kVectors>
+inline void RankBlock(const RankUpdate& u, int64_t row, int64_t j, const float* scales,
+                      const float* const* inputs, int64_t terms) {
+  float* weights = u.weights + row * u.in + j;
+  Vector sums[kVectors];
+  for (int v = 0; v < kVectors; ++v) sums[v] = Load(weights + v * kLanes) * u.decay;
+  for (int64_t t = 0; t < terms; ++t) {
+    const Vector scale = Splat(scales[t]);
+    for (int v = 0; v < kVectors; ++v) sums[v] += scale * Load(inputs[t] + j + v * kLanes);
+  }
+  if (u.fraction != nullptr) {
+    const float* fraction = u.fraction + row * u.in + j;
+    const float* anchor = u.anchor + row * u.in + j;
+    for (int v = 0; v < kVectors; ++v) {
+      sums[v] += Load(fraction + v * kLanes) * (Load(anchor + v * kLanes) - sums[v]);
+    }
+  }
+  for (int v = 0; v < kVectors; ++v) Store(weights + v * kLanes, sums[v]);
+}
+
+inline void RankTail(const RankUpdate& u, int64_t row, int64_t begin, const float* scales,
+                     const float* const* inputs, int64_t terms) {
+  for (int64_t j = begin; j < u.in; ++j) {
+    const int64_t at = row * u.in + j;
+    float sum = u.weights[at] * u.decay;
+    for (int64_t t = 0; t < terms; ++t) sum += scales[t] * inputs[t][j];
+    if (u.fraction != nullptr) sum += u.fraction[at] * (u.anchor[at] - sum);
+    u.weights[at] = sum;
+  }
+}
+
+constexpr int64_t kTermsMax = 64;
+
+void RankUpdateSome(const RankUpdate& u) {
+  constexpr int kBlock = 7;
+  float scales[kTermsMax];
+  const float* inputs[kTermsMax];
+  for (int64_t row = 0; row < u.out; ++row) {
+    int64_t terms = 0;
+    // ReLU makes about half of the deltas zero.
+    for (int64_t n = 0; n < u.rows; ++n) {
+      const float delta = u.delta[n * u.out + row];
+      if (delta == 0) continue;
+      scales[terms] = -u.rate * delta;
+      inputs[terms++] = u.input + n * u.in;
+    }
+    if (terms == 0 && u.decay == 1 && u.fraction == nullptr) continue;
+    int64_t j = 0;
+    for (; j + kBlock * kLanes <= u.in; j += kBlock * kLanes) {
+      RankBlock<kBlock>(u, row, j, scales, inputs, terms);
+    }
+    for (; j + kLanes <= u.in; j += kLanes) RankBlock<1>(u, row, j, scales, inputs, terms);
+    RankTail(u, row, j, scales, inputs, terms);
+  }
+}
+
+void RankUpdateAll(const RankUpdate& update) {
+  RankUpdate part = update;
+  int64_t left = update.rows;
+  for (; left > kTermsMax; left -= kTermsMax) {
+    part.rows = kTermsMax;
+    part.fraction = nullptr;
+    RankUpdateSome(part);
+    part.input += kTermsMax * part.in;
+    part.delta += kTermsMax * part.out;
+    part.decay = 1;
+  }
+  part.rows = left;
+  part.fraction = update.fraction;
+  RankUpdateSome(part);
+}
+
+void Descend(float* parameters, const float* gradient, int64_t count, float decay, float rate) {
+  for (int64_t i = 0; i < count; ++i) parameters[i] = decay * parameters[i] - rate * gradient[i];
+}
+
+void DescendWithMomentum(float* parameters, const float* gradient, float* buffer, int64_t count,
+                         float momentum, float gradient_decay, float rate) {
+  for (int64_t i = 0; i < count; ++i) {
+    const float g = gradient[i] + gradient_decay * parameters[i];
+    buffer[i] = momentum * buffer[i] + g;
+    parameters[i] -= rate * buffer[i];
+  }
+}
+
+void Adam(const AdamUpdate& u) {
+  for (int64_t i = 0; i < u.count; ++i) {
+    const float g = u.gradient[i] + u.gradient_decay * u.parameters[i];
+    u.moment1[i] = u.beta1 * u.moment1[i] + (1 - u.beta1) * g;
+    u.moment2[i] = u.beta2 * u.moment2[i] + (1 - u.beta2) * g * g;
+    const float scale = Root(u.moment2[i]) * u.inverse_root + u.epsilon;
+    u.parameters[i] = u.decay * u.parameters[i] - u.step_size * u.moment1[i] / scale;
+  }
+}
+
+void Pull(float* parameters, const float* fraction, const float* anchor, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) {
+    parameters[i] += fraction[i] * (anchor[i] - parameters[i]);
+  }
+}
+
+void PullAdaptive(const AdaptivePull& p) {
+  for (int64_t i = 0; i < p.count; ++i) {
+    const float scale = Root(p.moment2[i]) * p.inverse_root + p.epsilon;
+    const float weight = p.strength * p.importance[i];
+    // eta A lambda / (1 + eta A lambda) with eta = learning rate / scale; 0 where A is 0.
+    p.parameters[i] += weight / (scale + weight) * (p.anchor[i] - p.parameters[i]);
+  }
+}
+
+}  // namespace
+
+Kernels ENGRAM_KERNELS(const char* name) {
+  return {name,         AddBias,    MaskByActivation, LargestMagnitude,    ColumnSums,
+          ThinProduct,  ThinBackward, RankUpdateAll,  Descend,             DescendWithMomentum,
+          Adam,         Pull,       PullAdaptive};
+}
+
+}  // namespace engram::strategies

@@ -1,0 +1,72 @@
+#include "strategies/core/learner_state.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "storage/base/status_macros.h"
+#include "strategies/models/mlp.h"
+
+namespace engram::strategies {
+namespace {
+
+absl::Status MakeStrategies(LearnerState* state) {
+  ENGRAM_ASSIGN_OR_RETURN(const auto resolved, ResolveStrategies(state->options));
+  StrategyEnvironment environment;
+  environment.feature_count = state->options.feature_count;
+  environment.batch_size = state->options.batch_size;
+  environment.seed = state->options.seed;
+  environment.arena = &state->arena;
+  bool first_memory = true;
+  for (const ResolvedStrategy& strategy : resolved) {
+    const uint32_t position = static_cast<uint32_t>(state->strategies.size());
+    environment.memory = first_memory ? kReplayMemory : kConsolidationMemory + 1 + position;
+    first_memory = first_memory && !strategy.entry->keeps_exemplars;
+    ENGRAM_ASSIGN_OR_RETURN(std::unique_ptr<Strategy> made,
+                            strategy.entry->make(strategy.parameters, environment));
+    state->strategies.push_back(std::move(made));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status MakeConsolidationMemory(LearnerState* state) {
+  int64_t wanted = 0;
+  for (const auto& strategy : state->strategies) {
+    wanted = std::max(wanted, strategy->ConsolidationExamples());
+  }
+  if (wanted == 0) return absl::OkStatus();
+  ExemplarMemoryOptions options;
+  options.capacity = wanted;
+  options.feature_count = state->options.feature_count;
+  options.seed = state->options.seed;
+  options.memory = kConsolidationMemory;
+  ENGRAM_ASSIGN_OR_RETURN(state->consolidation, ExemplarMemory::Create(options));
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+LearnerState::LearnerState(const ModelOptions& model_options)
+    : options(model_options), generator(model_options.seed), units(model_options.head) {}
+
+absl::StatusOr<std::unique_ptr<LearnerState>> LearnerState::Make(const ModelOptions& options) {
+  auto state = std::make_unique<LearnerState>(options);
+  MlpOptions mlp;
+  mlp.feature_count = options.feature_count;
+  mlp.hidden = options.hidden;
+  mlp.units = state->units.size();
+  state->network = MakeMlp(mlp, &state->arena, &state->generator);
+  state->optimizer = std::make_unique<Optimizer>(options.optimizer, &state->arena);
+  ENGRAM_RETURN_IF_ERROR(MakeStrategies(state.get()));
+  ENGRAM_RETURN_IF_ERROR(MakeConsolidationMemory(state.get()));
+  state->context =
+      std::make_unique<StepContext>(&state->options, &state->arena, state->network.get(),
+                                    state->optimizer.get(), &state->units, &state->generator);
+  int64_t capacity = options.batch_size;
+  for (const auto& strategy : state->strategies) {
+    capacity += strategy->ExtraRows(options.batch_size);
+  }
+  state->batch = std::make_unique<TrainingBatch>(options.feature_count, capacity);
+  return state;
+}
+
+}  // namespace engram::strategies

@@ -1,0 +1,159 @@
+#include "strategies/core/optimizer.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "strategies/core/kernels.h"
+#include "strategies/core/proximal_pull.h"
+#include "strategies/models/products.h"
+
+namespace engram::strategies {
+namespace {
+
+// Floats of one array updated before the next part is touched: a tile of all arrays of an Adam step
+// with a pull fits the second-level cache.
+constexpr int64_t kTile = 8192;
+
+// Beyond this many rows the BLAS writes the weights faster than our one-pass update
+// (tests/bench/training).
+constexpr int64_t kRankRows = 48;
+
+}  // namespace
+
+Optimizer::Optimizer(const OptimizerOptions& options, ParameterArena* arena)
+    : options_(options), arena_(arena) {
+  const auto saved = ParameterArena::Persistence::kSaved;
+  if (!plain()) {
+    gradient_ =
+        arena_->AddCompanion("optimizer.gradient", ParameterArena::Persistence::kDerived);
+    moment1_ = arena_->AddCompanion(adaptive() ? "optimizer.moment1" : "optimizer.momentum", saved);
+  }
+  if (adaptive()) moment2_ = arena_->AddCompanion("optimizer.moment2", saved);
+}
+
+bool Optimizer::plain() const {
+  return options_.kind == OptimizerKind::kSgd && options_.momentum == 0;
+}
+
+double Optimizer::second_correction() const {
+  return 1.0 - std::pow(options_.beta2, static_cast<double>(steps_));
+}
+
+void Optimizer::Step(const std::vector<LayerTrace>& traces,
+                     absl::Span<ProximalPull* const> pulls) {
+  if (plain()) {
+    ++steps_;
+    StepPlain(traces, pulls);
+    return;
+  }
+  const at::Tensor& gradient = arena_->Companion(gradient_);
+  WriteGradient(traces, gradient);
+  StepWithGradient(gradient, pulls);
+}
+
+void Optimizer::StepWithGradient(const at::Tensor& gradient,
+                                 absl::Span<ProximalPull* const> pulls) {
+  ++steps_;
+  const float* values = gradient.data_ptr<float>();
+  for (int64_t begin = 0; begin < arena_->size(); begin += kTile) {
+    const int64_t count = std::min(kTile, arena_->size() - begin);
+    UpdateFlat(values, begin, count);
+    for (ProximalPull* pull : pulls) pull->Apply(begin, count, *this);
+  }
+}
+
+void Optimizer::WriteGradient(const std::vector<LayerTrace>& traces,
+                              const at::Tensor& gradient) const {
+  float* values = gradient.data_ptr<float>();
+  for (const LayerTrace& trace : traces) {
+    const ParameterArena::Slot& weight = arena_->slot(trace.weight);
+    const float* delta = trace.output_gradient.data_ptr<float>();
+    const int64_t rows = trace.input.size(0);
+    WeightProduct(delta, trace.input.data_ptr<float>(), rows, weight.rows, weight.columns,
+                  /*decay=*/0, /*rate=*/-1, values + weight.offset);
+    ActiveKernels().column_sums(delta, rows, weight.rows,
+                                values + arena_->slot(trace.bias).offset);
+  }
+}
+
+void Optimizer::StepPlain(const std::vector<LayerTrace>& traces,
+                          absl::Span<ProximalPull* const> pulls) {
+  const float rate = static_cast<float>(options_.learning_rate);
+  const float decay =
+      static_cast<float>(1.0 - options_.learning_rate * options_.weight_decay);
+  float* values = arena_->flat().data_ptr<float>();
+  for (const LayerTrace& trace : traces) {
+    const ParameterArena::Slot& weight = arena_->slot(trace.weight);
+    const ParameterArena::Slot& bias = arena_->slot(trace.bias);
+    RankUpdate update;
+    update.weights = values + weight.offset;
+    update.input = trace.input.data_ptr<float>();
+    update.delta = trace.output_gradient.data_ptr<float>();
+    update.rows = trace.input.size(0);
+    update.out = weight.rows;
+    update.in = weight.columns;
+    update.decay = decay;
+    update.rate = rate;
+    absl::Span<ProximalPull* const> rest = pulls;
+    if (update.rows <= kRankRows) {
+      if (!pulls.empty()) {
+        update.fraction = pulls[0]->fraction().data_ptr<float>() + weight.offset;
+        update.anchor = pulls[0]->anchor().data_ptr<float>() + weight.offset;
+        rest = pulls.subspan(1);
+      }
+      ActiveKernels().rank_update(update);
+    } else {
+      WeightProduct(update.delta, update.input, update.rows, update.out, update.in, decay, rate,
+                    update.weights);
+    }
+    for (ProximalPull* pull : rest) pull->Apply(weight.offset, weight.count(), *this);
+    bias_gradient_.resize(static_cast<size_t>(bias.rows));
+    ActiveKernels().column_sums(update.delta, update.rows, bias.rows, bias_gradient_.data());
+    ActiveKernels().descend(values + bias.offset, bias_gradient_.data(), bias.rows, decay, rate);
+    for (ProximalPull* pull : pulls) pull->Apply(bias.offset, bias.rows, *this);
+  }
+}
+
+void Optimizer::UpdateFlat(const float* gradient, int64_t begin, int64_t count) {
+  float* parameters = arena_->flat().data_ptr<float>() + begin;
+  const float rate = static_cast<float>(options_.learning_rate);
+  const float weight_decay = static_cast<float>(options_.weight_decay);
+  const float kept = static_cast<float>(1.0 - options_.learning_rate * options_.weight_decay);
+  if (plain()) {
+    ActiveKernels().descend(parameters, gradient + begin, count, kept, rate);
+    return;
+  }
+  float* moment1 = arena_->Companion(moment1_).data_ptr<float>() + begin;
+  if (!adaptive()) {
+    ActiveKernels().descend_with_momentum(parameters, gradient + begin, moment1, count,
+                                          static_cast<float>(options_.momentum), weight_decay,
+                                          rate);
+    return;
+  }
+  AdamUpdate update;
+  update.parameters = parameters;
+  update.gradient = gradient + begin;
+  update.moment1 = moment1;
+  update.moment2 = arena_->Companion(moment2_).data_ptr<float>() + begin;
+  update.count = count;
+  update.decay = options_.kind == OptimizerKind::kAdamW ? kept : 1.0f;
+  update.gradient_decay = options_.kind == OptimizerKind::kAdam ? weight_decay : 0.0f;
+  update.beta1 = static_cast<float>(options_.beta1);
+  update.beta2 = static_cast<float>(options_.beta2);
+  const double first = 1.0 - std::pow(options_.beta1, static_cast<double>(steps_));
+  update.step_size = static_cast<float>(options_.learning_rate / first);
+  update.inverse_root = static_cast<float>(1.0 / std::sqrt(second_correction()));
+  update.epsilon = static_cast<float>(options_.epsilon);
+  ActiveKernels().adam(update);
+}
+
+void Optimizer::SaveState(StateWriter* writer) const { writer->PutInteger("steps", steps_); }
+
+absl::Status Optimizer::LoadState(const StateReader& reader) {
+  const absl::StatusOr<int64_t> steps = reader.GetInteger("steps");
+  if (!steps.ok()) return steps.status();
+  steps_ = *steps;
+  return absl::OkStatus();
+}
+
+}  // namespace engram::strategies

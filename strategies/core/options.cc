@@ -1,0 +1,171 @@
+// Validation of what a learner is made of.
+#include "strategies/api/options.h"
+
+#include <algorithm>
+#include <set>
+
+#include "absl/strings/str_cat.h"
+#include "storage/base/status_macros.h"
+#include "strategies/core/model_plan.h"
+#include "strategies/core/registry.h"
+
+namespace engram::strategies {
+namespace {
+
+constexpr int64_t kFeaturesMax = 65536;
+constexpr int64_t kHiddenWidthMax = 65536;
+constexpr int64_t kHiddenLayersMax = 16;
+constexpr int64_t kClassesMax = 10000;
+constexpr int64_t kBatchMax = 1024;
+constexpr int64_t kStrategiesMax = 8;
+constexpr int64_t kParametersMax = int64_t{1} << 30;
+
+absl::Status InRange(absl::string_view field, double value, double min, double max) {
+  if (value >= min && value <= max) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(field, ": must be in [", min, ", ", max, "], got ", value));
+}
+
+// [min, max), for decay rates that must stay below 1.
+absl::Status BelowOne(absl::string_view field, double value) {
+  if (value >= 0 && value < 1) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(field, ": must be in [0, 1), got ", value));
+}
+
+absl::Status ValidateHead(const HeadOptions& head) {
+  if (head.kind == HeadKind::kFixed) {
+    return InRange("head.head_classes", static_cast<double>(head.head_classes), 1, kClassesMax);
+  }
+  return InRange("head.max_classes", static_cast<double>(head.max_classes), 1, kClassesMax);
+}
+
+absl::Status ValidateOptimizer(const OptimizerOptions& optimizer) {
+  if (!(optimizer.learning_rate > 0 && optimizer.learning_rate <= 100)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "optimizer.learning_rate: must be in (0, 100], got ", optimizer.learning_rate));
+  }
+  ENGRAM_RETURN_IF_ERROR(InRange("optimizer.weight_decay", optimizer.weight_decay, 0, 1));
+  if (optimizer.learning_rate * optimizer.weight_decay > 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("optimizer.weight_decay: times learning_rate must be at most 1, got ",
+                     optimizer.learning_rate * optimizer.weight_decay));
+  }
+  ENGRAM_RETURN_IF_ERROR(BelowOne("optimizer.momentum", optimizer.momentum));
+  if (optimizer.kind == OptimizerKind::kSgd) return absl::OkStatus();
+  if (optimizer.momentum != 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("optimizer.momentum: only SGD takes it, got ", optimizer.momentum));
+  }
+  ENGRAM_RETURN_IF_ERROR(BelowOne("optimizer.beta1", optimizer.beta1));
+  ENGRAM_RETURN_IF_ERROR(BelowOne("optimizer.beta2", optimizer.beta2));
+  return InRange("optimizer.epsilon", optimizer.epsilon, 1e-12, 1);
+}
+
+absl::Status ValidateNetwork(const ModelOptions& options) {
+  ENGRAM_RETURN_IF_ERROR(
+      InRange("feature_count", static_cast<double>(options.feature_count), 1, kFeaturesMax));
+  ENGRAM_RETURN_IF_ERROR(
+      InRange("hidden", static_cast<double>(options.hidden.size()), 0, kHiddenLayersMax));
+  int64_t in = options.feature_count, parameters = 0;
+  for (size_t i = 0; i < options.hidden.size(); ++i) {
+    ENGRAM_RETURN_IF_ERROR(InRange(absl::StrCat("hidden[", i, "]"),
+                                   static_cast<double>(options.hidden[i]), 1, kHiddenWidthMax));
+    parameters += (in + 1) * options.hidden[i];
+    in = options.hidden[i];
+  }
+  if (parameters <= kParametersMax) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("hidden: ", parameters,
+                                                 " parameters exceed the limit of ",
+                                                 kParametersMax));
+}
+
+bool SameButNumbers(const OptimizerOptions& a, const OptimizerOptions& b) {
+  // Momentum appears with an array of its own, so it may change but not come or go.
+  return a.kind == b.kind && (a.momentum == 0) == (b.momentum == 0);
+}
+
+absl::Status ValidateLiveStrategy(const ResolvedStrategy& current, const ResolvedStrategy& next) {
+  if (current.entry != next.entry) {
+    return absl::InvalidArgumentError(absl::StrCat("strategies: cannot change from ",
+                                                   current.entry->help.name, " to ",
+                                                   next.entry->help.name, " on a live model"));
+  }
+  for (const ParameterHelp& help : current.entry->help.parameters) {
+    if (help.live) continue;
+    if (current.parameters.values().at(help.name) == next.parameters.values().at(help.name)) {
+      continue;
+    }
+    return absl::InvalidArgumentError(absl::StrCat(current.entry->help.name, ".", help.name,
+                                                   ": cannot change on a live model"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<ResolvedStrategy>> ResolveStrategies(const ModelOptions& options) {
+  std::vector<StrategySpec> specs = options.strategies;
+  if (specs.empty()) specs.push_back({"finetune", {}});
+  std::vector<ResolvedStrategy> resolved;
+  std::set<std::string> names;
+  for (size_t i = 0; i < specs.size(); ++i) {
+    const absl::StatusOr<const StrategyEntry*> entry = FindStrategy(specs[i].name);
+    if (!entry.ok()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("strategies[", i, "]: ", entry.status().message()));
+    }
+    if (!names.insert(specs[i].name).second) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("strategies[", i, "]: ", specs[i].name, " is listed twice"));
+    }
+    ENGRAM_ASSIGN_OR_RETURN(StrategyParameters parameters,
+                            StrategyParameters::Resolve((*entry)->help, specs[i]));
+    resolved.push_back({*entry, std::move(parameters)});
+  }
+  return resolved;
+}
+
+absl::Status ValidateOptions(const ModelOptions& options) {
+  ENGRAM_RETURN_IF_ERROR(ValidateNetwork(options));
+  ENGRAM_RETURN_IF_ERROR(ValidateHead(options.head));
+  ENGRAM_RETURN_IF_ERROR(ValidateOptimizer(options.optimizer));
+  ENGRAM_RETURN_IF_ERROR(
+      InRange("batch_size", static_cast<double>(options.batch_size), 1, kBatchMax));
+  ENGRAM_RETURN_IF_ERROR(
+      InRange("strategies", static_cast<double>(options.strategies.size()), 0, kStrategiesMax));
+  return ResolveStrategies(options).status();
+}
+
+absl::Status ValidateLiveChange(const ModelOptions& current, const ModelOptions& next) {
+  ENGRAM_RETURN_IF_ERROR(ValidateOptions(next));
+  const auto fixed = [](absl::string_view field) {
+    return absl::InvalidArgumentError(absl::StrCat(field, ": cannot change on a live model"));
+  };
+  if (current.feature_count != next.feature_count) return fixed("feature_count");
+  if (current.hidden != next.hidden) return fixed("hidden");
+  if (current.head.kind != next.head.kind || current.head.head_classes != next.head.head_classes ||
+      current.head.max_classes != next.head.max_classes) {
+    return fixed("head");
+  }
+  if (current.seed != next.seed) return fixed("seed");
+  if (current.batch_size != next.batch_size) return fixed("batch_size");
+  if (!SameButNumbers(current.optimizer, next.optimizer)) {
+    return fixed("optimizer.kind, and whether there is momentum");
+  }
+  ENGRAM_ASSIGN_OR_RETURN(const auto before, ResolveStrategies(current));
+  ENGRAM_ASSIGN_OR_RETURN(const auto after, ResolveStrategies(next));
+  if (before.size() != after.size()) return fixed("strategies: their number");
+  for (size_t i = 0; i < before.size(); ++i) {
+    ENGRAM_RETURN_IF_ERROR(ValidateLiveStrategy(before[i], after[i]));
+  }
+  return absl::OkStatus();
+}
+
+bool InterleavedTasks(const ModelOptions& options) {
+  const absl::StatusOr<std::vector<ResolvedStrategy>> resolved = ResolveStrategies(options);
+  return resolved.ok() && std::all_of(resolved->begin(), resolved->end(), [](const auto& strategy) {
+           return strategy.entry->help.traits.interleaved_tasks;
+         });
+}
+
+}  // namespace engram::strategies

@@ -1,0 +1,49 @@
+#include "strategies/core/registry.h"
+
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+
+// One line a strategy: the function in strategies/builtin that returns its entry.
+#define ENGRAM_STRATEGIES(ENTRY) \
+  ENTRY(Finetune)                \
+  ENTRY(ExperienceReplay)        \
+  ENTRY(Ewc)                     \
+  ENTRY(OnlineEwc)
+
+namespace engram::strategies {
+
+namespace builtin {
+#define ENGRAM_DECLARE(name) StrategyEntry name();
+ENGRAM_STRATEGIES(ENGRAM_DECLARE)
+#undef ENGRAM_DECLARE
+}  // namespace builtin
+
+const std::vector<StrategyEntry>& StrategyTable() {
+#define ENGRAM_CALL(name) builtin::name(),
+  static const auto* const table = new std::vector<StrategyEntry>{ENGRAM_STRATEGIES(ENGRAM_CALL)};
+#undef ENGRAM_CALL
+  return *table;
+}
+
+const std::vector<StrategyHelp>& ListStrategies() {
+  static const auto* const list = [] {
+    auto* result = new std::vector<StrategyHelp>;
+    for (const StrategyEntry& entry : StrategyTable()) result->push_back(entry.help);
+    return result;
+  }();
+  return *list;
+}
+
+absl::StatusOr<const StrategyEntry*> FindStrategy(absl::string_view name) {
+  std::vector<std::string> known;
+  for (const StrategyEntry& entry : StrategyTable()) {
+    if (entry.help.name == name) return &entry;
+    known.push_back(entry.help.name);
+  }
+  return absl::NotFoundError(absl::StrCat("strategy \"", name, "\" is unknown; there are ",
+                                          absl::StrJoin(known, ", ")));
+}
+
+}  // namespace engram::strategies

@@ -1,0 +1,60 @@
+// A snapshot: a flat copy of the parameters, a forward pass bound to it, and the unit map of that
+// moment. Kept in a pool, so that publishing in steady state is one memcpy.
+//
+// Threading: a snapshot is const once handed out; the pool belongs to the learner's thread.
+// Ownership: the pool holds one reference; a snapshot that nobody else holds is overwritten by the
+//   next Take.
+// Failure: as Snapshot.
+// Bounds: as many copies as readers hold at once, plus one.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include <ATen/ATen.h>
+
+#include "strategies/api/snapshot.h"
+#include "strategies/core/learner_state.h"
+#include "strategies/core/unit_map.h"
+#include "strategies/models/network.h"
+
+namespace engram::strategies {
+
+class TorchSnapshot : public Snapshot {
+ public:
+  // Copies the state of now. `units` is the state's own map as an immutable copy.
+  void Fill(uint64_t version, const LearnerState& state, std::shared_ptr<const UnitMap> units);
+
+  uint64_t version() const override { return version_; }
+  int64_t class_count() const override { return units_->class_count(); }
+  absl::Status Predict(absl::Span<const float> features, int64_t rows,
+                       absl::Span<const int32_t> tasks,
+                       std::vector<float>* scores) const override;
+
+ private:
+  absl::Status CheckInput(absl::Span<const float> features, int64_t rows,
+                          absl::Span<const int32_t> tasks) const;
+  absl::Status Score(absl::Span<const float> features, int64_t rows,
+                     absl::Span<const int32_t> tasks, std::vector<float>* scores) const;
+
+  uint64_t version_ = 0;
+  int64_t feature_count_ = 0;
+  at::Tensor flat_;
+  std::unique_ptr<const ForwardPass> pass_;
+  std::shared_ptr<const UnitMap> units_;
+  bool unit_is_class_ = false;
+};
+
+class SnapshotPool {
+ public:
+  std::shared_ptr<const Snapshot> Take(uint64_t version, const LearnerState& state);
+  // Forgets the unit map it shares with past snapshots; after a restore.
+  void Reset() { units_ = nullptr; }
+
+ private:
+  std::vector<std::shared_ptr<TorchSnapshot>> snapshots_;
+  std::shared_ptr<const UnitMap> units_;
+};
+
+}  // namespace engram::strategies

@@ -1,0 +1,198 @@
+#include "strategies/models/mlp.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "storage/base/check.h"
+#include "strategies/core/kernels.h"
+#include "strategies/models/products.h"
+
+namespace engram::strategies {
+namespace {
+
+constexpr int64_t kHeadCapacity = 16;
+
+void InitialiseRows(ParameterArena* arena, ParameterId id, int64_t first, int64_t fan_in,
+                    Generator* generator) {
+  const ParameterArena::Slot& slot = arena->slot(id);
+  float* values = arena->flat().data_ptr<float>() + slot.offset;
+  const float bound = 1.0f / std::sqrt(static_cast<float>(fan_in));
+  for (int64_t i = first * slot.columns; i < slot.count(); ++i) {
+    values[i] = (2 * generator->Uniform() - 1) * bound;
+  }
+}
+
+struct LayerShape {
+  ParameterId weight = 0;
+  ParameterId bias = 0;
+  int64_t in = 0;
+};
+
+class MlpForwardPass : public ForwardPass {
+ public:
+  struct Layer {
+    const float* weight;
+    const float* bias;
+    int64_t in;
+    int64_t out;
+  };
+
+  MlpForwardPass(at::Tensor flat, std::vector<Layer> layers)
+      : flat_(std::move(flat)), layers_(std::move(layers)) {}
+
+  void Run(const float* features, int64_t rows, ForwardScratch* scratch,
+           float* logits) const override {
+    const float* input = features;
+    for (size_t i = 0; i < layers_.size(); ++i) {
+      const Layer& layer = layers_[i];
+      const bool head = i + 1 == layers_.size();
+      float* output = logits;
+      if (!head) {
+        std::vector<float>& store = i % 2 == 0 ? scratch->front : scratch->back;
+        if (store.size() < static_cast<size_t>(rows * layer.out)) {
+          store.resize(static_cast<size_t>(rows * layer.out));
+        }
+        output = store.data();
+      }
+      ForwardProduct(input, layer.weight, rows, layer.out, layer.in, output);
+      ActiveKernels().add_bias(output, layer.bias, rows, layer.out, !head);
+      input = output;
+    }
+  }
+
+ private:
+  at::Tensor flat_;
+  std::vector<Layer> layers_;
+};
+
+class Mlp : public Network {
+ public:
+  Mlp(const MlpOptions& options, ParameterArena* arena, Generator* generator) : arena_(arena) {
+    int64_t in = options.feature_count;
+    for (size_t i = 0; i < options.hidden.size(); ++i) {
+      AddLayer(absl::StrCat("hidden", i), options.hidden[i], in, options.hidden[i]);
+      in = options.hidden[i];
+    }
+    const int64_t capacity = std::max(options.units, kHeadCapacity);
+    AddLayer("head", options.units, in, capacity);
+    arena_->Allocate();
+    for (const LayerShape& layer : layers_) {
+      InitialiseRows(arena_, layer.weight, 0, layer.in, generator);
+      InitialiseRows(arena_, layer.bias, 0, layer.in, generator);
+    }
+    outputs_.resize(layers_.size());
+    deltas_.resize(layers_.size());
+  }
+
+  int64_t units() const override { return arena_->slot(layers_.back().weight).rows; }
+
+  void AddUnits(int64_t count, Generator* generator) override {
+    const LayerShape& head = layers_.back();
+    const int64_t first = units();
+    arena_->GrowRows({head.weight, head.bias}, first + count);
+    InitialiseRows(arena_, head.weight, first, head.in, generator);
+    InitialiseRows(arena_, head.bias, first, head.in, generator);
+    rows_ = 0;
+  }
+
+  const at::Tensor& Forward(const at::Tensor& features) override {
+    const int64_t rows = features.size(0);
+    ShapeBuffers(rows);
+    traces_[0].input = features;
+    for (size_t i = 0; i < layers_.size(); ++i) {
+      const int64_t out = Out(i);
+      float* output = outputs_[i].data_ptr<float>();
+      ForwardProduct(traces_[i].input.data_ptr<float>(), Values(layers_[i].weight), rows, out,
+                     layers_[i].in, output);
+      ActiveKernels().add_bias(output, Values(layers_[i].bias), rows, out,
+                               i + 1 < layers_.size());
+    }
+    return outputs_.back();
+  }
+
+  void Backward(const at::Tensor& logit_gradient) override {
+    const int64_t rows = logit_gradient.size(0);
+    traces_.back().output_gradient = logit_gradient;
+    for (size_t i = layers_.size() - 1; i > 0; --i) {
+      const int64_t in = layers_[i].in;
+      float* delta = deltas_[i - 1].data_ptr<float>();
+      BackwardProduct(traces_[i].output_gradient.data_ptr<float>(), Values(layers_[i].weight), rows,
+                      Out(i), in, delta);
+      ActiveKernels().mask_by_activation(delta, outputs_[i - 1].data_ptr<float>(), rows * in);
+    }
+  }
+
+  const std::vector<LayerTrace>& traces() const override { return traces_; }
+
+  std::unique_ptr<const ForwardPass> Bind(const at::Tensor& flat) const override {
+    std::vector<MlpForwardPass::Layer> layers;
+    const float* values = flat.data_ptr<float>();
+    for (size_t i = 0; i < layers_.size(); ++i) {
+      layers.push_back({values + arena_->slot(layers_[i].weight).offset,
+                        values + arena_->slot(layers_[i].bias).offset, layers_[i].in, Out(i)});
+    }
+    return std::make_unique<MlpForwardPass>(flat, std::move(layers));
+  }
+
+ private:
+  void AddLayer(const std::string& name, int64_t rows, int64_t columns, int64_t capacity) {
+    LayerShape layer;
+    layer.weight = arena_->Add(name + ".weight", rows, columns, capacity);
+    layer.bias = arena_->Add(name + ".bias", rows, 1, capacity);
+    layer.in = columns;
+    layers_.push_back(layer);
+    LayerTrace trace;
+    trace.weight = layer.weight;
+    trace.bias = layer.bias;
+    traces_.push_back(trace);
+  }
+
+  int64_t Out(size_t layer) const { return arena_->slot(layers_[layer].weight).rows; }
+  const float* Values(ParameterId id) const {
+    return arena_->flat().data_ptr<float>() + arena_->slot(id).offset;
+  }
+
+  // Buffers hold the most rows seen; the tensors handed out are views of this step's rows.
+  void ShapeBuffers(int64_t rows) {
+    ENGRAM_CHECK(rows > 0 && units() > 0);
+    if (rows == rows_) return;
+    if (rows > capacity_ || rows_ == 0) {
+      capacity_ = std::max(rows, capacity_);
+      output_stores_.clear();
+      delta_stores_.clear();
+      for (size_t i = 0; i < layers_.size(); ++i) {
+        output_stores_.push_back(at::empty({capacity_, Out(i)}, at::kFloat));
+        delta_stores_.push_back(at::empty({i + 1 < layers_.size() ? capacity_ : 0, Out(i)}, at::kFloat));
+      }
+    }
+    rows_ = rows;
+    for (size_t i = 0; i < layers_.size(); ++i) {
+      outputs_[i] = output_stores_[i].narrow(0, 0, rows);
+      if (i + 1 == layers_.size()) continue;
+      deltas_[i] = delta_stores_[i].narrow(0, 0, rows);
+      traces_[i].output_gradient = deltas_[i];
+      traces_[i + 1].input = outputs_[i];
+    }
+  }
+
+  ParameterArena* arena_;
+  std::vector<LayerShape> layers_;
+  std::vector<LayerTrace> traces_;
+  std::vector<at::Tensor> output_stores_;  // by layer, [capacity_, out]
+  std::vector<at::Tensor> delta_stores_;
+  std::vector<at::Tensor> outputs_;  // by layer, [rows_, out]: activations, logits last
+  std::vector<at::Tensor> deltas_;
+  int64_t capacity_ = 0;
+  int64_t rows_ = 0;  // 0: the buffers do not fit the layout
+};
+
+}  // namespace
+
+std::unique_ptr<Network> MakeMlp(const MlpOptions& options, ParameterArena* arena,
+                                 Generator* generator) {
+  return std::make_unique<Mlp>(options, arena, generator);
+}
+
+}  // namespace engram::strategies

@@ -1,0 +1,46 @@
+#include "strategies/models/products.h"
+
+#include <ATen/ATen.h>
+
+#include "strategies/core/kernels.h"
+
+namespace engram::strategies {
+namespace {
+
+// Up to this many rows our loops beat the BLAS (tests/bench/training).
+constexpr int64_t kThinRows = 8;
+
+at::Tensor Matrix(const float* values, int64_t rows, int64_t columns) {
+  return at::from_blob(const_cast<float*>(values), {rows, columns}, at::kFloat);
+}
+
+}  // namespace
+
+void ForwardProduct(const float* input, const float* weights, int64_t rows, int64_t out, int64_t in,
+                    float* result) {
+  if (rows <= kThinRows) {
+    ActiveKernels().thin_product(input, weights, rows, out, in, result);
+    return;
+  }
+  at::Tensor target = Matrix(result, rows, out);
+  at::mm_out(target, Matrix(input, rows, in), Matrix(weights, out, in).t());
+}
+
+void BackwardProduct(const float* delta, const float* weights, int64_t rows, int64_t out,
+                     int64_t in, float* result) {
+  if (rows <= kThinRows) {
+    ActiveKernels().thin_backward(delta, weights, rows, out, in, result);
+    return;
+  }
+  at::Tensor target = Matrix(result, rows, in);
+  at::mm_out(target, Matrix(delta, rows, out), Matrix(weights, out, in));
+}
+
+void WeightProduct(const float* delta, const float* input, int64_t rows, int64_t out, int64_t in,
+                   float decay, float rate, float* weights) {
+  at::Tensor target = Matrix(weights, out, in);
+  at::addmm_out(target, target, Matrix(delta, rows, out).t(), Matrix(input, rows, in), decay,
+                -rate);
+}
+
+}  // namespace engram::strategies
