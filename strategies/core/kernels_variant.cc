@@ -92,20 +92,24 @@ inline void ProductBlock(const float* input, const float* weights, int64_t in, i
 template <int kOut>
 inline void ProductRows(const float* input, const float* weights, int64_t rows, int64_t in,
                         int64_t out_stride, float* result) {
-  int64_t r = 0;
-  for (; r + 4 <= rows; r += 4) {
-    ProductBlock<4, kOut>(input + r * in, weights, in, out_stride, result + r * out_stride);
+  for (; rows >= 5; rows -= 5, input += 5 * in, result += 5 * out_stride) {
+    ProductBlock<5, kOut>(input, weights, in, out_stride, result);
   }
-  for (; r < rows; ++r) {
-    ProductBlock<1, kOut>(input + r * in, weights, in, out_stride, result + r * out_stride);
-  }
+  if (rows == 4) ProductBlock<4, kOut>(input, weights, in, out_stride, result);
+  if (rows == 3) ProductBlock<3, kOut>(input, weights, in, out_stride, result);
+  if (rows == 2) ProductBlock<2, kOut>(input, weights, in, out_stride, result);
+  if (rows == 1) ProductBlock<1, kOut>(input, weights, in, out_stride, result);
 }
 
+// Up to 10 sums, 2 weights and an input: they fit 16 registers.
 void ThinProduct(const float* input, const float* weights, int64_t rows, int64_t out, int64_t in,
                  float* result) {
   int64_t o = 0;
-  for (; o + 4 <= out; o += 4) {
-    ProductRows<4>(input, weights + o * in, rows, in, out, result + o);
+  if (rows == 1) {
+    for (; o + 8 <= out; o += 8) ProductBlock<1, 8>(input, weights + o * in, in, out, result + o);
+  }
+  for (; o + 2 <= out; o += 2) {
+    ProductRows<2>(input, weights + o * in, rows, in, out, result + o);
   }
   for (; o < out; ++o) ProductRows<1>(input, weights + o * in, rows, in, out, result + o);
 }

@@ -16,7 +16,7 @@ constexpr int64_t kTile = 8192;
 
 // Beyond this many rows the BLAS writes the weights faster than our one-pass update
 // (tests/bench/training).
-constexpr int64_t kRankRows = 48;
+constexpr int64_t kRankRows = 16;
 
 }  // namespace
 

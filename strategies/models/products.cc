@@ -8,7 +8,7 @@ namespace engram::strategies {
 namespace {
 
 // Up to this many rows our loops beat the BLAS (tests/bench/training).
-constexpr int64_t kThinRows = 8;
+constexpr int64_t kThinRows = 16;
 
 at::Tensor Matrix(const float* values, int64_t rows, int64_t columns) {
   return at::from_blob(const_cast<float*>(values), {rows, columns}, at::kFloat);
