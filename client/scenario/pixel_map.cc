@@ -1,0 +1,64 @@
+#include "client/scenario/pixel_map.h"
+
+#include <array>
+#include <cmath>
+#include <cstddef>
+#include <numeric>
+
+#include "client/datasets/seeded_random.h"
+
+namespace engram::scenario {
+namespace {
+
+const std::array<float, 256>& UnitRange() {
+  static const auto* const kValues = [] {
+    auto* values = new std::array<float, 256>;
+    for (size_t i = 0; i < values->size(); ++i) (*values)[i] = static_cast<float>(i) / 255.0f;
+    return values;
+  }();
+  return *kValues;
+}
+
+}  // namespace
+
+PixelMap PermutationMap(int64_t pixels, uint64_t seed, uint64_t stream) {
+  PixelMap map(static_cast<size_t>(pixels));
+  std::iota(map.begin(), map.end(), 0);
+  datasets::SeededRandom(seed, stream).Shuffle(&map);
+  return map;
+}
+
+PixelMap RotationMap(int64_t width, int64_t height, double degrees) {
+  constexpr double kDegree = 3.14159265358979323846 / 180.0;
+  const double cosine = std::cos(degrees * kDegree);
+  const double sine = std::sin(degrees * kDegree);
+  const double centre_x = static_cast<double>(width - 1) / 2;
+  const double centre_y = static_cast<double>(height - 1) / 2;
+  PixelMap map;
+  map.reserve(static_cast<size_t>(width * height));
+  for (int64_t y = 0; y < height; ++y) {
+    for (int64_t x = 0; x < width; ++x) {
+      const double dx = static_cast<double>(x) - centre_x;
+      const double dy = static_cast<double>(y) - centre_y;
+      // Rows grow downwards, so this undoes an anticlockwise turn.
+      const int64_t from_x = std::llround(centre_x + cosine * dx - sine * dy);
+      const int64_t from_y = std::llround(centre_y + sine * dx + cosine * dy);
+      const bool inside = from_x >= 0 && from_x < width && from_y >= 0 && from_y < height;
+      map.push_back(inside ? static_cast<int32_t>(from_y * width + from_x) : -1);
+    }
+  }
+  return map;
+}
+
+void FillFeatures(const datasets::ImageSet& images, int64_t row, const PixelMap& map,
+                  absl::Span<float> out) {
+  const std::array<float, 256>& unit = UnitRange();
+  const uint8_t* pixels = images.Pixels(row);
+  if (map.empty()) {
+    for (size_t i = 0; i < out.size(); ++i) out[i] = unit[pixels[i]];
+    return;
+  }
+  for (size_t i = 0; i < out.size(); ++i) out[i] = map[i] < 0 ? 0.0f : unit[pixels[map[i]]];
+}
+
+}  // namespace engram::scenario

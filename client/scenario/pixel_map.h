@@ -1,0 +1,28 @@
+// Where each pixel of a task's picture comes from: how one set of digits becomes many tasks.
+//
+// Threading: free functions and plain values. Ownership: values. Failure: none.
+// Bounds: one int32 a pixel.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "client/datasets/image_set.h"
+
+namespace engram::scenario {
+
+// map[i] is the source of pixel i; -1: background. Empty: the picture as it is.
+using PixelMap = std::vector<int32_t>;
+
+// A bijection, a function of (seed, stream).
+PixelMap PermutationMap(int64_t pixels, uint64_t seed, uint64_t stream);
+
+// Turned anticlockwise about the centre, nearest neighbour; corners turned in are background.
+PixelMap RotationMap(int64_t width, int64_t height, double degrees);
+
+// Pixels / 255 through the map; `out` holds one value a pixel.
+void FillFeatures(const datasets::ImageSet& images, int64_t row, const PixelMap& map,
+                  absl::Span<float> out);
+
+}  // namespace engram::scenario

@@ -1,0 +1,92 @@
+#include "client/scenario/predict_load.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <utility>
+
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "client/examples.h"
+#include "client/scenario/pixel_map.h"
+
+namespace engram::scenario {
+namespace {
+
+constexpr size_t kMaxLatencies = 10'000'000;
+// A server that refuses is not hammered.
+constexpr absl::Duration kPauseAfterFailure = absl::Milliseconds(20);
+
+}  // namespace
+
+double Quantile(double quantile, std::vector<float>* values) {
+  if (values->empty()) return 0;
+  const double rank = std::ceil(quantile * static_cast<double>(values->size()));
+  const auto at =
+      static_cast<size_t>(std::clamp(rank - 1, 0.0, static_cast<double>(values->size() - 1)));
+  std::nth_element(values->begin(), values->begin() + static_cast<ptrdiff_t>(at), values->end());
+  return (*values)[at];
+}
+
+PredictLoad::PredictLoad(std::shared_ptr<client::Connection> connection, std::string model,
+                         const Scenario& scenario, const datasets::DigitSplit& digits)
+    : client_(std::move(connection)),
+      model_(std::move(model)),
+      scenario_(scenario),
+      digits_(digits) {}
+
+PredictLoad::~PredictLoad() {
+  stop_ = true;
+  if (thread_.joinable()) thread_.join();
+}
+
+void PredictLoad::UseTasks(int64_t tasks) {
+  tasks_ = tasks;
+  if (!thread_.joinable()) thread_ = std::thread([this] { Run(); });
+}
+
+PredictLoadReport PredictLoad::Stop() {
+  stop_ = true;
+  if (thread_.joinable()) thread_.join();
+  report_.p50_seconds = Quantile(0.5, &latencies_);
+  report_.p99_seconds = Quantile(0.99, &latencies_);
+  return std::move(report_);
+}
+
+void PredictLoad::Run() {
+  const absl::Time start = absl::Now();
+  for (int64_t turn = 0; !stop_; ++turn) {
+    const v1::PredictRequest request = RequestFor(turn);
+    const absl::Time sent = absl::Now();
+    const absl::Status status = client_.Predict(request).status();
+    const absl::Time answered = absl::Now();
+    if (!status.ok()) {
+      ++report_.failures;
+      report_.last_failure = status;
+      absl::SleepFor(kPauseAfterFailure);
+      continue;
+    }
+    ++report_.predictions;
+    if (latencies_.size() < kMaxLatencies) {
+      latencies_.push_back(static_cast<float>(absl::ToDoubleSeconds(answered - sent)));
+    }
+  }
+  report_.seconds = absl::ToDoubleSeconds(absl::Now() - start);
+}
+
+v1::PredictRequest PredictLoad::RequestFor(int64_t turn) const {
+  const int64_t tasks = tasks_;
+  const Task& task = scenario_.tasks[static_cast<size_t>(turn % tasks)];
+  const auto rows = static_cast<int64_t>(task.held_out.size());
+  const TaskRow row = task.held_out[static_cast<size_t>((turn / tasks) % rows)];
+  std::vector<float> features(static_cast<size_t>(scenario_.feature_count));
+  FillFeatures(digits_.test, row.image, task.map, absl::MakeSpan(features));
+  v1::PredictRequest request;
+  request.set_model(model_);
+  client::SetDense(features, request.mutable_features());
+  if (scenario_.incremental == Incremental::kTask) request.set_task(task.name);
+  return request;
+}
+
+}  // namespace engram::scenario

@@ -1,0 +1,95 @@
+// Benchmark scenarios: a set of digits cut into an ordered stream of tasks.
+//
+//   split-mnist     the ten digits, two a task: 0 1 | 2 3 | ...
+//   permuted-mnist  all digits in every task, under one fixed permutation of the pixels a task
+//   rotated-mnist   all digits in every task, turned by an angle a task: t x 180 / tasks degrees
+//
+// What a task's labels are depends on how the model is to learn (van de Ven et al. 2022):
+//   class   classes are told apart across tasks: split: the digit; else 10 x task + digit
+//   task    as class, and the task is named at prediction (one head a task)
+//   domain  tasks share their classes: split: odd or even; else the digit
+//
+// Threading: plain values and free functions without state.
+// Ownership: a Scenario refers to rows of the images it was made from, which the caller keeps.
+// Failure: MakeScenario answers NOT_FOUND for an unknown name, INVALID_ARGUMENT for options that do
+//   not fit the images, naming the option and what there is.
+// Bounds: 1 to 1 000 tasks; 8 bytes a row and 4 a pixel and task.
+//
+// Same images, options and seed: same tasks, rows and order, on any machine.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/optional.h"
+#include "client/datasets/image_set.h"
+#include "client/scenario/pixel_map.h"
+
+namespace engram::scenario {
+
+enum class Incremental { kClass, kTask, kDomain };
+
+// "class", "task", "domain".
+absl::string_view IncrementalName(Incremental incremental);
+absl::StatusOr<Incremental> ParseIncremental(absl::string_view name);
+
+struct ScenarioOptions {
+  std::string name;
+  // Absent: what the scenario is known for.
+  absl::optional<Incremental> incremental;
+  // 0 = the scenario's default.
+  int64_t tasks = 0;
+  // 0 = the scenario's default, or what there is when that is less.
+  int64_t examples_per_task = 0;
+  // 0 = the whole test set.
+  int64_t held_out_per_task = 0;
+  uint64_t seed = 1;
+};
+
+struct TaskRow {
+  int32_t image = 0;  // row of the train or test images
+  int32_t label = 0;
+};
+
+struct Task {
+  // [A-Za-z0-9._-]+
+  std::string name;
+  // In the order of the stream.
+  std::vector<TaskRow> train;
+  std::vector<TaskRow> held_out;
+  PixelMap map;
+};
+
+struct Scenario {
+  std::string name;
+  Incremental incremental = Incremental::kClass;
+  int64_t feature_count = 0;
+  std::vector<Task> tasks;
+
+  int64_t TrainExamples() const;
+  int64_t HeldOutRowsMax() const;
+};
+
+absl::StatusOr<Scenario> MakeScenario(const ScenarioOptions& options,
+                                      const datasets::DigitSplit& digits);
+
+// The order of a task's stream in its pass `pass`, from 0: the first is task.train, the others are
+// shuffled anew.
+std::vector<TaskRow> RowsOfPass(const Task& task, uint64_t seed, int64_t pass);
+
+// One line of the table behind `engram scenario list`.
+struct ScenarioHelp {
+  std::string name;
+  int64_t tasks = 0;
+  // 0 = all there are.
+  int64_t examples_per_task = 0;
+  Incremental incremental = Incremental::kClass;
+  std::string about;
+};
+
+const std::vector<ScenarioHelp>& ListScenarios();
+
+}  // namespace engram::scenario
