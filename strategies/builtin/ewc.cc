@@ -59,7 +59,9 @@ class Ewc final : public Strategy {
 
 }  // namespace
 
-StrategyEntry EwcEntry() {
+namespace builtin {
+
+StrategyEntry Ewc() {
   StrategyEntry entry;
   entry.help.name = "ewc";
   entry.help.family = "regularisation";
@@ -73,39 +75,22 @@ StrategyEntry EwcEntry() {
       "two arrays read a step; one backward pass a class over fisher_examples a boundary";
   entry.help.when =
       "No example may be kept beyond its task, and tasks share their outputs or have a head each.";
-  entry.help.parameters = {
-      {"lambda",
-       ParameterKind::kNumber,
-       3.0,
-       0,
-       1e12,
-       {},
-       true,
-       "strength: lambda/2 sum_k F_k (theta - theta_k)^2; tied to the estimator"},
-      {"fisher",
-       ParameterKind::kChoice,
-       std::string("exact"),
-       0,
-       0,
-       {"exact", "sampled", "empirical"},
-       false,
-       "labels at which squared gradients are taken"},
-      {"fisher_examples",
-       ParameterKind::kInteger,
-       int64_t{2000},
-       1,
-       100000,
-       {},
-       false,
-       "examples of the ended task that the Fisher averages"},
-  };
+  ParameterHelp lambda;
+  lambda.name = "lambda";
+  lambda.default_value = 3.0;
+  lambda.max = 1e12;
+  lambda.live = true;
+  lambda.help = "strength, lambda/2 sum_k F_k (theta - theta_k)^2; tied to the estimator";
+  entry.help.parameters = FisherParameters();
+  entry.help.parameters.insert(entry.help.parameters.begin(), lambda);
   entry.make =
       [](const StrategyParameters& parameters,
          const StrategyEnvironment& environment) -> absl::StatusOr<std::unique_ptr<Strategy>> {
-    return std::make_unique<Ewc>(parameters, environment);
+    return std::make_unique<strategies::Ewc>(parameters, environment);
   };
   entry.test_parameters = {{"fisher_examples", int64_t{64}}};
   return entry;
 }
 
+}  // namespace builtin
 }  // namespace engram::strategies

@@ -102,7 +102,9 @@ absl::StatusOr<std::unique_ptr<Strategy>> Make(const StrategyParameters& paramet
 
 }  // namespace
 
-StrategyEntry ExperienceReplayEntry() {
+namespace builtin {
+
+StrategyEntry ExperienceReplay() {
   StrategyEntry entry;
   entry.help.name = "experience_replay";
   entry.help.family = "replay";
@@ -145,4 +147,5 @@ StrategyEntry ExperienceReplayEntry() {
   return entry;
 }
 
+}  // namespace builtin
 }  // namespace engram::strategies

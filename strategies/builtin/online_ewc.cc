@@ -62,7 +62,9 @@ class OnlineEwc final : public Strategy {
 
 }  // namespace
 
-StrategyEntry OnlineEwcEntry() {
+namespace builtin {
+
+StrategyEntry OnlineEwc() {
   StrategyEntry entry;
   entry.help.name = "online_ewc";
   entry.help.family = "regularisation";
@@ -76,47 +78,28 @@ StrategyEntry OnlineEwcEntry() {
   entry.help.when =
       "As ewc, for long streams: strong old anchors do not pull against each other, and gamma "
       "below 1 lets the oldest go.";
-  entry.help.parameters = {
-      {"lambda",
-       ParameterKind::kNumber,
-       20.0,
-       0,
-       1e12,
-       {},
-       true,
-       "strength: lambda/2 gamma F~ (theta - theta*)^2; tied to the estimator"},
-      {"gamma",
-       ParameterKind::kNumber,
-       1.0,
-       0,
-       1,
-       {},
-       true,
-       "decay of the older Fisher at each boundary"},
-      {"fisher",
-       ParameterKind::kChoice,
-       std::string("exact"),
-       0,
-       0,
-       {"exact", "sampled", "empirical"},
-       false,
-       "labels at which squared gradients are taken"},
-      {"fisher_examples",
-       ParameterKind::kInteger,
-       int64_t{2000},
-       1,
-       100000,
-       {},
-       false,
-       "examples of the ended task that the Fisher averages"},
-  };
+  ParameterHelp lambda;
+  lambda.name = "lambda";
+  lambda.default_value = 20.0;
+  lambda.max = 1e12;
+  lambda.live = true;
+  lambda.help = "strength, lambda/2 gamma F~ (theta - theta*)^2; tied to the estimator";
+  ParameterHelp gamma;
+  gamma.name = "gamma";
+  gamma.default_value = 1.0;
+  gamma.max = 1;
+  gamma.live = true;
+  gamma.help = "decay of the older Fisher at each boundary";
+  entry.help.parameters = FisherParameters();
+  entry.help.parameters.insert(entry.help.parameters.begin(), {lambda, gamma});
   entry.make =
       [](const StrategyParameters& parameters,
          const StrategyEnvironment& environment) -> absl::StatusOr<std::unique_ptr<Strategy>> {
-    return std::make_unique<OnlineEwc>(parameters, environment);
+    return std::make_unique<strategies::OnlineEwc>(parameters, environment);
   };
   entry.test_parameters = {{"fisher_examples", int64_t{64}}, {"gamma", 0.9}};
   return entry;
 }
 
+}  // namespace builtin
 }  // namespace engram::strategies

@@ -179,6 +179,23 @@ std::string FisherEstimatorName(FisherEstimator estimator) {
   return "exact";
 }
 
+std::vector<ParameterHelp> FisherParameters() {
+  ParameterHelp estimator;
+  estimator.name = "fisher";
+  estimator.kind = ParameterKind::kChoice;
+  estimator.default_value = std::string("exact");
+  estimator.choices = {"exact", "sampled", "empirical"};
+  estimator.help = "labels at which squared gradients are taken: every class, one drawn, its own";
+  ParameterHelp examples;
+  examples.name = "fisher_examples";
+  examples.kind = ParameterKind::kInteger;
+  examples.default_value = int64_t{2000};
+  examples.min = 1;
+  examples.max = 100000;
+  examples.help = "examples of the ended task that the Fisher averages";
+  return {estimator, examples};
+}
+
 std::string FisherLabelMode(FisherEstimator estimator) {
   switch (estimator) {
     case FisherEstimator::kSampled:

@@ -20,8 +20,10 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/strings/string_view.h"
+#include "strategies/api/options.h"
 #include "strategies/core/step_context.h"
 #include "strategies/core/strategy.h"
 
@@ -32,6 +34,8 @@ enum class FisherEstimator { kExact, kSampled, kEmpirical };
 // "exact" | "sampled" | "empirical"; CHECK on any other word.
 FisherEstimator ParseFisherEstimator(absl::string_view word);
 std::string FisherEstimatorName(FisherEstimator estimator);
+// The parameters `fisher` and `fisher_examples` of a strategy that estimates one.
+std::vector<ParameterHelp> FisherParameters();
 // At what labels the gradients were taken, in words, for ImportanceSnapshot::label_mode.
 std::string FisherLabelMode(FisherEstimator estimator);
 
