@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -27,6 +28,7 @@ struct StoreOptions {
   int64_t queue_bytes_max = 64 << 20;
   int64_t disk_reserve_bytes = 512 << 20;
   int64_t checkpoints_max = 64;           // rows a model
+  std::function<int64_t()> now_ms;        // Unix milliseconds; null: the system's clock
 };
 
 // Durations and sizes since start, for metrics; taken under a lock, cheap.

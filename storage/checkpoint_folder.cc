@@ -1,0 +1,200 @@
+#include "storage/checkpoint_folder.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <memory>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "storage/base/status_macros.h"
+#include "storage/checkpoint_id.h"
+#include "storage/store_folder.h"
+
+namespace engram::storage {
+namespace {
+
+constexpr absl::string_view kSuffix = ".safetensors";
+constexpr absl::string_view kPartSuffix = ".part";
+constexpr mode_t kFolderMode = 0700;
+constexpr mode_t kFileMode = 0600;
+
+class OwnedFile {
+ public:
+  explicit OwnedFile(int file) : file_(file) {}
+  ~OwnedFile() {
+    if (file_ >= 0) ::close(file_);
+  }
+  OwnedFile(const OwnedFile&) = delete;
+  OwnedFile& operator=(const OwnedFile&) = delete;
+  int get() const { return file_; }
+  bool ok() const { return file_ >= 0; }
+
+ private:
+  const int file_;
+};
+
+bool IsFileName(absl::string_view file) {
+  return absl::ConsumeSuffix(&file, kSuffix) && IsCheckpointId(file);
+}
+
+absl::Status CheckFileName(absl::string_view file) {
+  if (IsFileName(file)) return absl::OkStatus();
+  return absl::InvalidArgumentError("checkpoint file name has invalid form");
+}
+
+int OpenFolder(const std::string& path) {
+  return ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+}
+
+absl::Status OpenFailure(int error) {
+  if (error == ENOENT) return absl::NotFoundError("checkpoint file is missing");
+  if (error == ELOOP || error == ENOTDIR) {
+    return absl::FailedPreconditionError("checkpoint file is not a regular file");
+  }
+  return ErrnoStatus(error, "cannot open a checkpoint file");
+}
+
+absl::Status WriteAll(int file, absl::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t written = ::write(file, bytes.data(), bytes.size());
+    if (written < 0) {
+      if (errno == EINTR) continue;
+      return ErrnoStatus(errno, "cannot write a checkpoint file");
+    }
+    bytes.remove_prefix(static_cast<size_t>(written));
+  }
+  if (::fsync(file) != 0) return ErrnoStatus(errno, "cannot sync a checkpoint file");
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> ReadAll(int file) {
+  struct stat found {};
+  if (::fstat(file, &found) != 0) return ErrnoStatus(errno, "cannot look at a checkpoint file");
+  if (!S_ISREG(found.st_mode)) {
+    return absl::FailedPreconditionError("checkpoint file is not a regular file");
+  }
+  std::string bytes(static_cast<size_t>(found.st_size), '\0');
+  size_t size = 0;
+  while (size < bytes.size()) {
+    const ssize_t got = ::read(file, &bytes[size], bytes.size() - size);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return ErrnoStatus(errno, "cannot read a checkpoint file");
+    if (got == 0) break;
+    size += static_cast<size_t>(got);
+  }
+  bytes.resize(size);
+  return bytes;
+}
+
+absl::StatusOr<std::vector<std::string>> Entries(const std::string& path) {
+  std::vector<std::string> names;
+  const std::unique_ptr<DIR, int (*)(DIR*)> folder(::opendir(path.c_str()), &::closedir);
+  if (folder == nullptr) return ErrnoStatus(errno, "cannot list checkpoint files");
+  while (const dirent* entry = ::readdir(folder.get())) {
+    if (entry->d_name[0] != '.') names.emplace_back(entry->d_name);
+  }
+  return names;
+}
+
+}  // namespace
+
+std::string CheckpointFileName(absl::string_view id) { return absl::StrCat(id, kSuffix); }
+
+std::string CheckpointFolder::FolderOf(ModelUid model) const {
+  return absl::StrCat(root_, "/", model);
+}
+
+absl::Status CheckpointFolder::Prepare() const {
+  if (::mkdir(root_.c_str(), kFolderMode) != 0 && errno != EEXIST) {
+    return ErrnoStatus(errno, "cannot make the checkpoint folder");
+  }
+  const OwnedFile root(OpenFolder(root_));
+  if (root.ok()) return absl::OkStatus();
+  return absl::FailedPreconditionError("the checkpoint folder is not a folder");
+}
+
+absl::Status CheckpointFolder::Write(ModelUid model, absl::string_view file,
+                                     absl::string_view bytes) const {
+  ENGRAM_RETURN_IF_ERROR(CheckFileName(file));
+  const std::string path = FolderOf(model);
+  if (::mkdir(path.c_str(), kFolderMode) == 0) {
+    ENGRAM_RETURN_IF_ERROR(SyncFolder(root_));
+  } else if (errno != EEXIST) {
+    return ErrnoStatus(errno, "cannot make a checkpoint folder");
+  }
+  const OwnedFile folder(OpenFolder(path));
+  if (!folder.ok()) return ErrnoStatus(errno, "cannot open a checkpoint folder");
+  const std::string name(file);
+  const std::string part = absl::StrCat(file, kPartSuffix);
+  absl::Status written;
+  {
+    const OwnedFile target(::openat(folder.get(), part.c_str(),
+                                    O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
+                                    kFileMode));
+    if (!target.ok()) return ErrnoStatus(errno, "cannot make a checkpoint file");
+    written = WriteAll(target.get(), bytes);
+  }
+  if (written.ok() && ::renameat(folder.get(), part.c_str(), folder.get(), name.c_str()) != 0) {
+    written = ErrnoStatus(errno, "cannot rename a checkpoint file");
+  }
+  if (!written.ok()) {
+    ::unlinkat(folder.get(), part.c_str(), 0);
+    return written;
+  }
+  if (::fsync(folder.get()) != 0) {
+    const int failed = errno;
+    ::unlinkat(folder.get(), name.c_str(), 0);
+    return ErrnoStatus(failed, "cannot sync a checkpoint folder");
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> CheckpointFolder::Read(ModelUid model, absl::string_view file) const {
+  ENGRAM_RETURN_IF_ERROR(CheckFileName(file));
+  const std::string name(file);
+  const OwnedFile folder(OpenFolder(FolderOf(model)));
+  if (!folder.ok()) return OpenFailure(errno);
+  const OwnedFile source(
+      ::openat(folder.get(), name.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+  return source.ok() ? ReadAll(source.get()) : OpenFailure(errno);
+}
+
+absl::Status CheckpointFolder::Remove(ModelUid model, absl::string_view file) const {
+  ENGRAM_RETURN_IF_ERROR(CheckFileName(file));
+  const std::string path = absl::StrCat(FolderOf(model), "/", file);
+  if (::unlink(path.c_str()) == 0 || errno == ENOENT) return absl::OkStatus();
+  return ErrnoStatus(errno, "cannot remove a checkpoint file");
+}
+
+void CheckpointFolder::RemoveFolder(ModelUid model) const { ::rmdir(FolderOf(model).c_str()); }
+
+absl::StatusOr<int64_t> CheckpointFolder::Sweep(
+    const std::function<absl::StatusOr<bool>(ModelUid, absl::string_view)>& is_named) const {
+  int64_t removed = 0;
+  ENGRAM_ASSIGN_OR_RETURN(const std::vector<std::string> models, Entries(root_));
+  for (const std::string& name : models) {
+    ModelUid model = 0;
+    if (!absl::SimpleAtoi(name, &model) || name != absl::StrCat(model)) continue;
+    const OwnedFile folder(OpenFolder(FolderOf(model)));
+    if (!folder.ok()) continue;  // a foreign file or a link: not ours to touch
+    ENGRAM_ASSIGN_OR_RETURN(const std::vector<std::string> files, Entries(FolderOf(model)));
+    for (const std::string& file : files) {
+      const absl::string_view finished = absl::StripSuffix(file, kPartSuffix);
+      if (!IsFileName(finished)) continue;
+      if (finished == file) {
+        ENGRAM_ASSIGN_OR_RETURN(const bool named, is_named(model, file));
+        if (named) continue;
+      }
+      if (::unlinkat(folder.get(), file.c_str(), 0) == 0) ++removed;
+    }
+    RemoveFolder(model);
+  }
+  return removed;
+}
+
+}  // namespace engram::storage

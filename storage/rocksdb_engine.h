@@ -1,0 +1,95 @@
+// The one RocksDB instance, as the stores of this room use it: strings in, absl::Status out, and the
+// memory of the first failed write. Private to this room.
+//
+// Threading: every method from any thread.
+// Ownership: owns the database; destroyed after every store that uses it.
+// Failure: a failed write is sticky: it and every later Write answer FAILED_PRECONDITION "storage is
+//   read-only: ..." (RocksDB cannot tell what reached the disk after a failed sync); reads go on.
+//   Corruption is DATA_LOSS, other I/O errors UNAVAILABLE. Messages hold no path of the machine.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/optional.h"
+#include "rocksdb/db.h"
+#include "rocksdb/write_batch.h"
+#include "storage/base/mutex.h"
+#include "storage/rocksdb_options.h"
+
+namespace engram::storage {
+
+inline rocksdb::Slice ToSlice(absl::string_view bytes) { return {bytes.data(), bytes.size()}; }
+inline absl::string_view ToView(const rocksdb::Slice& slice) {
+  return {slice.data(), slice.size()};
+}
+
+class RocksDbEngine {
+ public:
+  enum class Durability {
+    kSynced,       // on the disk when Write returns
+    kWithTheNext,  // on the disk with the next synced write, in order
+  };
+
+  static absl::StatusOr<std::unique_ptr<RocksDbEngine>> Open(const std::string& folder,
+                                                             const StoreOptions& options,
+                                                             const StoreHooks& hooks);
+  ~RocksDbEngine();
+
+  absl::Status Write(rocksdb::WriteBatch* batch, Durability durability);
+  // For a batch of one.
+  absl::Status Put(ColumnFamily family, absl::string_view key, absl::string_view value,
+                   Durability durability);
+  absl::Status Delete(ColumnFamily family, absl::string_view key, Durability durability);
+
+  absl::StatusOr<absl::optional<std::string>> Get(ColumnFamily family, absl::string_view key) const;
+  std::vector<absl::StatusOr<std::string>> MultiGet(ColumnFamily family,
+                                                    const std::vector<std::string>& keys) const;
+
+  // Visits [begin, end) in order until `visit` returns false.
+  using Visit = absl::FunctionRef<bool(absl::string_view key, absl::string_view value)>;
+  absl::Status Scan(ColumnFamily family, absl::string_view begin, absl::string_view end,
+                    Visit visit) const;
+  // The last key in [begin, end), or nullopt.
+  absl::StatusOr<absl::optional<std::string>> LastKey(ColumnFamily family, absl::string_view begin,
+                                                      absl::string_view end) const;
+
+  // Deletes [begin, end): whole files where they lie inside, single keys elsewhere; never a range
+  // tombstone. The caller keeps reads out of the range: a file that goes may have hidden older
+  // versions. The search for single keys starts at `keys_from`, past the tombstones of earlier
+  // calls. Returns how many keys were deleted singly.
+  absl::StatusOr<int64_t> RemoveRange(ColumnFamily family, absl::string_view begin,
+                                      absl::string_view end, absl::string_view keys_from,
+                                      Durability durability);
+
+  rocksdb::ColumnFamilyHandle* handle_of(ColumnFamily family) const {
+    return handles_[static_cast<size_t>(family)];
+  }
+  // OK, or why nothing can be written any more.
+  absl::Status Health() const;
+
+ private:
+  class ErrorListener;
+
+  RocksDbEngine(std::string folder, bool sync) : folder_(std::move(folder)), sync_(sync) {}
+
+  absl::Status Convert(const rocksdb::Status& status) const;
+  absl::Status Fail(const rocksdb::Status& status);
+
+  const std::string folder_;
+  const bool sync_;
+  std::unique_ptr<rocksdb::Env> env_;  // only around a test's file system
+  std::unique_ptr<rocksdb::DB> db_;
+  std::vector<rocksdb::ColumnFamilyHandle*> handles_;
+  std::atomic<bool> failed_{false};  // set after failure_: spares the lock while all is well
+  mutable base::Mutex mutex_;
+  absl::Status failure_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace engram::storage

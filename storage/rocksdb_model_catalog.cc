@@ -1,0 +1,197 @@
+#include "storage/rocksdb_model_catalog.h"
+
+#include "absl/strings/str_cat.h"
+#include "storage/base/status_macros.h"
+#include "storage/codec.h"
+#include "storage/meta_keys.h"
+
+namespace engram::storage {
+namespace {
+
+using Durability = RocksDbEngine::Durability;
+
+constexpr ColumnFamily kFamily = ColumnFamily::kMeta;
+
+std::string EncodeRow(absl::string_view key, const ModelRow& row) {
+  ByteWriter writer;
+  writer.Text(row.name);
+  writer.Text(row.spec);
+  writer.Varint(row.paused ? 1 : 0);
+  writer.SignedVarint(row.create_time_ms);
+  return Seal(key, writer.Take());
+}
+
+absl::StatusOr<ModelRow> DecodeRow(absl::string_view key, absl::string_view value) {
+  const absl::optional<absl::string_view> body = Unseal(key, value);
+  ByteReader reader(body.value_or(""));
+  ModelRow row;
+  row.uid = LastNumber(key);
+  row.name = reader.Text();
+  row.spec = reader.Text();
+  row.paused = reader.Varint() != 0;
+  row.create_time_ms = reader.SignedVarint();
+  if (!reader.ok() || !reader.AtEnd()) {
+    return absl::DataLossError(
+        absl::StrCat("catalog row of model ", row.uid, " fails its checksum"));
+  }
+  return row;
+}
+
+std::string EncodeUid(absl::string_view key, ModelUid uid) {
+  ByteWriter writer;
+  writer.Fixed64(uid);
+  return Seal(key, writer.Take());
+}
+
+absl::Status Unknown(ModelUid model) {
+  return absl::NotFoundError(absl::StrCat("no model with uid ", model));
+}
+
+}  // namespace
+
+absl::Status RocksDbModelCatalog::Recover() {
+  base::MutexLock lock(&mutex_);
+  ENGRAM_RETURN_IF_ERROR(RecoverUidCounter());
+  ENGRAM_RETURN_IF_ERROR(RecoverRows());
+  return RecoverOrphans();
+}
+
+absl::Status RocksDbModelCatalog::RecoverUidCounter() {
+  const std::string key = MetaKey(MetaTag::kUidCounter);
+  ENGRAM_ASSIGN_OR_RETURN(const absl::optional<std::string> stored, engine_->Get(kFamily, key));
+  if (!stored.has_value()) return absl::OkStatus();
+  const absl::optional<absl::string_view> body = Unseal(key, *stored);
+  ByteReader reader(body.value_or(""));
+  last_uid_ = reader.Fixed64();
+  return reader.ok() ? absl::OkStatus()
+                     : absl::DataLossError("the counter of model uids fails its checksum");
+}
+
+absl::Status RocksDbModelCatalog::RecoverRows() {
+  absl::Status damage;
+  const std::string prefix = MetaKey(MetaTag::kModel);
+  ENGRAM_RETURN_IF_ERROR(
+      engine_->Scan(kFamily, prefix, PrefixEnd(prefix),
+                    [&](absl::string_view key, absl::string_view value) {
+                      absl::StatusOr<ModelRow> row = DecodeRow(key, value);
+                      damage = row.status();
+                      if (row.ok() && row->uid > last_uid_) {
+                        damage = absl::DataLossError(absl::StrCat(
+                            "model ", row->uid, " is above the last uid ", last_uid_));
+                      }
+                      if (damage.ok()) rows_[row->uid] = *std::move(row);
+                      return damage.ok();
+                    }));
+  return damage;
+}
+
+absl::Status RocksDbModelCatalog::RecoverOrphans() {
+  const std::string prefix = MetaKey(MetaTag::kOrphan);
+  return engine_->Scan(kFamily, prefix, PrefixEnd(prefix),
+                       [&](absl::string_view key, absl::string_view /*value*/) {
+                         orphans_.insert(LastNumber(key));
+                         return true;
+                       });
+}
+
+absl::StatusOr<ModelRow> RocksDbModelCatalog::Create(absl::string_view name, std::string spec) {
+  base::MutexLock lock(&mutex_);
+  for (const auto& [uid, row] : rows_) {
+    if (row.name == name) {
+      return absl::AlreadyExistsError(absl::StrCat("model \"", name, "\" exists"));
+    }
+  }
+  ModelRow row;
+  row.uid = last_uid_ + 1;
+  row.name = std::string(name);
+  row.spec = std::move(spec);
+  row.create_time_ms = now_ms_();
+  rocksdb::WriteBatch batch;
+  const std::string counter_key = MetaKey(MetaTag::kUidCounter);
+  const std::string row_key = MetaKey(MetaTag::kModel, row.uid);
+  batch.Put(engine_->handle_of(kFamily), counter_key, EncodeUid(counter_key, row.uid));
+  batch.Put(engine_->handle_of(kFamily), row_key, EncodeRow(row_key, row));
+  ENGRAM_RETURN_IF_ERROR(engine_->Write(&batch, Durability::kSynced));
+  last_uid_ = row.uid;
+  rows_[row.uid] = row;
+  return row;
+}
+
+absl::StatusOr<std::vector<ModelRow>> RocksDbModelCatalog::List() const {
+  base::MutexLock lock(&mutex_);
+  std::vector<ModelRow> list;
+  for (const auto& [uid, row] : rows_) list.push_back(row);
+  return list;
+}
+
+absl::Status RocksDbModelCatalog::SetPaused(ModelUid model, bool paused) {
+  base::MutexLock lock(&mutex_);
+  const auto found = rows_.find(model);
+  if (found == rows_.end()) return Unknown(model);
+  ModelRow row = found->second;
+  row.paused = paused;
+  const std::string key = MetaKey(MetaTag::kModel, model);
+  ENGRAM_RETURN_IF_ERROR(engine_->Put(kFamily, key, EncodeRow(key, row), Durability::kSynced));
+  found->second = std::move(row);
+  return absl::OkStatus();
+}
+
+absl::Status RocksDbModelCatalog::Remove(ModelUid model) {
+  base::MutexLock lock(&mutex_);
+  if (rows_.count(model) == 0) return Unknown(model);
+  rocksdb::WriteBatch batch;
+  batch.Delete(engine_->handle_of(kFamily), MetaKey(MetaTag::kModel, model));
+  batch.Put(engine_->handle_of(kFamily), MetaKey(MetaTag::kOrphan, model), "");
+  ENGRAM_RETURN_IF_ERROR(engine_->Write(&batch, Durability::kSynced));
+  rows_.erase(model);
+  orphans_.insert(model);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<ModelUid>> RocksDbModelCatalog::Orphans() const {
+  base::MutexLock lock(&mutex_);
+  return std::vector<ModelUid>(orphans_.begin(), orphans_.end());
+}
+
+absl::Status RocksDbModelCatalog::ForgetOrphan(ModelUid model) {
+  base::MutexLock lock(&mutex_);
+  ENGRAM_RETURN_IF_ERROR(
+      engine_->Delete(kFamily, MetaKey(MetaTag::kOrphan, model), Durability::kSynced));
+  orphans_.erase(model);
+  return absl::OkStatus();
+}
+
+absl::Status RocksDbModelCatalog::PutReportRow(ModelUid model, Sequence boundary,
+                                               std::string row) {
+  const std::string key = MetaKey(MetaTag::kReport, model, boundary);
+  return engine_->Put(kFamily, key, Seal(key, std::move(row)), Durability::kSynced);
+}
+
+absl::StatusOr<std::vector<std::pair<Sequence, std::string>>> RocksDbModelCatalog::ReportRows(
+    ModelUid model) const {
+  std::vector<std::pair<Sequence, std::string>> rows;
+  absl::Status damage;
+  const std::string prefix = MetaKey(MetaTag::kReport, model);
+  ENGRAM_RETURN_IF_ERROR(engine_->Scan(
+      kFamily, prefix, PrefixEnd(prefix), [&](absl::string_view key, absl::string_view value) {
+        const absl::optional<absl::string_view> body = Unseal(key, value);
+        if (body.has_value()) {
+          rows.emplace_back(LastNumber(key), std::string(*body));
+        } else {
+          damage = absl::DataLossError(absl::StrCat("report row ", LastNumber(key), " of model ",
+                                                    model, " fails its checksum"));
+        }
+        return damage.ok();
+      }));
+  ENGRAM_RETURN_IF_ERROR(damage);
+  return rows;
+}
+
+absl::Status RocksDbModelCatalog::RemoveReportRows(ModelUid model) {
+  const std::string prefix = MetaKey(MetaTag::kReport, model);
+  return engine_
+      ->RemoveRange(kFamily, prefix, PrefixEnd(prefix), prefix, Durability::kSynced)
+      .status();
+}
+
+}  // namespace engram::storage

@@ -1,0 +1,50 @@
+// The ModelCatalog on RocksDB, with the rows of all models kept in memory too: they are few.
+// Private to this room; see model_catalog.h for the contract.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "storage/base/mutex.h"
+#include "storage/model_catalog.h"
+#include "storage/rocksdb_engine.h"
+
+namespace engram::storage {
+
+class RocksDbModelCatalog : public ModelCatalog {
+ public:
+  RocksDbModelCatalog(RocksDbEngine* engine, std::function<int64_t()> now_ms)
+      : engine_(engine), now_ms_(std::move(now_ms)) {}
+
+  // Reads what is stored. DATA_LOSS for a damaged row.
+  absl::Status Recover();
+
+  absl::StatusOr<ModelRow> Create(absl::string_view name, std::string spec) override;
+  absl::StatusOr<std::vector<ModelRow>> List() const override;
+  absl::Status SetPaused(ModelUid model, bool paused) override;
+  absl::Status Remove(ModelUid model) override;
+  absl::StatusOr<std::vector<ModelUid>> Orphans() const override;
+  absl::Status ForgetOrphan(ModelUid model) override;
+  absl::Status PutReportRow(ModelUid model, Sequence boundary, std::string row) override;
+  absl::StatusOr<std::vector<std::pair<Sequence, std::string>>> ReportRows(
+      ModelUid model) const override;
+  absl::Status RemoveReportRows(ModelUid model) override;
+
+ private:
+  absl::Status RecoverUidCounter() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status RecoverRows() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status RecoverOrphans() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  RocksDbEngine* const engine_;
+  const std::function<int64_t()> now_ms_;
+  mutable base::Mutex mutex_;
+  ModelUid last_uid_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::map<ModelUid, ModelRow> rows_ ABSL_GUARDED_BY(mutex_);
+  std::set<ModelUid> orphans_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace engram::storage

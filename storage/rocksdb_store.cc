@@ -1,0 +1,73 @@
+#include "storage/rocksdb_store.h"
+
+#include <chrono>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "rocksdb/version.h"
+#include "storage/base/status_macros.h"
+
+namespace engram::storage {
+namespace {
+
+int64_t SystemNowMs() {
+  const auto since_epoch = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::milliseconds>(since_epoch).count();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Store>> RocksDbStore::Open(StoreOptions options,
+                                                          const StoreHooks& hooks) {
+  while (options.folder.size() > 1 && options.folder.back() == '/') options.folder.pop_back();
+  if (options.now_ms == nullptr) options.now_ms = &SystemNowMs;
+  ENGRAM_RETURN_IF_ERROR(PrepareFolder(options.folder));
+  ENGRAM_ASSIGN_OR_RETURN(std::unique_ptr<FolderLock> lock, FolderLock::Take(options.folder));
+  ENGRAM_ASSIGN_OR_RETURN(std::unique_ptr<RocksDbEngine> engine,
+                          RocksDbEngine::Open(options.folder, options, hooks));
+  auto disk = std::make_unique<DiskWatch>(
+      hooks.disk_space != nullptr ? hooks.disk_space : MeasureFolder(options.folder),
+      options.disk_reserve_bytes);
+  disk->Refresh();
+  std::unique_ptr<RocksDbStore> store(
+      new RocksDbStore(std::move(lock), std::move(engine), std::move(disk), options));
+  ENGRAM_RETURN_IF_ERROR(store->catalog_.Recover());
+  ENGRAM_RETURN_IF_ERROR(store->checkpoints_.Prepare());
+  return std::unique_ptr<Store>(std::move(store));
+}
+
+RocksDbStore::RocksDbStore(std::unique_ptr<FolderLock> lock,
+                           std::unique_ptr<RocksDbEngine> engine, std::unique_ptr<DiskWatch> disk,
+                           const StoreOptions& options)
+    : lock_(std::move(lock)),
+      engine_(std::move(engine)),
+      disk_(std::move(disk)),
+      checkpoints_(engine_.get(), disk_.get(), options),
+      episodic_(engine_.get()),
+      importance_(engine_.get()),
+      held_out_(engine_.get()),
+      catalog_(engine_.get(), options.now_ms),
+      log_(engine_.get(), disk_.get(), options) {}
+
+StoreStatistics RocksDbStore::Statistics() const {
+  StoreStatistics statistics = log_.Statistics();
+  disk_->Refresh();
+  const DiskSpace space = disk_->Space();
+  statistics.disk_free_bytes = space.free_bytes;
+  statistics.disk_total_bytes = space.total_bytes;
+  return statistics;
+}
+
+void RocksDbStore::ObserveCommits(std::function<void(double seconds)> observer) {
+  log_.ObserveCommits(std::move(observer));
+}
+
+std::string RocksDbStore::EngineVersion() const {
+  return absl::StrCat("RocksDB ", ROCKSDB_MAJOR, ".", ROCKSDB_MINOR, ".", ROCKSDB_PATCH);
+}
+
+absl::StatusOr<std::unique_ptr<Store>> OpenStore(const StoreOptions& options) {
+  return RocksDbStore::Open(options, StoreHooks());
+}
+
+}  // namespace engram::storage

@@ -1,0 +1,53 @@
+// The Store on RocksDB. Private to this room and to tests that inject faults; everybody else calls
+// OpenStore of store.h.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "storage/rocksdb_checkpoint_store.h"
+#include "storage/rocksdb_engine.h"
+#include "storage/rocksdb_episodic_store.h"
+#include "storage/rocksdb_held_out_store.h"
+#include "storage/rocksdb_importance_store.h"
+#include "storage/rocksdb_model_catalog.h"
+#include "storage/rocksdb_sample_log.h"
+#include "storage/store.h"
+#include "storage/store_folder.h"
+
+namespace engram::storage {
+
+class RocksDbStore : public Store {
+ public:
+  static absl::StatusOr<std::unique_ptr<Store>> Open(StoreOptions options,
+                                                     const StoreHooks& hooks);
+
+  SampleLog& log() override { return log_; }
+  CheckpointStore& checkpoints() override { return checkpoints_; }
+  EpisodicStore& episodic() override { return episodic_; }
+  ImportanceStore& importance() override { return importance_; }
+  HeldOutStore& held_out() override { return held_out_; }
+  ModelCatalog& catalog() override { return catalog_; }
+
+  StoreStatistics Statistics() const override;
+  void ObserveCommits(std::function<void(double seconds)> observer) override;
+  std::string EngineVersion() const override;
+
+ private:
+  RocksDbStore(std::unique_ptr<FolderLock> lock, std::unique_ptr<RocksDbEngine> engine,
+               std::unique_ptr<DiskWatch> disk, const StoreOptions& options);
+
+  // Destroyed from the last to the first: the log drains into an engine that is still there.
+  const std::unique_ptr<FolderLock> lock_;
+  const std::unique_ptr<RocksDbEngine> engine_;
+  const std::unique_ptr<DiskWatch> disk_;
+  RocksDbCheckpointStore checkpoints_;
+  RocksDbEpisodicStore episodic_;
+  RocksDbImportanceStore importance_;
+  RocksDbHeldOutStore held_out_;
+  RocksDbModelCatalog catalog_;
+  RocksDbSampleLog log_;
+};
+
+}  // namespace engram::storage
