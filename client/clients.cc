@@ -99,8 +99,7 @@ LearningClient::LearningClient(std::shared_ptr<Connection> connection)
 
 absl::StatusOr<v1::LearnBatchResponse> LearningClient::LearnBatch(
     const v1::LearnBatchRequest& request) const {
-  return Call(*connection_, stub_.get(), &v1::Learning::Stub::LearnBatch, request,
-              Repeat::kAlways);
+  return Call(*connection_, stub_.get(), &v1::Learning::Stub::LearnBatch, request, Repeat::kAlways);
 }
 
 absl::StatusOr<v1::MarkBoundaryResponse> LearningClient::MarkBoundary(
@@ -109,14 +108,16 @@ absl::StatusOr<v1::MarkBoundaryResponse> LearningClient::MarkBoundary(
               Repeat::kAlways);
 }
 
-absl::StatusOr<v1::WaitAppliedResponse> LearningClient::WaitApplied(
-    const std::string& model, uint64_t sequence, bool evaluated, absl::Duration deadline) const {
+absl::StatusOr<v1::WaitAppliedResponse> LearningClient::WaitApplied(const std::string& model,
+                                                                    uint64_t sequence,
+                                                                    bool evaluated,
+                                                                    absl::Duration deadline) const {
   v1::WaitAppliedRequest request;
   request.set_model(model);
   request.set_sequence(sequence);
   request.set_evaluated(evaluated);
-  return Call(*connection_, stub_.get(), &v1::Learning::Stub::WaitApplied, request,
-              Repeat::kAlways, deadline);
+  return Call(*connection_, stub_.get(), &v1::Learning::Stub::WaitApplied, request, Repeat::kAlways,
+              deadline);
 }
 
 PredictionClient::PredictionClient(std::shared_ptr<Connection> connection)
@@ -139,8 +140,7 @@ absl::StatusOr<v1::Report> EvaluationClient::GetReport(const std::string& model)
 
 absl::StatusOr<v1::EvaluateResponse> EvaluationClient::Evaluate(
     const v1::EvaluateRequest& request) const {
-  return Call(*connection_, stub_.get(), &v1::Evaluation::Stub::Evaluate, request,
-              Repeat::kAlways);
+  return Call(*connection_, stub_.get(), &v1::Evaluation::Stub::Evaluate, request, Repeat::kAlways);
 }
 
 absl::Status EvaluationClient::WatchReport(
@@ -163,8 +163,7 @@ absl::Status EvaluationClient::WatchReport(
 }
 
 CheckpointsClient::CheckpointsClient(std::shared_ptr<Connection> connection)
-    : connection_(std::move(connection)),
-      stub_(v1::Checkpoints::NewStub(connection_->channel())) {}
+    : connection_(std::move(connection)), stub_(v1::Checkpoints::NewStub(connection_->channel())) {}
 
 absl::StatusOr<v1::Checkpoint> CheckpointsClient::Create(const v1::CreateCheckpointRequest& request,
                                                          absl::Duration deadline) const {

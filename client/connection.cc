@@ -19,7 +19,8 @@ namespace {
 // The server allows a ping every 30 s; one a minute finds a dead peer and stays far from that.
 constexpr int kKeepaliveTimeMs = 60'000;
 constexpr int kKeepaliveTimeoutMs = 10'000;
-// A restarted server is back within a second or two: do not let the channel's own backoff grow past it.
+// A restarted server is back within a second or two: do not let the channel's own backoff grow past
+// it.
 constexpr int kReconnectDelayMaxMs = 1'000;
 
 absl::StatusOr<std::string> ReadFile(const std::string& path) {
@@ -43,8 +44,8 @@ absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> CredentialsOf(
     const ConnectionOptions& options) {
   if (options.tls_ca_file.empty()) {
     if (!options.token.empty() && !IsLocal(options.target)) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "a token goes to ", options.target, " over TLS only: give the server's CA file"));
+      return absl::InvalidArgumentError(absl::StrCat("a token goes to ", options.target,
+                                                     " over TLS only: give the server's CA file"));
     }
     return grpc::InsecureChannelCredentials();
   }

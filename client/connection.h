@@ -4,8 +4,8 @@
 // Ownership: holds the gRPC channel; clients and streams made from it hold the Connection's shared
 //   state, so they may outlive it.
 // Failure: Open fails with INVALID_ARGUMENT or NOT_FOUND on options that cannot work (empty target,
-//   unreadable files, a token that would cross a network in the clear). It does not connect: an absent
-//   server shows as UNAVAILABLE on the first call.
+//   unreadable files, a token that would cross a network in the clear). It does not connect: an
+//   absent server shows as UNAVAILABLE on the first call.
 // Bounds: messages above the limits below fail with RESOURCE_EXHAUSTED.
 #pragma once
 

@@ -14,6 +14,9 @@ namespace engram::client {
 namespace {
 
 constexpr size_t kHelpColumn = 28;
+constexpr char kWhole[] = "a whole number";
+constexpr char kNatural[] = "a whole number from 0";
+constexpr char kNumber[] = "a number";
 
 // A setter that parses with one of Abseil's SimpleAto* functions.
 template <typename T, typename Atoi>
@@ -22,6 +25,18 @@ std::function<absl::Status(absl::string_view)> NumberSetter(T* value, absl::stri
   return [value, kind, parse](absl::string_view text) {
     if (parse(text, value)) return absl::OkStatus();
     return absl::InvalidArgumentError(absl::StrCat("expected ", kind, ", got \"", text, "\""));
+  };
+}
+
+// The same into an optional, which stays empty on a bad text.
+template <typename T, typename Atoi>
+std::function<absl::Status(absl::string_view)> NumberSetter(absl::optional<T>* value,
+                                                            absl::string_view kind, Atoi parse) {
+  return [value, kind, parse](absl::string_view text) {
+    T parsed{};
+    const absl::Status status = NumberSetter(&parsed, kind, parse)(text);
+    if (status.ok()) *value = parsed;
+    return status;
   };
 }
 
@@ -42,39 +57,54 @@ FlagSet& FlagSet::Add(Flag flag) {
 }
 
 FlagSet& FlagSet::String(std::string name, std::string* value, std::string help) {
-  return Add({std::move(name), "TEXT", std::move(help), *value, false, false,
-              [value](absl::string_view text) {
-                *value = std::string(text);
-                return absl::OkStatus();
-              }});
+  return Add(
+      {std::move(name), "TEXT", std::move(help), *value, false, [value](absl::string_view text) {
+         *value = std::string(text);
+         return absl::OkStatus();
+       }});
 }
 
 FlagSet& FlagSet::Int64(std::string name, int64_t* value, std::string help) {
-  return Add({std::move(name), "N", std::move(help), absl::StrCat(*value), false, false,
-              NumberSetter(value, "a whole number", absl::SimpleAtoi<int64_t>)});
+  return Add({std::move(name), "N", std::move(help), absl::StrCat(*value), false,
+              NumberSetter(value, kWhole, absl::SimpleAtoi<int64_t>)});
 }
 
 FlagSet& FlagSet::Uint64(std::string name, uint64_t* value, std::string help) {
-  return Add({std::move(name), "N", std::move(help), absl::StrCat(*value), false, false,
-              NumberSetter(value, "a whole number from 0", absl::SimpleAtoi<uint64_t>)});
+  return Add({std::move(name), "N", std::move(help), absl::StrCat(*value), false,
+              NumberSetter(value, kNatural, absl::SimpleAtoi<uint64_t>)});
 }
 
 FlagSet& FlagSet::Double(std::string name, double* value, std::string help) {
-  return Add({std::move(name), "X", std::move(help), absl::StrCat(*value), false, false,
-              NumberSetter(value, "a number", absl::SimpleAtod)});
+  return Add({std::move(name), "X", std::move(help), absl::StrCat(*value), false,
+              NumberSetter(value, kNumber, absl::SimpleAtod)});
+}
+
+FlagSet& FlagSet::Int64(std::string name, absl::optional<int64_t>* value, std::string help) {
+  return Add({std::move(name), "N", std::move(help), "", false,
+              NumberSetter(value, kWhole, absl::SimpleAtoi<int64_t>)});
+}
+
+FlagSet& FlagSet::Uint64(std::string name, absl::optional<uint64_t>* value, std::string help) {
+  return Add({std::move(name), "N", std::move(help), "", false,
+              NumberSetter(value, kNatural, absl::SimpleAtoi<uint64_t>)});
+}
+
+FlagSet& FlagSet::Double(std::string name, absl::optional<double>* value, std::string help) {
+  return Add({std::move(name), "X", std::move(help), "", false,
+              NumberSetter(value, kNumber, absl::SimpleAtod)});
 }
 
 FlagSet& FlagSet::Bool(std::string name, bool* value, std::string help) {
-  return Add({std::move(name), "", std::move(help), *value ? "true" : "", true, false,
+  return Add({std::move(name), "", std::move(help), *value ? "true" : "", true,
               NumberSetter(value, "true or false", absl::SimpleAtob)});
 }
 
 FlagSet& FlagSet::Strings(std::string name, std::vector<std::string>* values, std::string help) {
-  return Add({std::move(name), "TEXT", std::move(help), "", false, false,
-              [values](absl::string_view text) {
-                values->emplace_back(text);
-                return absl::OkStatus();
-              }});
+  return Add(
+      {std::move(name), "TEXT", std::move(help), "", false, [values](absl::string_view text) {
+         values->emplace_back(text);
+         return absl::OkStatus();
+       }});
 }
 
 FlagSet& FlagSet::Int64s(std::string name, std::vector<int64_t>* values, std::string help) {
@@ -89,8 +119,8 @@ FlagSet& FlagSet::Int64s(std::string name, std::vector<int64_t>* values, std::st
     *values = std::move(parsed);
     return absl::OkStatus();
   };
-  return Add({std::move(name), "N,N,...", std::move(help), absl::StrJoin(*values, ","), false,
-              false, set});
+  return Add(
+      {std::move(name), "N,N,...", std::move(help), absl::StrJoin(*values, ","), false, set});
 }
 
 FlagSet& FlagSet::Positional(std::string name, std::string* value, std::string help) {
@@ -107,11 +137,6 @@ FlagSet::Flag* FlagSet::Find(absl::string_view name) {
   const auto found = std::find_if(flags_.begin(), flags_.end(),
                                   [name](const Flag& flag) { return flag.name == name; });
   return found == flags_.end() ? nullptr : &*found;
-}
-
-bool FlagSet::Given(absl::string_view name) const {
-  return std::any_of(flags_.begin(), flags_.end(),
-                     [name](const Flag& flag) { return flag.name == name && flag.given; });
 }
 
 absl::Status FlagSet::ParseFlag(const std::vector<std::string>& args, size_t* at) {
@@ -132,7 +157,6 @@ absl::Status FlagSet::ParseFlag(const std::vector<std::string>& args, size_t* at
   }
   const absl::Status set = flag->set(value);
   if (!set.ok()) return absl::InvalidArgumentError(absl::StrCat("--", name, ": ", set.message()));
-  flag->given = true;
   return absl::OkStatus();
 }
 
@@ -161,8 +185,8 @@ absl::Status FlagSet::Parse(const std::vector<std::string>& args) {
 std::string FlagSet::Usage() const {
   std::string text = absl::StrCat("usage: engram ", synopsis_);
   for (const Argument& argument : arguments_) {
-    absl::StrAppend(&text, " ", argument.required ? argument.name
-                                                  : absl::StrCat("[", argument.name, "]"));
+    absl::StrAppend(&text, " ",
+                    argument.required ? argument.name : absl::StrCat("[", argument.name, "]"));
   }
   absl::StrAppend(&text, flags_.empty() ? "\n" : " [FLAGS]\n", summary_, "\n");
   for (const Argument& argument : arguments_) {

@@ -17,6 +17,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/optional.h"
 
 namespace engram::client {
 
@@ -29,6 +30,10 @@ class FlagSet {
   FlagSet& Int64(std::string name, int64_t* value, std::string help);
   FlagSet& Uint64(std::string name, uint64_t* value, std::string help);
   FlagSet& Double(std::string name, double* value, std::string help);
+  // Stay without a value when they are not given.
+  FlagSet& Int64(std::string name, absl::optional<int64_t>* value, std::string help);
+  FlagSet& Uint64(std::string name, absl::optional<uint64_t>* value, std::string help);
+  FlagSet& Double(std::string name, absl::optional<double>* value, std::string help);
   FlagSet& Bool(std::string name, bool* value, std::string help);
   // May be given many times.
   FlagSet& Strings(std::string name, std::vector<std::string>* values, std::string help);
@@ -41,9 +46,6 @@ class FlagSet {
 
   absl::Status Parse(const std::vector<std::string>& args);
 
-  // Whether the last Parse saw the flag.
-  bool Given(absl::string_view name) const;
-
   // Several lines; defaults are what the variables held when they were declared.
   std::string Usage() const;
 
@@ -54,7 +56,6 @@ class FlagSet {
     std::string help;
     std::string default_text;
     bool is_switch = false;
-    bool given = false;
     std::function<absl::Status(absl::string_view)> set;
   };
   struct Argument {

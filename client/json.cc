@@ -50,11 +50,10 @@ Json ValueOf(const Message& message, const FieldDescriptor& field, int index) {
     case FieldDescriptor::CPPTYPE_ENUM:
       return (one ? get.GetEnum(message, f) : get.GetRepeatedEnum(message, f, index))->name();
     case FieldDescriptor::CPPTYPE_STRING:
-      return FromText(field, one ? get.GetString(message, f)
-                                 : get.GetRepeatedString(message, f, index));
+      return FromText(field,
+                      one ? get.GetString(message, f) : get.GetRepeatedString(message, f, index));
     case FieldDescriptor::CPPTYPE_MESSAGE:
-      return ToJson(one ? get.GetMessage(message, f)
-                        : get.GetRepeatedMessage(message, f, index));
+      return ToJson(one ? get.GetMessage(message, f) : get.GetRepeatedMessage(message, f, index));
   }
   return nullptr;
 }

@@ -1,10 +1,11 @@
 // One connection of a Learn stream: from its hello to the server's status. Private to LearnStream.
 //
 // Writes what its owner has next, one message at a time, and counts and checksums it for the end
-// record, which covers this connection only. Reads the welcome and the acks. Knows nothing of windows,
-// repeats or reconnecting.
+// record, which covers this connection only. Reads the welcome and the acks. Knows nothing of
+// windows, repeats or reconnecting.
 //
-// Threading: Pump and Cancel from any thread. The owner is called from gRPC threads, never with a lock
+// Threading: Pump and Cancel from any thread. The owner is called from gRPC threads, never with a
+// lock
 //   of this class held except in TakeNext, which must not call back.
 // Ownership: borrows the owner, which must outlive OnClosed; the creator keeps the call alive until
 //   then, later Pump and Cancel calls are harmless.

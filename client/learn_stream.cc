@@ -29,8 +29,8 @@ bool IsMendable(const absl::Status& status) {
 
 }  // namespace
 
-// Owns the window and the thread that keeps a connection open. Lock order: send_mu_, then a LearnCall's
-// own, then mu_; so nothing calls into a LearnCall with mu_ held.
+// Owns the window and the thread that keeps a connection open. Lock order: send_mu_, then a
+// LearnCall's own, then mu_; so nothing calls into a LearnCall with mu_ held.
 class LearnStream::Core : public LearnCallOwner {
  public:
   Core(std::shared_ptr<Connection> connection, LearnStreamOptions options);

@@ -1,19 +1,20 @@
 // A producer's stream of examples and boundaries into one model, exactly once.
 //
-// It numbers messages itself, from the server's last producer sequence + 1, and keeps each until the
-// server acks it as durable. When the connection breaks it opens a new one and sends the messages not
-// acked again under the same numbers; the server drops repeats by number, so each is applied once.
-// Send returns as soon as the message is in the window and blocks while the window is full: that is
-// how a producer is slowed to the speed of the server.
+// It numbers messages itself, from the server's last producer sequence + 1, and keeps each until
+// the server acks it as durable. When the connection breaks it opens a new one and sends the
+// messages not acked again under the same numbers; the server drops repeats by number, so each is
+// applied once. Send returns as soon as the message is in the window and blocks while the window is
+// full: that is how a producer is slowed to the speed of the server.
 //
 // Threading: safe from any thread; messages are numbered in the order in which Send calls enter.
 //   Callbacks run on a gRPC thread, one at a time, in order, and must not call into the stream.
 // Ownership: the message given to Send stays the caller's and may be reused at once.
-// Failure: a broken connection, and a server that asks for a retry, are mended silently until nothing
-//   was acked for `give_up_after`. Any other end of the stream is final: every later call returns it.
-//   ABORTED with STALE_EPOCH means that another stream of the same producer took over; DATA_LOSS with
-//   ACK_AHEAD means that the server lost what it had acked.
-//   A rejected message is not an error of the stream: it goes to on_rejection and is counted.
+// Failure: a broken connection, and a server that asks for a retry, are mended silently until
+// nothing
+//   was acked for `give_up_after`. Any other end of the stream is final: every later call returns
+//   it. ABORTED with STALE_EPOCH means that another stream of the same producer took over;
+//   DATA_LOSS with ACK_AHEAD means that the server lost what it had acked. A rejected message is
+//   not an error of the stream: it goes to on_rejection and is counted.
 // Bounds: the window: so many messages and bytes (a single larger message passes alone).
 #pragma once
 
@@ -80,9 +81,9 @@ class LearnStream {
   LearnStream(const LearnStream&) = delete;
   LearnStream& operator=(const LearnStream&) = delete;
 
-  // Numbers the message, which holds 1 to 1 024 examples or a boundary, and puts it on its way. Only
-  // producer_sequence of `message` changes: Clear and fill it again to reuse its memory. Returns the
-  // producer sequence.
+  // Numbers the message, which holds 1 to 1 024 examples or a boundary, and puts it on its way.
+  // Only producer_sequence of `message` changes: Clear and fill it again to reuse its memory.
+  // Returns the producer sequence.
   absl::StatusOr<uint64_t> Send(engram::v1::LearnMessage* message);
 
   // Ends the current task and names the next; empty: the server names it.

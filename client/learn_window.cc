@@ -23,8 +23,8 @@ PendingMessage SerialiseMessage(const engram::v1::LearnMessage& message) {
   // Written straight into gRPC's slice: wrapping the message in a LearnRequest would cost a copy of
   // every feature.
   const size_t body = message.ByteSizeLong();
-  const size_t total = CodedOutputStream::VarintSize32(kMessageTag) +
-                       CodedOutputStream::VarintSize64(body) + body;
+  const size_t total =
+      CodedOutputStream::VarintSize32(kMessageTag) + CodedOutputStream::VarintSize64(body) + body;
   const grpc::Slice slice(grpc_slice_malloc(total), grpc::Slice::STEAL_REF);
   uint8_t* at = const_cast<uint8_t*>(slice.begin());
   at = CodedOutputStream::WriteVarint32ToArray(kMessageTag, at);

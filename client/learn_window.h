@@ -3,7 +3,8 @@
 // Threading: one thread at a time; the stream guards it.
 // Ownership: owns the serialised messages; gRPC shares their bytes by reference count.
 // Failure: none; the caller checks HasRoomFor before Push.
-// Bounds: so many messages and bytes; one message larger than the whole window passes when it is empty.
+// Bounds: so many messages and bytes; one message larger than the whole window passes when it is
+// empty.
 #pragma once
 
 #include <cstdint>

@@ -87,10 +87,10 @@ std::string DefinitionsText() {
 }
 
 std::string ReportText(const Report& report) {
-  std::string text = absl::StrCat(
-      "model ", report.model(), "  version ", report.model_version(), "  durable ",
-      report.durable_sequence(), "  examples ", report.train_examples(), "  dropped ",
-      report.dropped_examples(), "  skipped batches ", report.skipped_batches(), "\n");
+  std::string text =
+      absl::StrCat("model ", report.model(), "  version ", report.model_version(), "  durable ",
+                   report.durable_sequence(), "  examples ", report.train_examples(), "  dropped ",
+                   report.dropped_examples(), "  skipped batches ", report.skipped_batches(), "\n");
   if (report.has_prequential_accuracy()) {
     absl::StrAppend(&text, "prequential accuracy ", Percent(report.prequential_accuracy()),
                     " % (test-then-train, about the last 1000 of ", report.prequential_examples(),
@@ -124,9 +124,8 @@ std::string EventText(const ReportEvent& event) {
     }
     case ReportEvent::kEvaluated: {
       const AccuracyRow& row = event.evaluated().row();
-      const std::string when = event.evaluated().live()
-                                   ? absl::StrCat("live at ", row.sequence())
-                                   : absl::StrCat("after ", row.ended_task());
+      const std::string when = event.evaluated().live() ? absl::StrCat("live at ", row.sequence())
+                                                        : absl::StrCat("after ", row.ended_task());
       return absl::StrCat("evaluated   ", when, ": ", RowText(row));
     }
     case ReportEvent::kCheckpoint:

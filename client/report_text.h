@@ -13,7 +13,8 @@ namespace engram::client {
 // The whole report, definitions included.
 std::string ReportText(const engram::v1::Report& report);
 
-// Rows of R that no rollback undid, undone ones marked; `task_incremental` reads the masked accuracy.
+// Rows of R that no rollback undid, undone ones marked; `task_incremental` reads the masked
+// accuracy.
 std::string MatrixText(const engram::v1::Report& report, bool task_incremental);
 
 // "ACC 91.2  BWT -4.1  FWT 0.3  forgetting 4.5" in percent; "-" where undefined.

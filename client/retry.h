@@ -1,7 +1,7 @@
 // When a failed call is worth repeating, and how long to wait first.
 //
-// A repeat carries the same bytes, and so the same producer sequence: the server acks what it already
-// holds without applying it again, which makes repeating safe.
+// A repeat carries the same bytes, and so the same producer sequence: the server acks what it
+// already holds without applying it again, which makes repeating safe.
 //
 // Threading: RetryOptions and the free functions from any thread; a Backoff belongs to one thread.
 // Ownership: nothing is kept.
@@ -31,8 +31,8 @@ struct RetryOptions {
   std::function<void(absl::Duration)> sleep;
 };
 
-// Whether a repeat may help. `repeatable` says that executing the call twice equals once (reads, and
-// whatever carries a producer sequence); other calls are repeated only when the server attached
+// Whether a repeat may help. `repeatable` says that executing the call twice equals once (reads,
+// and whatever carries a producer sequence); other calls are repeated only when the server attached
 // RetryInfo, which it does only before any effect.
 bool IsRetryable(const absl::Status& status, bool repeatable);
 

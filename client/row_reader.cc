@@ -65,8 +65,8 @@ absl::StatusOr<bool> RowReader::Next(engram::v1::Example* example) {
     ENGRAM_RETURN_IF_ERROR(json_ ? ReadJson(line, example) : ReadCsv(line, example));
     return true;
   }
-  if (in_->bad()) return absl::DataLossError(absl::StrCat("reading failed after line ",
-                                                          line_number_));
+  if (in_->bad())
+    return absl::DataLossError(absl::StrCat("reading failed after line ", line_number_));
   return false;
 }
 
@@ -123,6 +123,9 @@ absl::Status RowReader::ReadJson(const std::string& line, engram::v1::Example* e
     SetFeatures(example);
     if (!options_.unlabelled) {
       const Json& label = row.at("label");
+      if (!label.is_string() && !label.is_number_integer()) {
+        return At(absl::StrCat("label: expected a whole number or text, got ", label.dump()));
+      }
       *example->mutable_label() = label.is_string() ? TextLabel(label.get<std::string>())
                                                     : NumberLabel(label.get<int64_t>());
     }

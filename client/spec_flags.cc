@@ -147,9 +147,8 @@ class FirstError : public google::protobuf::io::ErrorCollector {
 absl::Status SetFieldFromText(absl::string_view name, absl::string_view text, Message* message) {
   const FieldDescriptor* field = message->GetDescriptor()->FindFieldByName(std::string(name));
   if (field == nullptr) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(name, " is no parameter, expected ",
-                     AllowedNames(FieldNames(*message->GetDescriptor()))));
+    return absl::InvalidArgumentError(absl::StrCat(
+        name, " is no parameter, expected ", AllowedNames(FieldNames(*message->GetDescriptor()))));
   }
   if (field->is_repeated()) return BadValue(name, text, "a field that is set in a spec file");
   switch (field->cpp_type()) {

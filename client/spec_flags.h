@@ -1,8 +1,8 @@
 // Reads strategies and model specs from the text of flags, by the names in the proto files.
 //
 // A strategy is NAME or NAME:key=value,key=value with the field names of its message in
-// strategy.proto, e.g. experience_replay:memory_size=500,policy=CLASS_BALANCED. A list is strategies
-// joined by '+', outermost first: experience_replay+ewc:lambda=3. "replay" is short for
+// strategy.proto, e.g. experience_replay:memory_size=500,policy=CLASS_BALANCED. A list is
+// strategies joined by '+', outermost first: experience_replay+ewc:lambda=3. "replay" is short for
 // experience_replay. Names come from protobuf reflection, so a new strategy needs no line here.
 //
 // Threading: free functions, safe from any thread.
@@ -29,8 +29,8 @@ absl::StatusOr<engram::v1::StrategySpec> ParseStrategy(absl::string_view text);
 // One or more joined by '+'.
 absl::StatusOr<std::vector<engram::v1::StrategySpec>> ParseStrategyList(absl::string_view text);
 
-// "experience_replay:memory_size=1000+ewc:lambda=3", the inverse of ParseStrategyList; "finetune" for
-// an empty list.
+// "experience_replay:memory_size=1000+ewc:lambda=3", the inverse of ParseStrategyList; "finetune"
+// for an empty list.
 std::string FormatStrategies(
     const google::protobuf::RepeatedPtrField<engram::v1::StrategySpec>& strategies);
 

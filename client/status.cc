@@ -82,8 +82,7 @@ std::string ReadableMessage(const absl::Status& status) {
 }
 
 absl::StatusCode CodeOf(int code) {
-  return code >= 0 && code <= 16 ? static_cast<absl::StatusCode>(code)
-                                 : absl::StatusCode::kUnknown;
+  return code >= 0 && code <= 16 ? static_cast<absl::StatusCode>(code) : absl::StatusCode::kUnknown;
 }
 
 absl::Status Readable(const absl::Status& raw) {

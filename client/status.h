@@ -1,8 +1,10 @@
-// Turns what gRPC returns into absl::Status without losing the google.rpc details that say what to do.
+// Turns what gRPC returns into absl::Status without losing the google.rpc details that say what to
+// do.
 //
-// The message of a converted status is meant for people: the server's text, then the details it does
-// not already contain (fields, quotas, reasons, retry delay). The details themselves ride along as
-// payloads, keyed by their type URL, so that code can ask for them with the functions below.
+// The message of a converted status is meant for people: the server's text, then the details it
+// does not already contain (fields, quotas, reasons, retry delay). The details themselves ride
+// along as payloads, keyed by their type URL, so that code can ask for them with the functions
+// below.
 //
 // Threading: free functions, safe from any thread.
 // Ownership: nothing is kept.

@@ -1,8 +1,9 @@
 // What every verb of the `engram` command gets, and how it reports back.
 //
 // A verb is a function of a VerbContext and its own arguments (global flags, --json among them, are
-// already taken out, wherever they stood). It returns the exit code of the command: kExitOk, kExitFailed
-// after a failed call (Fail prints it), kExitUsage after wrong arguments (WrongUsage prints them).
+// already taken out, wherever they stood). It returns the exit code of the command: kExitOk,
+// kExitFailed after a failed call (Fail prints it), kExitUsage after wrong arguments (WrongUsage
+// prints them).
 //
 // Threading: a verb runs on the main thread; `out` and `err` are written by that thread only.
 // Ownership: the context outlives the verb.

@@ -1,0 +1,198 @@
+// Streaming into a model: `learn` and `boundary`.
+#include <cstdint>
+#include <fstream>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "client/clients.h"
+#include "client/json.h"
+#include "client/learn_stream.h"
+#include "client/progress.h"
+#include "client/row_reader.h"
+#include "client/status.h"
+#include "client/verbs/row_flags.h"
+#include "client/verbs/verbs.h"
+#include "storage/base/status_macros.h"
+
+namespace engram::client {
+namespace {
+
+constexpr char kDefaultProducer[] = "engram-cli";
+// What the server accepts in one message.
+constexpr int64_t kExamplesPerMessageMax = 1024;
+
+struct LearnRun {
+  std::string model;
+  std::string producer = kDefaultProducer;
+  std::string task;
+  bool held_out = false;
+  int64_t batch = 256;
+  bool wait = false;
+  int64_t wait_seconds = 600;
+};
+
+void PrintRejection(const VerbContext& context, const v1::Rejection& rejection) {
+  const absl::Status status = FromRpcStatus(rejection.status());
+  *context.err << absl::StrCat("engram: message ", rejection.producer_sequence(),
+                               " was rejected: ", Describe(status), "\n");
+}
+
+// Sends every row; returns where the stream stood at its end.
+absl::StatusOr<LearnProgress> StreamRows(const LearnRun& run, RowReader* rows, Progress* progress,
+                                         LearnStream* stream) {
+  v1::LearnMessage message;
+  for (bool more = true; more;) {
+    message.Clear();
+    while (message.examples_size() < run.batch) {
+      v1::Example* example = message.add_examples();
+      ENGRAM_ASSIGN_OR_RETURN(more, rows->Next(example));
+      if (!more) {
+        message.mutable_examples()->RemoveLast();
+        break;
+      }
+      if (!run.task.empty()) example->set_task(run.task);
+      if (run.held_out) example->set_split(v1::HELD_OUT);
+    }
+    if (message.examples_size() == 0) break;
+    ENGRAM_RETURN_IF_ERROR(stream->Send(&message).status());
+    progress->Set(stream->progress().acked_examples);
+  }
+  return stream->Finish();
+}
+
+void PrintOutcome(const VerbContext& context, const LearnRun& run, const LearnProgress& done,
+                  double seconds) {
+  const int64_t stored = done.acked_examples - done.rejected_examples;
+  if (context.json) {
+    *context.out << Json({{"event", "learned"},
+                          {"model", run.model},
+                          {"examples", stored},
+                          {"rejected_examples", done.rejected_examples},
+                          {"rejected_messages", done.rejected_messages},
+                          {"durable_sequence", done.durable_sequence},
+                          {"applied_sequence", done.applied_sequence},
+                          {"reconnects", done.reconnects},
+                          {"seconds", seconds}})
+                        .dump()
+                 << "\n";
+    return;
+  }
+  *context.out << absl::StrCat(stored, " examples are durable at sequence ", done.durable_sequence,
+                               ", applied ", done.applied_sequence, "\n");
+  if (done.rejected_messages > 0) {
+    *context.out << absl::StrCat(done.rejected_examples, " examples in ", done.rejected_messages,
+                                 " messages were rejected\n");
+  }
+}
+
+int LearnFrom(const VerbContext& context, const LearnRun& run, RowReader* rows) {
+  const auto connection = context.Connect();
+  if (!connection.ok()) return Fail(context, connection.status());
+  ProgressOptions shown;
+  shown.title = absl::StrCat("learn ", run.model);
+  shown.unit = "examples";
+  shown.terminal = context.terminal;
+  shown.quiet = context.json;
+  Progress progress(shown, context.err);
+  LearnStreamOptions options;
+  options.model = run.model;
+  options.producer = run.producer;
+  options.retry = context.connection.retry;
+  options.on_rejection = [&context](const v1::Rejection& rejection) {
+    PrintRejection(context, rejection);
+  };
+  const absl::Time start = absl::Now();
+  auto stream = LearnStream::Open(*connection, options);
+  if (!stream.ok()) return Fail(context, stream.status());
+  auto done = StreamRows(run, rows, &progress, stream->get());
+  if (!done.ok()) return Fail(context, done.status());
+  progress.Set(done->acked_examples);
+  progress.Finish();
+  if (run.wait) {
+    const auto applied =
+        LearningClient(*connection)
+            .WaitApplied(run.model, done->durable_sequence, false, absl::Seconds(run.wait_seconds));
+    if (!applied.ok()) return Fail(context, applied.status());
+    done->applied_sequence = applied->applied_sequence();
+  }
+  PrintOutcome(context, run, *done, absl::ToDoubleSeconds(absl::Now() - start));
+  return done->rejected_messages > 0 ? kExitFailed : kExitOk;
+}
+
+// The unary call needs the producer's next sequence, which a stream's welcome tells.
+absl::StatusOr<v1::MarkBoundaryResponse> MarkOn(const std::shared_ptr<Connection>& connection,
+                                                const LearnRun& run, const std::string& next_task) {
+  LearnStreamOptions options;
+  options.model = run.model;
+  options.producer = run.producer;
+  options.retry = connection->options().retry;
+  ENGRAM_ASSIGN_OR_RETURN(const auto stream, LearnStream::Open(connection, options));
+  ENGRAM_ASSIGN_OR_RETURN(const LearnProgress welcome, stream->Finish());
+  v1::MarkBoundaryRequest request;
+  request.set_model(run.model);
+  request.set_producer(run.producer);
+  request.set_producer_sequence(welcome.acked_sequence + 1);
+  request.set_epoch(welcome.epoch);
+  request.mutable_boundary()->set_next_task(next_task);
+  const LearningClient learning(connection);
+  ENGRAM_ASSIGN_OR_RETURN(auto marked, learning.MarkBoundary(request));
+  if (run.wait) {
+    ENGRAM_RETURN_IF_ERROR(
+        learning.WaitApplied(run.model, marked.sequence(), true, absl::Seconds(run.wait_seconds))
+            .status());
+  }
+  return marked;
+}
+
+}  // namespace
+
+int Learn(const VerbContext& context, const Arguments& args) {
+  LearnRun run;
+  RowFlags row_flags;
+  FlagSet flags("learn", "Streams labelled rows into a model: CSV or JSON lines, exactly once.");
+  flags.Positional("MODEL", &run.model, "to teach");
+  row_flags.Declare(&flags);
+  row_flags.DeclareLabel(&flags);
+  flags.String("producer", &run.producer, "name of this producer; one live stream a name")
+      .String("task", &run.task, "task of every row; empty: the row's own, else the current one")
+      .Bool("held_out", &run.held_out, "rows are evaluated on, never trained on")
+      .Int64("batch", &run.batch, "examples a message, 1 to 1024")
+      .Bool("wait", &run.wait, "return only when all of it is learned and served")
+      .Int64("wait_seconds", &run.wait_seconds, "longest wait");
+  if (const auto exit = ParseOrExit(context, args, &flags)) return *exit;
+  if (run.batch < 1 || run.batch > kExamplesPerMessageMax) {
+    return WrongUsage(context, absl::InvalidArgumentError("--batch: expected 1 to 1024"), flags);
+  }
+  RowReaderOptions options;
+  std::ifstream file;
+  std::istream* in = nullptr;
+  const absl::Status opened = row_flags.Open(context, &options, &file, &in);
+  if (!opened.ok()) return WrongUsage(context, opened, flags);
+  RowReader rows(options, in);
+  return LearnFrom(context, run, &rows);
+}
+
+int MarkBoundary(const VerbContext& context, const Arguments& args) {
+  LearnRun run;
+  std::string next_task;
+  FlagSet flags("boundary", "Ends the model's current task; the next one begins.");
+  flags.Positional("MODEL", &run.model, "whose task ends")
+      .OptionalPositional("NEXT_TASK", &next_task, "name of the task that begins")
+      .String("producer", &run.producer, "name of this producer")
+      .Bool("wait", &run.wait, "return only when the boundary is learned and its row of R is there")
+      .Int64("wait_seconds", &run.wait_seconds, "longest wait");
+  if (const auto exit = ParseOrExit(context, args, &flags)) return *exit;
+  const auto connection = context.Connect();
+  if (!connection.ok()) return Fail(context, connection.status());
+  const auto marked = MarkOn(*connection, run, next_task);
+  if (!marked.ok()) return Fail(context, marked.status());
+  if (context.json) {
+    *context.out << ToJson(*marked).dump() << "\n";
+  } else {
+    *context.out << absl::StrCat("task ", marked->ended_task(), " ended at sequence ",
+                                 marked->sequence(), ", ", marked->next_task(), " began\n");
+  }
+  return kExitOk;
+}
+
+}  // namespace engram::client
