@@ -4,6 +4,11 @@
 
 namespace engram::testing {
 
+uint32_t FrameCrc(absl::string_view frame) {
+  return static_cast<uint32_t>(
+      crc32(0, reinterpret_cast<const Bytef*>(frame.data()), static_cast<uInt>(frame.size())));
+}
+
 LearnSession::LearnSession(const std::shared_ptr<grpc::Channel>& channel)
     : stream_(OpenRawStream(channel, "/engram.v1.Learning/Learn", &context_)),
       crc_(static_cast<uint32_t>(crc32(0, nullptr, 0))) {}
@@ -36,12 +41,12 @@ bool LearnSession::Write(const v1::LearnMessage& message) {
 }
 
 bool LearnSession::WriteFrame(absl::string_view frame) {
-  return WriteBuffer(ToBuffer(frame), frame);
+  return WriteBuffer(ToBuffer(frame), FrameCrc(frame));
 }
 
-bool LearnSession::WriteBuffer(const grpc::ByteBuffer& buffer, absl::string_view frame) {
-  crc_ = static_cast<uint32_t>(
-      crc32(crc_, reinterpret_cast<const Bytef*>(frame.data()), static_cast<uInt>(frame.size())));
+bool LearnSession::WriteBuffer(const grpc::ByteBuffer& buffer, uint32_t crc) {
+  const auto length = static_cast<z_off_t>(buffer.Length());
+  crc_ = static_cast<uint32_t>(crc32_combine(crc_, crc, length));
   ++messages_;
   return stream_->Write(buffer);
 }

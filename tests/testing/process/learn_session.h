@@ -18,6 +18,9 @@
 
 namespace engram::testing {
 
+// CRC-32 (zlib) of a serialised LearnRequest.
+uint32_t FrameCrc(absl::string_view frame);
+
 class LearnSession {
  public:
   explicit LearnSession(const std::shared_ptr<grpc::Channel>& channel);
@@ -32,8 +35,8 @@ class LearnSession {
   bool Write(const v1::LearnMessage& message);
   // A serialised LearnRequest, or garbage; counted as a message.
   bool WriteFrame(absl::string_view frame);
-  // The same without a copy of the bytes into a slice.
-  bool WriteBuffer(const grpc::ByteBuffer& buffer, absl::string_view frame);
+  // The same for a frame whose CRC-32 is known: costs no pass over its bytes.
+  bool WriteBuffer(const grpc::ByteBuffer& buffer, uint32_t crc);
   // The end record that matches what was sent, plus the given errors.
   bool End(int64_t count_error = 0, uint32_t crc_error = 0);
   // No more writes, and no end record.
