@@ -22,19 +22,6 @@ absl::Status CheckRange(absl::string_view name, int64_t value, int64_t min, int6
       absl::StrCat(name, ": expected ", min, " to ", max, ", got ", value));
 }
 
-// The names of a strategy list without its parameters, fit for a model's name.
-std::string StrategyStem(absl::string_view strategy) {
-  std::string stem;
-  bool parameters = false;
-  for (const char c : strategy) {
-    if (c == ':') parameters = true;
-    if (c == '+') parameters = false;
-    if (parameters) continue;
-    stem.push_back(std::isalnum(static_cast<unsigned char>(c)) ? c : '-');
-  }
-  return stem.substr(0, 64);
-}
-
 }  // namespace
 
 void AddScenarioFlags(RunOptions* options, std::string* incremental, client::FlagSet* flags) {
@@ -60,7 +47,8 @@ void AddRunFlags(RunOptions* options, std::vector<std::string>* strategies,
       .Double("lr", &options->learning_rate, "learning rate")
       .Int64("batch_size", &options->batch_size, "examples a step")
       .Int64("epochs", &options->epochs, "passes over each task")
-      .String("model", &options->model, "name of the model; else one is made up")
+      .String("model", &options->model,
+              "name of the model (with several strategies: its beginning); else made up")
       .Bool("keep_model", &options->keep_model, "do not delete the model at the end")
       .Bool("checkpoints", &options->checkpoints, "a checkpoint after-TASK after each task")
       .Bool("predict_load", &options->predict_load, "predict all the while, and measure it")
@@ -100,6 +88,18 @@ absl::StatusOr<v1::ModelSpec> BuildSpec(const RunOptions& options, const Scenari
   spec.set_evaluate_every_examples(0);
   spec.set_first_task(scenario.tasks.front().name);
   return spec;
+}
+
+std::string StrategyStem(absl::string_view strategy) {
+  std::string stem;
+  bool parameters = false;
+  for (const char c : strategy) {
+    if (c == ':') parameters = true;
+    if (c == '+') parameters = false;
+    if (parameters) continue;
+    stem.push_back(std::isalnum(static_cast<unsigned char>(c)) ? c : '-');
+  }
+  return stem.substr(0, 64);
 }
 
 std::string ModelName(const RunOptions& options) {

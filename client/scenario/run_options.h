@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "client/datasets/image_set.h"
 #include "client/flags.h"
 #include "client/scenario/scenario.h"
@@ -56,6 +57,9 @@ absl::StatusOr<datasets::DigitSplit> LoadDigits(const RunOptions& options);
 // The model that learns `scenario`: held-out rows come from the client, batches are cut at
 // batch_size and boundaries only, and R is measured at boundaries only.
 absl::StatusOr<v1::ModelSpec> BuildSpec(const RunOptions& options, const Scenario& scenario);
+
+// A strategy list without its parameters, fit for a model's name: "experience-replay-ewc".
+std::string StrategyStem(absl::string_view strategy);
 
 // options.model, or SCENARIO-STRATEGY-sSEED-XXXXXX with random digits.
 std::string ModelName(const RunOptions& options);

@@ -1,20 +1,24 @@
 #include "client/scenario/run_report.h"
 
-#include <algorithm>
 #include <cstddef>
+#include <limits>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/types/optional.h"
+#include "client/report_text.h"
+#include "client/table.h"
 
 namespace engram::scenario {
 namespace {
 
 using client::Json;
 
-std::string Percent(const absl::optional<double>& ratio, bool sign = false) {
-  if (!ratio.has_value()) return "-";
-  return sign ? absl::StrFormat("%+.1f", 100 * *ratio) : absl::StrFormat("%.1f", 100 * *ratio);
+constexpr double kAbsent = std::numeric_limits<double>::quiet_NaN();
+
+std::string PercentOf(const absl::optional<double>& ratio) {
+  return client::Percent(ratio.value_or(kAbsent));
 }
 
 Json Number(const absl::optional<double>& ratio) {
@@ -38,34 +42,26 @@ struct Figures {
   absl::optional<double> acc, bwt, fwt, forgetting;
 };
 
-size_t WidestTask(const RunResult& result) {
-  size_t width = 0;
-  for (const std::string& task : result.tasks) width = std::max(width, task.size());
-  return width;
-}
-
 std::string Title(const RunResult& result) {
   return absl::StrFormat("%s, %s-incremental, strategy %s, seed %d, model %s",
                          result.options.scenario.name, IncrementalName(result.incremental),
                          result.options.strategy, result.options.scenario.seed, result.model);
 }
 
+// Columns by number, so that twenty tasks fit on a line; the rows say which task is which.
 std::string Matrix(const RunResult& result) {
-  const auto name_width = static_cast<int>(WidestTask(result) + 6);
-  std::string text = absl::StrFormat("  %-*s", name_width, "R, per cent");
-  for (size_t task = 1; task <= result.tasks.size(); ++task) {
-    absl::StrAppendFormat(&text, "%7s", absl::StrCat("t", task));
-  }
-  text += "\n";
+  std::vector<std::string> header = {"R, % after"};
+  for (size_t task = 1; task <= result.tasks.size(); ++task)
+    header.push_back(absl::StrCat("t", task));
+  client::Table table(std::move(header));
   for (size_t row = 0; row < result.r.size(); ++row) {
-    const std::string name = row < result.tasks.size() ? result.tasks[row] : "";
-    absl::StrAppendFormat(&text, "  %-*s", name_width, absl::StrCat("after t", row + 1, " ", name));
+    std::vector<std::string> cells = {absl::StrCat("t", row + 1, " ", result.tasks[row])};
     for (const absl::optional<double>& accuracy : result.r[row]) {
-      absl::StrAppendFormat(&text, "%7s", Percent(accuracy));
+      cells.push_back(PercentOf(accuracy));
     }
-    text += "\n";
+    table.Add(std::move(cells));
   }
-  return text;
+  return table.Text();
 }
 
 std::string PredictionsLine(const PredictLoadReport& load) {
@@ -88,23 +84,17 @@ std::string TaskLine(const TaskOutcome& outcome) {
       outcome.accuracy.size(), outcome.task, outcome.examples, outcome.seconds,
       outcome.seconds > 0 ? static_cast<double>(outcome.examples) / outcome.seconds : 0.0);
   for (int64_t task = 0; task <= outcome.index; ++task) {
-    absl::StrAppend(&text, " ", Percent(outcome.accuracy[static_cast<size_t>(task)]));
+    absl::StrAppend(&text, " ", PercentOf(outcome.accuracy[static_cast<size_t>(task)]));
   }
-  absl::StrAppend(&text, ", ACC ", Percent(Figures(outcome.summary).acc));
+  absl::StrAppend(&text, ", ACC ", PercentOf(Figures(outcome.summary).acc));
   return text;
 }
 
 std::string RunTable(const RunResult& result) {
-  const Figures figures(result.summary);
-  const Figures task_figures(result.task_summary);
-  std::string text = absl::StrCat(Title(result), "\n", Matrix(result));
-  absl::StrAppendFormat(&text, "ACC %s   BWT %s   FWT %s   forgetting %s\n", Percent(figures.acc),
-                        Percent(figures.bwt, true), Percent(figures.fwt, true),
-                        Percent(figures.forgetting));
-  if (result.incremental == Incremental::kClass && task_figures.acc.has_value()) {
-    absl::StrAppendFormat(&text, "with the task known: ACC %s   BWT %s   forgetting %s\n",
-                          Percent(task_figures.acc), Percent(task_figures.bwt, true),
-                          Percent(task_figures.forgetting));
+  std::string text =
+      absl::StrCat(Title(result), "\n", Matrix(result), client::SummaryText(result.summary), "\n");
+  if (result.incremental == Incremental::kClass) {
+    absl::StrAppend(&text, "with the task known: ", client::SummaryText(result.task_summary), "\n");
   }
   absl::StrAppendFormat(&text, "%d examples learned, %.0f a second; %.1f s in all\n",
                         result.trained_examples, result.ExamplesPerSecond(), result.seconds);
@@ -113,23 +103,18 @@ std::string RunTable(const RunResult& result) {
 }
 
 std::string ComparisonTable(const std::vector<RunResult>& results) {
-  size_t width = 8;
-  for (const RunResult& result : results) width = std::max(width, result.options.strategy.size());
-  std::string text =
-      absl::StrFormat("%-*s%8s%8s%8s%12s%14s%15s\n", static_cast<int>(width), "strategy", "ACC",
-                      "BWT", "FWT", "forgetting", "examples/s", "predictions/s");
+  client::Table table(
+      {"strategy", "ACC", "BWT", "FWT", "forgetting", "examples/s", "predictions/s"});
   for (const RunResult& result : results) {
     const Figures figures(result.summary);
-    const std::string predictions =
-        result.predictions.has_value()
-            ? absl::StrFormat("%.0f", result.predictions->PredictionsPerSecond())
-            : "-";
-    absl::StrAppendFormat(&text, "%-*s%8s%8s%8s%12s%14.0f%15s\n", static_cast<int>(width),
-                          result.options.strategy, Percent(figures.acc), Percent(figures.bwt, true),
-                          Percent(figures.fwt, true), Percent(figures.forgetting),
-                          result.ExamplesPerSecond(), predictions);
+    table.Add({result.options.strategy, PercentOf(figures.acc), PercentOf(figures.bwt),
+               PercentOf(figures.fwt), PercentOf(figures.forgetting),
+               absl::StrFormat("%.0f", result.ExamplesPerSecond()),
+               result.predictions.has_value()
+                   ? absl::StrFormat("%.0f", result.predictions->PredictionsPerSecond())
+                   : "-"});
   }
-  return text;
+  return table.Text();
 }
 
 Json TaskJson(const std::string& strategy, const TaskOutcome& outcome) {

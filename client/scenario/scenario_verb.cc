@@ -11,6 +11,7 @@
 #include "client/flags.h"
 #include "client/json.h"
 #include "client/progress.h"
+#include "client/report_text.h"
 #include "client/scenario/run_options.h"
 #include "client/scenario/run_report.h"
 #include "client/scenario/scenario.h"
@@ -35,14 +36,9 @@ absl::Status SetIncremental(const std::string& text, RunOptions* options) {
 }
 
 // Wrong names are wrong usage, found before anything is sent.
-absl::Status CheckStrategies(const std::vector<std::string>& strategies,
-                             const RunOptions& options) {
+absl::Status CheckStrategies(const std::vector<std::string>& strategies) {
   for (const std::string& strategy : strategies) {
     ENGRAM_RETURN_IF_ERROR(client::ParseStrategyList(strategy).status());
-  }
-  if (strategies.size() > 1 && !options.model.empty()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("model: expected one --strategy with --model, ", "got ", strategies.size()));
   }
   return absl::OkStatus();
 }
@@ -76,21 +72,26 @@ int RunVerb(const VerbContext& context, const std::vector<std::string>& args) {
   RunOptions options;
   std::string incremental;
   std::vector<std::string> strategies;
-  client::FlagSet flags("scenario run SCENARIO", "Streams a scenario through the server.");
+  client::FlagSet flags("scenario run", "Streams a scenario through the server.");
   AddScenarioFlags(&options, &incremental, &flags);
   AddRunFlags(&options, &strategies, &flags);
   if (const auto exit = client::ParseOrExit(context, args, &flags)) return *exit;
   if (strategies.empty()) strategies.push_back(options.strategy);
   absl::Status usage = SetIncremental(incremental, &options);
   if (usage.ok()) usage = CheckRunOptions(options);
-  if (usage.ok()) usage = CheckStrategies(strategies, options);
+  if (usage.ok()) usage = CheckStrategies(strategies);
   if (!usage.ok()) return client::WrongUsage(context, usage, flags);
 
   const auto digits = LoadDigits(options);
   if (!digits.ok()) return client::Fail(context, digits.status());
   std::vector<RunResult> results;
+  const std::string model = options.model;
   for (const std::string& strategy : strategies) {
     options.strategy = strategy;
+    // Several runs cannot share one model.
+    if (!model.empty() && strategies.size() > 1) {
+      options.model = absl::StrCat(model, "-", StrategyStem(strategy));
+    }
     auto result = RunOne(context, options, *digits);
     if (!result.ok()) return client::Fail(context, result.status());
     if (context.json) {
@@ -101,7 +102,10 @@ int RunVerb(const VerbContext& context, const std::vector<std::string>& args) {
     }
     results.push_back(*std::move(result));
   }
-  if (!context.json && results.size() > 1) *context.out << ComparisonTable(results) << std::flush;
+  if (!context.json) {
+    if (results.size() > 1) *context.out << ComparisonTable(results) << "\n";
+    *context.out << client::DefinitionsText() << std::flush;
+  }
   return client::kExitOk;
 }
 
@@ -132,7 +136,7 @@ int EvaluateVerb(const VerbContext& context, const std::vector<std::string>& arg
   RunOptions options;
   std::string incremental;
   uint64_t version = 0;
-  client::FlagSet flags("scenario evaluate SCENARIO --model NAME",
+  client::FlagSet flags("scenario evaluate",
                         "Accuracy of a model on each task, as it is now. Nothing is learned.");
   AddScenarioFlags(&options, &incremental, &flags);
   flags.String("model", &options.model, "the model; required")
