@@ -142,6 +142,7 @@ StrategyEntry ExperienceReplay() {
        true,
        "exemplars a step; 0 = as many as there are stream rows"},
   };
+  entry.keeps_exemplars = true;
   entry.make = Make;
   entry.test_parameters = {{"memory_size", int64_t{32}}, {"policy", std::string("class_balanced")}};
   return entry;

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
@@ -344,6 +345,48 @@ TEST_P(LearnerContractTest, MemoryStaysWithinItsDeclaredBound) {
       }
     }
   }
+}
+
+TEST_P(LearnerContractTest, EveryExemplarHasItsOwnKeyAndReplayIsMemoryZero) {
+  auto learner = Make();
+  TinyStream stream(1);
+  ASSERT_TRUE(LearnTask(learner.get(), &stream, 0, 10).ok());
+  ASSERT_TRUE(learner->Train(stream.Next(1, 8).View()).ok());
+  const std::vector<MemberKey> members = SaveWhole(*learner).saved.members;
+  const absl::flat_hash_set<MemberKey> distinct(members.begin(), members.end());
+  EXPECT_EQ(distinct.size(), members.size());
+  bool replays = false;
+  for (const StrategySpec& spec : std::get<0>(GetParam()).specs) {
+    replays = replays || (*FindStrategy(spec.name))->keeps_exemplars;
+  }
+  int64_t replayed = 0, counted = 0;
+  for (const MemberKey& member : members) replayed += member.memory == 0 ? 1 : 0;
+  for (const int64_t count : learner->Gauges().episodic_by_task) counted += count;
+  EXPECT_EQ(replays, replayed > 0);
+  EXPECT_EQ(replayed, counted);
+}
+
+TEST_P(LearnerContractTest, OnlyUnknownPayloadsAreSavedAgain) {
+  auto learner = Make();
+  TinyStream stream(1);
+  ASSERT_TRUE(LearnTask(learner.get(), &stream, 0, 10).ok());
+  for (int step = 0; step < 3; ++step) {
+    ASSERT_TRUE(learner->Train(stream.Next(1, 8).View()).ok());
+  }
+  const WholeState whole = SaveWhole(*learner);
+  const auto again = learner->Save([](const MemberKey& key) { return key.sequence % 2 == 0; });
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(again->members, whole.saved.members);
+  size_t odd = 0;
+  for (const MemberKey& member : whole.saved.members) odd += member.sequence % 2;
+  ASSERT_EQ(again->new_payloads.size(), odd);
+  for (const MemberPayload& payload : again->new_payloads) EXPECT_EQ(payload.key.sequence % 2, 1u);
+}
+
+TEST_P(LearnerContractTest, AStrategyListedTwiceIsRefused) {
+  ModelOptions options = Options();
+  options.strategies.push_back(options.strategies.front());
+  EXPECT_EQ(MakeLearner(options).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
 TEST_P(LearnerContractTest, IsBetterThanChance) {
