@@ -11,6 +11,7 @@
 
 #include <initializer_list>
 #include <string>
+#include <type_traits>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -22,7 +23,9 @@ enum class LogLevel { kDebug, kInfo, kWarning, kError };
 
 struct LogField {
   LogField(absl::string_view key, const absl::AlphaNum& value) : key(key), value(value.Piece()) {}
-  LogField(absl::string_view key, bool value) : key(key), value(value ? "true" : "false") {}
+  // Only bool itself: numbers would otherwise prefer this one.
+  template <typename Bool, std::enable_if_t<std::is_same_v<Bool, bool>, int> = 0>
+  LogField(absl::string_view key, Bool value) : key(key), value(value ? "true" : "false") {}
   LogField(absl::string_view key, const char* value) : key(key), value(value) {}
   LogField(absl::string_view key, const absl::Status& status)
       : key(key), value(status.ToString(absl::StatusToStringMode::kWithNoExtraData)) {}

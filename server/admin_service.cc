@@ -1,0 +1,163 @@
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/types/variant.h"
+#include "engram/v1/admin.grpc.pb.h"
+#include "server/services.h"
+#include "server/unary_call.h"
+#include "strategies/api/options.h"
+
+namespace engram::server {
+namespace {
+
+using v1::Admin;
+using RawAdmin = Admin::WithRawCallbackMethod_GetServerInfo<
+    Admin::WithRawCallbackMethod_ListStrategies<
+        Admin::WithRawCallbackMethod_GetLimits<Admin::Service>>>;
+
+std::string ValueText(const strategies::ParameterValue& value) {
+  if (const bool* truth = absl::get_if<bool>(&value)) return *truth ? "true" : "false";
+  if (const auto* integer = absl::get_if<int64_t>(&value)) return absl::StrCat(*integer);
+  if (const auto* number = absl::get_if<double>(&value)) return absl::StrCat(*number);
+  return absl::get<std::string>(value);
+}
+
+std::string KindText(strategies::ParameterKind kind) {
+  switch (kind) {
+    case strategies::ParameterKind::kBool:
+      return "bool";
+    case strategies::ParameterKind::kInteger:
+      return "integer";
+    case strategies::ParameterKind::kNumber:
+      return "number";
+    case strategies::ParameterKind::kChoice:
+      return "choice";
+  }
+  return "";
+}
+
+std::string RangeText(const strategies::ParameterHelp& help) {
+  switch (help.kind) {
+    case strategies::ParameterKind::kBool:
+      return "true or false";
+    case strategies::ParameterKind::kChoice:
+      return absl::StrJoin(help.choices, " | ");
+    default:
+      return absl::StrCat("[", help.min, ", ", help.max, "]");
+  }
+}
+
+v1::StrategyDescription DescribeStrategy(const strategies::StrategyHelp& help) {
+  v1::StrategyDescription description;
+  description.set_name(help.name);
+  description.set_family(help.family);
+  description.set_paper(help.paper);
+  description.set_idea(help.idea);
+  description.set_memory(help.memory);
+  description.set_time(help.time);
+  description.set_when(help.when);
+  for (const auto& each : help.parameters) {
+    v1::StrategyParameter* parameter = description.add_parameters();
+    parameter->set_name(each.name);
+    parameter->set_kind(KindText(each.kind));
+    parameter->set_default_value(ValueText(each.default_value));
+    parameter->set_range(RangeText(each));
+    parameter->set_live(each.live);
+    parameter->set_help(each.help);
+  }
+  return description;
+}
+
+v1::GetLimitsResponse DescribeLimits(const Edge& edge) {
+  v1::GetLimitsResponse response;
+  auto add = [&response](absl::string_view name, const absl::AlphaNum& value,
+                         absl::string_view help) {
+    v1::Limit* limit = response.add_limits();
+    limit->set_name(std::string(name));
+    limit->set_value(std::string(value.Piece()));
+    limit->set_help(std::string(help));
+  };
+  const v1::Limits& limits = edge.config.limits();
+  add("message_bytes", limits.message_bytes(), "largest request or reply");
+  add("examples_per_message", limits.examples_per_message(), "of Learn, LearnBatch and Predict");
+  add("features", limits.features(), "most values of an example");
+  add("tasks", limits.tasks(), "a model");
+  add("producers", limits.producers(), "a model; idle ones expire");
+  add("queue_bytes", limits.queue_bytes(), "waiting for the log; beyond it RESOURCE_EXHAUSTED");
+  add("checkpoints", limits.checkpoints(), "kept a model");
+  add("disk_reserve_bytes", limits.disk_reserve_bytes(), "learning is refused below this");
+  add("models", limits.models(), "a server");
+  const v1::Retention& retention = edge.config.retention();
+  add("log_seconds", retention.log_seconds(), "the log is kept this long or this large");
+  add("log_bytes", retention.log_bytes(), "the log is kept this long or this large");
+  add("producer_idle_seconds", retention.producer_idle_seconds(), "then a producer is forgotten");
+  add("trainer_threads", edge.config.trainer_threads(), "serial strands that train");
+  add("compute_threads", edge.config.compute_threads(), "of the BLAS and LibTorch");
+  add("live_evaluation_share", edge.config.live_evaluation_share(), "of the trainer's time");
+  add("unacked_bytes", edge.streams.unacked_bytes, "in flight a Learn stream");
+  add("write_patience", absl::FormatDuration(edge.streams.write_patience),
+      "an unread stream is closed after this");
+  add("predict_deadline", absl::FormatDuration(edge.caps.predict), "longest wait of Predict");
+  add("wait_applied_deadline", absl::FormatDuration(edge.caps.wait_applied),
+      "longest wait of WaitApplied");
+  return response;
+}
+
+class AdminService final : public RawAdmin {
+ public:
+  explicit AdminService(const Edge& edge) : edge_(edge) {}
+
+  grpc::ServerUnaryReactor* GetServerInfo(grpc::CallbackServerContext* context,
+                                          const grpc::ByteBuffer* bytes,
+                                          grpc::ByteBuffer* reply) override {
+    return AnswerNow<v1::GetServerInfoRequest>(
+        edge_, Rpc::kGetServerInfo, context, bytes, reply,
+        [this](const v1::GetServerInfoRequest&) -> absl::StatusOr<v1::ServerInfo> {
+          v1::ServerInfo info = edge_.fixed_info;
+          const storage::StoreStatistics store = edge_.host->store().Statistics();
+          info.set_disk_free_bytes(store.disk_free_bytes);
+          info.set_disk_total_bytes(store.disk_total_bytes);
+          info.set_uptime_seconds(absl::ToDoubleSeconds(absl::Now() - edge_.start_time));
+          info.set_models(static_cast<int32_t>(edge_.host->List().size()));
+          info.set_read_only_reason(edge_.host->ReadOnlyReason());
+          return info;
+        });
+  }
+
+  grpc::ServerUnaryReactor* ListStrategies(grpc::CallbackServerContext* context,
+                                           const grpc::ByteBuffer* bytes,
+                                           grpc::ByteBuffer* reply) override {
+    return AnswerNow<v1::ListStrategiesRequest>(
+        edge_, Rpc::kListStrategies, context, bytes, reply,
+        [](const v1::ListStrategiesRequest&) -> absl::StatusOr<v1::ListStrategiesResponse> {
+          v1::ListStrategiesResponse response;
+          for (const auto& help : strategies::ListStrategies()) {
+            *response.add_strategies() = DescribeStrategy(help);
+          }
+          return response;
+        });
+  }
+
+  grpc::ServerUnaryReactor* GetLimits(grpc::CallbackServerContext* context,
+                                      const grpc::ByteBuffer* bytes,
+                                      grpc::ByteBuffer* reply) override {
+    return AnswerNow<v1::GetLimitsRequest>(
+        edge_, Rpc::kGetLimits, context, bytes, reply,
+        [this](const v1::GetLimitsRequest&) -> absl::StatusOr<v1::GetLimitsResponse> {
+          return DescribeLimits(edge_);
+        });
+  }
+
+ private:
+  const Edge& edge_;
+};
+
+}  // namespace
+
+std::unique_ptr<grpc::Service> MakeAdminService(const Edge& edge) {
+  return std::make_unique<AdminService>(edge);
+}
+
+}  // namespace engram::server

@@ -1,0 +1,49 @@
+#include "server/call_pool.h"
+
+#include <chrono>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/errors.h"
+
+namespace engram::server {
+
+CallPool::CallPool(int threads, size_t queue_max) : queue_max_(queue_max) {
+  for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { Work(); });
+}
+
+CallPool::~CallPool() {
+  {
+    base::MutexLock lock(&mutex_);
+    stopping_ = true;
+    wake_.NotifyAll();
+  }
+  for (std::thread& thread : threads_) thread.join();
+}
+
+absl::Status CallPool::Run(std::function<void()> work) {
+  base::MutexLock lock(&mutex_);
+  if (queue_.size() >= queue_max_) {
+    return OverLimit("calls", absl::StrCat(queue_max_, " calls are already waiting"),
+                     std::chrono::milliseconds(200));
+  }
+  queue_.push_back(std::move(work));
+  wake_.NotifyOne();
+  return absl::OkStatus();
+}
+
+void CallPool::Work() {
+  while (true) {
+    std::function<void()> work;
+    {
+      base::MutexLock lock(&mutex_);
+      while (queue_.empty() && !stopping_) wake_.Wait(&mutex_);
+      if (queue_.empty()) return;
+      work = std::move(queue_.front());
+      queue_.pop_front();
+    }
+    work();
+  }
+}
+
+}  // namespace engram::server

@@ -1,0 +1,64 @@
+// What every service needs, in one place; made in main.cc (or a test) and lent to the services.
+//
+// Threading: the members are thread-safe; the struct itself is not changed after start.
+// Ownership: borrowed, all outlive the gRPC server.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "absl/time/time.h"
+#include "engram/v1/admin.pb.h"
+#include "engram/v1/config.pb.h"
+#include "server/call_gate.h"
+#include "server/call_pool.h"
+#include "server/errors.h"
+#include "server/model_host.h"
+#include "server/rpc_statistics.h"
+
+namespace engram::server {
+
+// Bounds of one stream.
+struct StreamLimits {
+  // Reading stops while this much of a Learn stream is accepted and not yet acked.
+  int64_t unacked_bytes = 8 << 20;
+  int64_t unacked_messages = 1024;
+  // A write that the client does not take for this long ends the stream.
+  absl::Duration write_patience = absl::Seconds(30);
+  // How soon a message that met a full queue is tried again, and for how long in all.
+  absl::Duration retry_pause = absl::Milliseconds(5);
+  absl::Duration retry_patience = absl::Seconds(20);
+  // Messages of one commit are acked together: a done that may have siblings waits this long.
+  absl::Duration ack_pause = absl::Milliseconds(2);
+  // Report events that a watcher may lag behind.
+  int64_t watch_events = 256;
+};
+
+// Longest waits when a client sets no deadline, or a longer one.
+struct CallCaps {
+  absl::Duration predict = absl::Seconds(5);
+  absl::Duration checkpoint = absl::Seconds(120);
+  absl::Duration wait_applied = absl::Minutes(10);
+};
+
+struct Edge {
+  ModelHost* host = nullptr;
+  CallGate* gate = nullptr;
+  CallPool* pool = nullptr;
+  RpcStatistics* rpcs = nullptr;
+  v1::ServerConfig config;
+  // The part of GetServerInfo that does not change: version, LibTorch, BLAS, threads, warnings.
+  v1::ServerInfo fixed_info;
+  absl::Time start_time;
+  StreamLimits streams;
+  CallCaps caps;
+};
+
+// INVALID_ARGUMENT without a name; NOT_FOUND.
+inline absl::StatusOr<std::shared_ptr<ModelRuntime>> FindModel(const Edge& edge,
+                                                               absl::string_view name) {
+  if (name.empty()) return BadField("model", "required");
+  return edge.host->Find(name);
+}
+
+}  // namespace engram::server

@@ -1,0 +1,298 @@
+#include "server/exporter.h"
+
+#include <algorithm>
+#include <deque>
+#include <limits>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/types/optional.h"
+#include "server/model_runtime.h"
+
+namespace engram::server {
+namespace {
+
+using prometheus::ClientMetric;
+using prometheus::MetricFamily;
+using prometheus::MetricType;
+
+using Labels = std::vector<ClientMetric::Label>;
+
+constexpr size_t kTasksShown = 50;
+
+// Families in the order in which they were first named; one sample a call.
+class Page {
+ public:
+  void Declare(absl::string_view name, MetricType type, absl::string_view help) {
+    Family(name, type, help);
+  }
+  void Counter(absl::string_view name, absl::string_view help, Labels labels, double value) {
+    Add(name, MetricType::Counter, help, std::move(labels)).counter.value = value;
+  }
+  void Gauge(absl::string_view name, absl::string_view help, Labels labels, double value) {
+    Add(name, MetricType::Gauge, help, std::move(labels)).gauge.value = value;
+  }
+  void Latency(absl::string_view name, absl::string_view help, Labels labels,
+               const LatencyHistogram& source) {
+    ClientMetric& metric = Add(name, MetricType::Histogram, help, std::move(labels));
+    const auto buckets = source.Buckets();
+    Fill({LatencyHistogram::kBounds.begin(), LatencyHistogram::kBounds.end()},
+         {buckets.begin(), buckets.end()}, source.Sum(), &metric.histogram);
+  }
+  // `counts` has one more element than `bounds`: what lies above the last.
+  void Histogram(absl::string_view name, absl::string_view help, Labels labels,
+                 const std::vector<double>& bounds, const std::vector<uint64_t>& counts,
+                 double sum) {
+    Fill(bounds, counts, sum,
+         &Add(name, MetricType::Histogram, help, std::move(labels)).histogram);
+  }
+
+  std::vector<MetricFamily> Take() {
+    return {std::make_move_iterator(families_.begin()), std::make_move_iterator(families_.end())};
+  }
+
+ private:
+  MetricFamily& Family(absl::string_view name, MetricType type, absl::string_view help) {
+    for (MetricFamily& family : families_) {
+      if (family.name == name) return family;
+    }
+    MetricFamily family;
+    family.name = std::string(name);
+    family.type = type;
+    family.help = std::string(help);
+    families_.push_back(std::move(family));
+    return families_.back();
+  }
+
+  ClientMetric& Add(absl::string_view name, MetricType type, absl::string_view help,
+                    Labels labels) {
+    MetricFamily& family = Family(name, type, help);
+    family.metric.emplace_back();
+    family.metric.back().label = std::move(labels);
+    return family.metric.back();
+  }
+
+  static void Fill(const std::vector<double>& bounds, const std::vector<uint64_t>& counts,
+                   double sum, ClientMetric::Histogram* histogram) {
+    uint64_t cumulative = 0;
+    for (size_t i = 0; i < counts.size(); ++i) {
+      cumulative += counts[i];
+      const double bound = i < bounds.size() ? bounds[i] : std::numeric_limits<double>::infinity();
+      histogram->bucket.push_back({cumulative, bound});
+    }
+    histogram->sample_count = cumulative;
+    histogram->sample_sum = sum;
+  }
+
+  std::deque<MetricFamily> families_;
+};
+
+// A value a task, in column order; a column without a value is not shown.
+void TaskGauges(absl::string_view name, absl::string_view help, const std::string& model,
+                const std::vector<std::string>& tasks,
+                const std::vector<absl::optional<double>>& values, Page* page) {
+  page->Declare(name, MetricType::Gauge, help);
+  const size_t hidden = values.size() > kTasksShown ? values.size() - kTasksShown : 0;
+  double sum = 0;
+  int64_t count = 0;
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (!values[i].has_value()) continue;
+    if (i < hidden) {
+      sum += *values[i];
+      ++count;
+    } else {
+      const std::string task = i < tasks.size() ? tasks[i] : absl::StrCat(i);
+      page->Gauge(name, help, {{"model", model}, {"task", task}}, *values[i]);
+    }
+  }
+  if (count > 0) {
+    page->Gauge(name, help, {{"model", model}, {"task", "other"}},
+                sum / static_cast<double>(count));
+  }
+}
+
+void Optional(absl::string_view name, absl::string_view help, const Labels& labels, bool present,
+              double value, Page* page) {
+  page->Declare(name, MetricType::Gauge, help);
+  if (present) page->Gauge(name, help, labels, value);
+}
+
+void AddIngest(const ModelRuntime& model, const ModelStatistics& counts, const Labels& labels,
+               Page* page) {
+  const struct {
+    const char* result;
+    const std::atomic<uint64_t>& value;
+  } results[] = {{"accepted", counts.accepted_examples},
+                 {"duplicate", counts.duplicate_examples},
+                 {"rejected", counts.rejected_examples}};
+  for (const auto& each : results) {
+    Labels with = labels;
+    with.push_back({"result", each.result});
+    page->Counter("engram_ingest_examples_total", "Examples that came in, by how they ended",
+                  std::move(with), static_cast<double>(each.value.load()));
+  }
+  page->Latency("engram_ingest_append_seconds", "From submission to durable", labels,
+                counts.append_seconds);
+  const uint64_t applied = model.AppliedSequence();
+  const uint64_t durable = std::max(model.DurableSequence(), applied);
+  page->Gauge("engram_durable_sequence", "Last sequence of the log that is durable", labels,
+              static_cast<double>(durable));
+  page->Gauge("engram_applied_sequence", "Last sequence that is applied and published", labels,
+              static_cast<double>(applied));
+  page->Gauge("engram_applied_lag_examples", "Durable records not yet applied", labels,
+              static_cast<double>(durable - applied));
+}
+
+void AddTraining(const ModelStatistics& counts, const Labels& labels, Page* page) {
+  page->Counter("engram_train_examples_total", "Examples trained on since start", labels,
+                static_cast<double>(counts.trained_examples.load()));
+  page->Counter("engram_train_steps_total", "Training steps since start", labels,
+                static_cast<double>(counts.steps.load()));
+  page->Counter("engram_train_skipped_batches_total",
+                "Batches that the guard kept away from the weights", labels,
+                static_cast<double>(counts.skipped_batches.load()));
+  page->Latency("engram_train_step_seconds", "One training step", labels, counts.step_seconds);
+  page->Gauge("engram_train_loss", "Loss of the last step, before its update", labels,
+              counts.train_loss.load());
+}
+
+void AddReport(const v1::Report& report, const std::string& model, const Labels& labels,
+               Page* page) {
+  Optional("engram_prequential_accuracy_ratio", "Test-then-train accuracy, faded", labels,
+           report.has_prequential_accuracy(), report.prequential_accuracy(), page);
+  std::vector<std::string> tasks;
+  std::vector<absl::optional<double>> latest, best, forgotten;
+  for (const v1::TaskReport& task : report.tasks()) {
+    tasks.push_back(task.task());
+    latest.push_back(task.has_accuracy() ? absl::make_optional(task.accuracy()) : absl::nullopt);
+    best.push_back(task.has_best_accuracy() ? absl::make_optional(task.best_accuracy())
+                                            : absl::nullopt);
+    forgotten.push_back(task.has_forgetting() ? absl::make_optional(task.forgetting())
+                                              : absl::nullopt);
+  }
+  TaskGauges("engram_task_accuracy_ratio", "Accuracy on the task's held-out set", model, tasks,
+             latest, page);
+  TaskGauges("engram_task_best_accuracy_ratio", "Best accuracy the task ever had", model, tasks,
+             best, page);
+  TaskGauges("engram_forgetting_ratio", "Best accuracy before now, less the accuracy now", model,
+             tasks, forgotten, page);
+  const v1::Summary& summary = report.summary();
+  Optional("engram_average_accuracy_ratio", "ACC: mean accuracy over tasks", labels,
+           summary.has_acc(), summary.acc(), page);
+  Optional("engram_average_forgetting_ratio", "Mean forgetting over earlier tasks", labels,
+           summary.has_forgetting(), summary.forgetting(), page);
+  Optional("engram_backward_transfer_ratio", "BWT", labels, summary.has_bwt(), summary.bwt(),
+           page);
+  Optional("engram_forward_transfer_ratio", "FWT", labels, summary.has_fwt(), summary.fwt(), page);
+  page->Gauge("engram_tasks", "Tasks seen: columns of R", labels, report.tasks_size());
+}
+
+void AddMemory(const ModelRuntime& model, const v1::Report& report, const ModelStatistics& counts,
+               const Labels& labels, Page* page) {
+  Labels client = labels, drift = labels;
+  client.push_back({"source", "client"});
+  drift.push_back({"source", "drift"});
+  constexpr absl::string_view kHelp = "Boundaries since start, by who set them";
+  page->Counter("engram_boundaries_total", kHelp, std::move(client),
+                static_cast<double>(counts.client_boundaries.load()));
+  page->Counter("engram_boundaries_total", kHelp, std::move(drift),
+                static_cast<double>(counts.drift_boundaries.load()));
+  const strategies::LearnerGauges gauges = model.Gauges();
+  std::vector<std::string> tasks;
+  for (const v1::TaskReport& task : report.tasks()) tasks.push_back(task.task());
+  std::vector<absl::optional<double>> exemplars;
+  for (const int64_t held : gauges.episodic_by_task) exemplars.push_back(static_cast<double>(held));
+  TaskGauges("engram_episodic_examples", "Exemplars in the replay memory", model.name(), tasks,
+             exemplars, page);
+  page->Gauge("engram_episodic_bytes", "Bytes of episodic memory", labels,
+              static_cast<double>(gauges.episodic_bytes));
+  page->Gauge("engram_importance_snapshots", "Consolidations in the penalty", labels,
+              static_cast<double>(gauges.importance_snapshots));
+}
+
+void AddServing(const ModelRuntime& model, const ModelStatistics& counts, const Labels& labels,
+                Page* page) {
+  page->Gauge("engram_model_version", "Applied sequence of the served snapshot", labels,
+              static_cast<double>(model.AppliedSequence()));
+  page->Gauge("engram_model_published_timestamp_seconds", "When it was published", labels,
+              counts.published_unix_seconds.load());
+  page->Latency("engram_predict_seconds", "A prediction call inside the server", labels,
+                counts.predict_seconds);
+  std::vector<double> bounds;
+  std::vector<uint64_t> rows;
+  for (size_t i = 0; i < counts.predict_batch_size.size(); ++i) {
+    if (i + 1 < counts.predict_batch_size.size()) bounds.push_back(static_cast<double>(1u << i));
+    rows.push_back(counts.predict_batch_size[i].load());
+  }
+  page->Histogram("engram_predict_batch_size", "Rows of a prediction call", labels, bounds, rows,
+                  static_cast<double>(counts.predict_rows.load()));
+}
+
+void AddDurability(const ModelRuntime& model, const ModelStatistics& counts, const Labels& labels,
+                   Page* page) {
+  page->Latency("engram_checkpoint_seconds", "From saving to the committed row", labels,
+                counts.checkpoint_seconds);
+  page->Gauge("engram_checkpoint_bytes", "Tensor file of the last checkpoint", labels,
+              static_cast<double>(counts.last_checkpoint_bytes.load()));
+  const auto checkpoints = model.ListCheckpoints();
+  page->Declare("engram_checkpoints", MetricType::Gauge, "Checkpoints kept");
+  if (checkpoints.ok()) {
+    page->Gauge("engram_checkpoints", "Checkpoints kept", labels, static_cast<double>(checkpoints->size()));
+  }
+  Labels manual = labels, automatic = labels;
+  manual.push_back({"trigger", "manual"});
+  automatic.push_back({"trigger", "auto"});
+  constexpr absl::string_view kHelp = "Rollbacks since start";
+  page->Counter("engram_rollbacks_total", kHelp, std::move(manual),
+                static_cast<double>(counts.manual_rollbacks.load()));
+  page->Counter("engram_rollbacks_total", kHelp, std::move(automatic),
+                static_cast<double>(counts.automatic_rollbacks.load()));
+  page->Gauge("engram_recovery_seconds", "Time the last start took to recover the model", labels,
+              counts.recovery_seconds.load());
+  page->Gauge("engram_recovery_replayed_examples", "Examples it replayed from the log", labels,
+              static_cast<double>(counts.recovery_replayed_examples.load()));
+}
+
+void AddRpcs(const RpcStatistics& rpcs, Page* page) {
+  constexpr absl::string_view kName = "engram_rpc_server_duration_seconds";
+  constexpr absl::string_view kHelp = "Calls, from the first byte handled to the status";
+  page->Declare(kName, MetricType::Histogram, kHelp);
+  for (size_t rpc = 0; rpc < kRpcNames.size(); ++rpc) {
+    for (size_t code = 0; code < RpcStatistics::kCodes; ++code) {
+      const LatencyHistogram& histogram = rpcs.Of(rpc, code);
+      const auto buckets = histogram.Buckets();
+      if (std::all_of(buckets.begin(), buckets.end(), [](uint64_t n) { return n == 0; })) continue;
+      page->Latency(kName, kHelp,
+                    {{"method", std::string(kRpcNames[rpc])},
+                     {"code", absl::StatusCodeToString(static_cast<absl::StatusCode>(code))}},
+                    histogram);
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<MetricFamily> Exporter::Collect() const {
+  Page page;
+  page.Gauge("engram_build_info", "What this server is made of; always 1",
+             {{"version", edge_.fixed_info.version()},
+              {"libtorch", edge_.fixed_info.libtorch()},
+              {"blas", edge_.fixed_info.blas_path()}},
+             1);
+  AddRpcs(*edge_.rpcs, &page);
+  for (const std::shared_ptr<ModelRuntime>& model : edge_.host->List()) {
+    const Labels labels = {{"model", model->name()}};
+    const ModelStatistics& counts = model->statistics();
+    const v1::Report report = model->Report();
+    AddIngest(*model, counts, labels, &page);
+    AddTraining(counts, labels, &page);
+    AddReport(report, model->name(), labels, &page);
+    AddMemory(*model, report, counts, labels, &page);
+    AddServing(*model, counts, labels, &page);
+    AddDurability(*model, counts, labels, &page);
+  }
+  return page.Take();
+}
+
+}  // namespace engram::server

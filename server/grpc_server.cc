@@ -1,0 +1,115 @@
+#include "server/grpc_server.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "grpcpp/ext/proto_server_reflection_plugin.h"
+#include "grpcpp/health_check_service_interface.h"
+#include "grpcpp/resource_quota.h"
+#include "grpcpp/security/server_credentials.h"
+#include "grpcpp/server_builder.h"
+#include "server/config.h"
+#include "server/errors.h"
+#include "server/services.h"
+#include "storage/base/status_macros.h"
+
+namespace engram::server {
+namespace {
+
+constexpr size_t kMemoryQuotaBytes = 256 << 20;
+constexpr int kSyncThreadsMax = 8;
+
+struct IntegerArgument {
+  const char* name;
+  int value;
+};
+
+// Values of promises.md 3.2: each closes a way to hurt the server that was seen to work.
+constexpr IntegerArgument kArguments[] = {
+    {GRPC_ARG_ALLOW_REUSEPORT, 0},  // a second server on the port must fail, not share it
+    {GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, 5000},
+    {GRPC_ARG_MAX_METADATA_SIZE, 8192},
+    {GRPC_ARG_MAX_CONCURRENT_STREAMS, 100},
+    {GRPC_ARG_KEEPALIVE_TIME_MS, 60000},
+    {GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10000},
+    {GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 0},
+    {GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 30000},
+    {GRPC_ARG_HTTP2_MAX_PING_STRIKES, 2},
+    {GRPC_ARG_MAX_CONNECTION_IDLE_MS, 300000},
+    {GRPC_ARG_ENABLE_CHANNELZ, 0},
+};
+
+void SetLimits(const v1::Limits& limits, grpc::ServerBuilder* builder) {
+  for (const IntegerArgument& argument : kArguments) {
+    builder->AddChannelArgument(argument.name, argument.value);
+  }
+  builder->SetMaxReceiveMessageSize(static_cast<int>(limits.message_bytes()));
+  builder->SetMaxSendMessageSize(static_cast<int>(limits.message_bytes()));
+  // A compressed message would be inflated whole before any size limit looks at it.
+  builder->SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
+  builder->SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);
+  grpc::ResourceQuota quota("engram");
+  quota.Resize(kMemoryQuotaBytes);
+  // Reflection alone is a synchronous service; everything else runs on callbacks.
+  quota.SetMaxThreads(kSyncThreadsMax);
+  builder->SetResourceQuota(quota);
+  builder->SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::NUM_CQS, 1);
+  builder->SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::MAX_POLLERS, 1);
+}
+
+absl::Status CheckLocal(absl::string_view listen, const ListenAddress& address) {
+  if (address.local_only) return absl::OkStatus();
+  return BadField("--listen",
+                  absl::StrCat("\"", Echo(listen), "\" can be reached from other machines, and this "
+                               "version has no TLS or tokens yet; use 127.0.0.1, [::1] or unix:"));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::string& listen,
+                                                              const Edge& edge,
+                                                              ServingBoard* board) {
+  ENGRAM_ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress("--listen", listen));
+  ENGRAM_RETURN_IF_ERROR(CheckLocal(listen, address));
+  std::unique_ptr<GrpcServer> made(new GrpcServer(edge, board));
+  grpc::EnableDefaultHealthCheckService(true);
+  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  grpc::ServerBuilder builder;
+  SetLimits(edge.config.limits(), &builder);
+  int port = 0;
+  builder.AddListeningPort(listen, grpc::InsecureServerCredentials(), &port);
+  for (const auto make : {MakeModelsService, MakeLearningService, MakePredictionService,
+                          MakeEvaluationService, MakeCheckpointsService, MakeAdminService}) {
+    made->services_.push_back(make(edge));
+    builder.RegisterService(made->services_.back().get());
+  }
+  made->server_ = builder.BuildAndStart();
+  if (made->server_ == nullptr) {
+    return absl::UnavailableError(absl::StrCat("cannot listen on ", listen, ": port in use?"));
+  }
+  made->address_ = address.host.empty()
+                       ? listen
+                       : absl::StrCat(listen.substr(0, listen.rfind(':')), ":", port);
+  board->Attach(made->server_->GetHealthCheckService());
+  return made;
+}
+
+GrpcServer::~GrpcServer() { Drain(absl::ZeroDuration()); }
+
+void GrpcServer::Drain(absl::Duration patience) {
+  if (server_ == nullptr) return;
+  edge_.gate->Drain();
+  const absl::Time end = absl::Now() + patience;
+  while (edge_.gate->OpenCalls() > 0 && absl::Now() < end &&
+         !hurried()) {
+    absl::SleepFor(absl::Milliseconds(5));
+  }
+  // A moment for the last replies to leave; then whatever is open is cancelled.
+  server_->Shutdown(absl::ToChronoTime(absl::Now() + absl::Milliseconds(200)));
+  server_->Wait();
+  board_->Attach(nullptr);
+  server_.reset();
+}
+
+}  // namespace engram::server

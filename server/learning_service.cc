@@ -1,0 +1,115 @@
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "engram/v1/learning.grpc.pb.h"
+#include "server/learn_stream.h"
+#include "server/services.h"
+#include "server/unary_call.h"
+
+namespace engram::server {
+namespace {
+
+using v1::Learning;
+using RawLearning = Learning::WithRawCallbackMethod_Learn<
+    Learning::WithRawCallbackMethod_LearnBatch<Learning::WithRawCallbackMethod_MarkBoundary<
+        Learning::WithRawCallbackMethod_WaitApplied<Learning::Service>>>>;
+
+class LearningService final : public RawLearning {
+ public:
+  explicit LearningService(const Edge& edge) : edge_(edge) {}
+
+  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Learn(
+      grpc::CallbackServerContext* context) override {
+    return StartLearnStream(edge_, context);
+  }
+
+  grpc::ServerUnaryReactor* LearnBatch(grpc::CallbackServerContext* context,
+                                       const grpc::ByteBuffer* bytes,
+                                       grpc::ByteBuffer* reply) override {
+    return AnswerLater<v1::LearnBatchRequest>(
+        edge_, Rpc::kLearnBatch, UnaryCall::OnDrain::kFinish, bytes, reply,
+        [this](v1::LearnBatchRequest request, std::shared_ptr<UnaryCall> call) {
+          v1::LearnMessage message;
+          message.set_producer_sequence(request.producer_sequence());
+          message.mutable_examples()->Swap(request.mutable_examples());
+          Submit<v1::LearnBatchResponse>(
+              request, std::move(message), std::move(call),
+              [](const Accepted& accepted, v1::LearnBatchResponse* response) {
+                response->set_first_sequence(accepted.first_sequence);
+              });
+        });
+  }
+
+  grpc::ServerUnaryReactor* MarkBoundary(grpc::CallbackServerContext* context,
+                                         const grpc::ByteBuffer* bytes,
+                                         grpc::ByteBuffer* reply) override {
+    return AnswerLater<v1::MarkBoundaryRequest>(
+        edge_, Rpc::kMarkBoundary, UnaryCall::OnDrain::kFinish, bytes, reply,
+        [this](v1::MarkBoundaryRequest request, std::shared_ptr<UnaryCall> call) {
+          v1::LearnMessage message;
+          message.set_producer_sequence(request.producer_sequence());
+          *message.mutable_boundary() = std::move(*request.mutable_boundary());
+          Submit<v1::MarkBoundaryResponse>(
+              request, std::move(message), std::move(call),
+              [](const Accepted& accepted, v1::MarkBoundaryResponse* response) {
+                response->set_sequence(accepted.first_sequence);
+                response->set_ended_task(accepted.ended_task);
+                response->set_next_task(accepted.next_task);
+              });
+        });
+  }
+
+  grpc::ServerUnaryReactor* WaitApplied(grpc::CallbackServerContext* context,
+                                        const grpc::ByteBuffer* bytes,
+                                        grpc::ByteBuffer* reply) override {
+    const absl::Time deadline = CallDeadline(*context, edge_.caps.wait_applied);
+    return AnswerLater<v1::WaitAppliedRequest>(
+        edge_, Rpc::kWaitApplied, UnaryCall::OnDrain::kAbandon, bytes, reply,
+        [this, deadline](v1::WaitAppliedRequest request, std::shared_ptr<UnaryCall> call) {
+          const auto model = FindModel(edge_, request.model());
+          if (!model.ok()) return call->Finish(model.status());
+          const uint64_t sequence =
+              request.sequence() == 0 ? (*model)->DurableSequence() : request.sequence();
+          (*model)->WaitApplied(sequence, request.evaluated(), deadline,
+                                [call](absl::StatusOr<v1::WaitAppliedResponse> reached) {
+                                  call->Finish(reached);
+                                });
+        });
+  }
+
+ private:
+  static void FillSequences(const ModelRuntime& model, v1::LearnBatchResponse* response) {
+    response->set_durable_sequence(model.DurableSequence());
+    response->set_applied_sequence(model.AppliedSequence());
+  }
+  static void FillSequences(const ModelRuntime&, v1::MarkBoundaryResponse*) {}
+
+  // One message outside a stream: its rejection is the call's status.
+  template <typename Response, typename Request, typename Fill>
+  void Submit(const Request& request, v1::LearnMessage message, std::shared_ptr<UnaryCall> call,
+              Fill fill) {
+    const auto found = FindModel(edge_, request.model());
+    if (!found.ok()) return call->Finish(found.status());
+    const std::shared_ptr<ModelRuntime> model = *found;
+    model->Learn(request.producer(), request.epoch(), std::move(message),
+                 [call, model, fill](const absl::StatusOr<Accepted>& accepted) {
+                   if (!accepted.ok()) return call->Finish(accepted.status());
+                   if (!accepted->rejection.ok()) return call->Finish(accepted->rejection);
+                   Response response;
+                   response.set_duplicate(accepted->duplicate);
+                   fill(*accepted, &response);
+                   FillSequences(*model, &response);
+                   call->Finish(absl::StatusOr<Response>(std::move(response)));
+                 });
+  }
+
+  const Edge& edge_;
+};
+
+}  // namespace
+
+std::unique_ptr<grpc::Service> MakeLearningService(const Edge& edge) {
+  return std::make_unique<LearningService>(edge);
+}
+
+}  // namespace engram::server

@@ -1,0 +1,220 @@
+// engramd: wiring only. Settles the process, opens the store, starts the models, listens, and takes
+// it all down in order on SIGTERM or SIGINT.
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sysexits.h>
+
+#include <atomic>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include "absl/flags/flag.h"
+#include "absl/flags/parse.h"
+#include "absl/flags/usage.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "server/config.h"
+#include "server/edge.h"
+#include "server/endpoints_file.h"
+#include "server/exporter.h"
+#include "server/flag_check.h"
+#include "server/grpc_server.h"
+#include "server/http_server.h"
+#include "server/logging.h"
+#include "server/process_env.h"
+#include "server/server_info.h"
+#include "server/serving_board.h"
+#include "storage/base/status_macros.h"
+#include "storage/store.h"
+#include "strategies/api/compute.h"
+#include "strategies/api/learner.h"
+
+ABSL_FLAG(std::string, data_dir, "", "Folder of all durable state; made when missing");
+ABSL_FLAG(std::string, listen, "127.0.0.1:7401", "gRPC listener; port 0 takes any free port");
+ABSL_FLAG(std::string, http_listen, "127.0.0.1:7402",
+          "HTTP listener (metrics, health); port 0 takes any free port");
+ABSL_FLAG(std::string, config, "", "Text-format engram.v1.ServerConfig");
+
+namespace engram::server {
+namespace {
+
+constexpr int kPoolThreads = 2;
+constexpr size_t kPoolQueue = 64;
+constexpr int64_t kOpenFilesWanted = 65536;
+constexpr int64_t kOpenFilesEnough = 4096;
+constexpr absl::Duration kStreamPatience = absl::Seconds(3);
+constexpr absl::Duration kDrainPatience = absl::Seconds(5);
+
+int Fail(int code, const absl::Status& status) {
+  std::fprintf(stderr, "engramd: %s\n", std::string(status.message()).c_str());
+  return code;
+}
+
+int StoreExitCode(const absl::Status& status) {
+  if (absl::IsDataLoss(status)) return EX_DATAERR;
+  if (absl::IsFailedPrecondition(status) && absl::StrContains(status.message(), "in use")) {
+    return EX_CANTCREAT;
+  }
+  return absl::IsFailedPrecondition(status) || absl::IsInvalidArgument(status) ? EX_CONFIG
+                                                                               : EX_IOERR;
+}
+
+int ListenExitCode(const absl::Status& status) {
+  return absl::IsUnavailable(status) ? EX_UNAVAILABLE : EX_CONFIG;
+}
+
+sigset_t StopSignals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  return signals;
+}
+
+absl::Status StartModels(const v1::ServerConfig& config, ModelHost* host) {
+  ENGRAM_RETURN_IF_ERROR(host->Start());
+  for (const v1::ServerConfig::NamedModel& model : config.models()) {
+    v1::CreateModelRequest request;
+    request.set_name(model.name());
+    *request.mutable_spec() = model.spec();
+    const absl::Status status = host->Create(request).status();
+    if (!status.ok() && !absl::IsAlreadyExists(status)) {
+      return absl::Status(status.code(), absl::StrCat("model \"", model.name(), "\" of --config: ",
+                                                      status.message()));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Streams first, then models: what a stream got accepted is acked before the log closes.
+void Stop(GrpcServer* grpc, ModelHost* host, ServingBoard* board) {
+  board->Withdraw();
+  absl::Duration patience = kDrainPatience;
+  std::atomic<bool> done{false};
+  // A second signal ends the waiting, never the writing.
+  std::thread impatience([&done, grpc] {
+    const sigset_t signals = StopSignals();
+    const timespec pause{0, 50'000'000};
+    while (!done.load()) {
+      if (sigtimedwait(&signals, nullptr, &pause) > 0) {
+        Log(LogLevel::kWarning, "drain_hurried");
+        grpc->Hurry();
+      }
+    }
+  });
+  grpc->Drain(kStreamPatience);
+  if (grpc->hurried()) patience = absl::ZeroDuration();
+  host->Drain(patience);
+  done.store(true);
+  impatience.join();
+}
+
+int Serve(const v1::ServerConfig& config, storage::Store* store, const std::string& data_dir) {
+  const strategies::ComputeIdentity compute = strategies::DescribeCompute();
+  ServingBoard board;
+  ModelHostOptions options;
+  options.config = config;
+  options.compute_fingerprint = compute.Fingerprint();
+  options.make_learner = strategies::MakeLearner;
+  options.on_serving = [&board](const std::string& model, bool serving) {
+    board.Set(model, serving);
+  };
+  options.enter_compute_thread = strategies::EnterComputeThread;
+  const std::unique_ptr<ModelHost> host = MakeModelHost(std::move(options), store);
+
+  CallGate gate;
+  RpcStatistics rpcs;
+  CallPool pool(kPoolThreads, kPoolQueue);
+  Edge edge;
+  edge.host = host.get();
+  edge.gate = &gate;
+  edge.pool = &pool;
+  edge.rpcs = &rpcs;
+  edge.config = config;
+  edge.fixed_info = MakeServerInfo(compute, store->EngineVersion());
+  edge.start_time = absl::Now();
+  LogServerInfo(edge.fixed_info);
+  RemoveEndpointsFile(data_dir);
+
+  // Listening comes first: a port in use is known before a model is touched.
+  auto grpc = GrpcServer::Start(absl::GetFlag(FLAGS_listen), edge, &board);
+  if (!grpc.ok()) return Fail(ListenExitCode(grpc.status()), grpc.status());
+  const Exporter exporter(edge);
+  auto http = HttpServer::Start(absl::GetFlag(FLAGS_http_listen), &exporter, &board);
+  if (!http.ok()) return Fail(ListenExitCode(http.status()), http.status());
+
+  const absl::Status started = StartModels(config, host.get());
+  if (!started.ok()) {
+    host->Drain(absl::ZeroDuration());
+    return Fail(StoreExitCode(started), started);
+  }
+  gate.Open();
+  const EndpointsFile endpoints(data_dir, (*grpc)->address(), (*http)->address());
+  if (!endpoints.status().ok()) {
+    host->Drain(absl::ZeroDuration());
+    return Fail(EX_IOERR, endpoints.status());
+  }
+  std::printf("engramd ready grpc=%s http=%s data_dir=%s\n", (*grpc)->address().c_str(),
+              (*http)->address().c_str(), data_dir.c_str());
+  std::fflush(stdout);
+
+  const sigset_t signals = StopSignals();
+  int signal = 0;
+  sigwait(&signals, &signal);
+  Log(LogLevel::kInfo, "draining", {{"signal", signal}});
+  Stop(grpc->get(), host.get(), &board);
+  Log(LogLevel::kInfo, "stopped");
+  return EX_OK;
+}
+
+int Run(char** argv) {
+  const std::string data_dir = absl::GetFlag(FLAGS_data_dir);
+  if (data_dir.empty()) return Fail(EX_CONFIG, absl::InvalidArgumentError("--data_dir: required"));
+  const auto config = LoadConfig(absl::GetFlag(FLAGS_config));
+  if (!config.ok()) return Fail(EX_CONFIG, config.status());
+  const absl::Status settled = SettleEnvironment(config->compute_threads(), argv);
+  if (!settled.ok()) return Fail(EX_OSERR, settled);
+
+  // Before any thread exists, so that all of them inherit it: only sigwait sees these.
+  const sigset_t signals = StopSignals();
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+  umask(077);
+  const int64_t open_files = RaiseOpenFileLimit(kOpenFilesWanted);
+  if (open_files < kOpenFilesEnough) {
+    Log(LogLevel::kWarning, "few_open_files",
+        {{"limit", open_files}, {"wanted", kOpenFilesWanted}});
+  }
+  strategies::SetComputeThreads(config->compute_threads());
+
+  if (mkdir(data_dir.c_str(), 0700) != 0 && errno != EEXIST) {
+    return Fail(EX_CANTCREAT,
+                absl::UnavailableError(absl::StrCat("cannot make ", data_dir, ": ",
+                                                    strerror(errno))));
+  }
+  storage::StoreOptions store_options;
+  store_options.folder = data_dir;
+  store_options.queue_bytes_max = config->limits().queue_bytes();
+  store_options.disk_reserve_bytes = config->limits().disk_reserve_bytes();
+  store_options.checkpoints_max = config->limits().checkpoints();
+  auto store = storage::OpenStore(store_options);
+  if (!store.ok()) return Fail(StoreExitCode(store.status()), store.status());
+  return Serve(*config, store->get(), data_dir);
+}
+
+}  // namespace
+}  // namespace engram::server
+
+int main(int argc, char** argv) {
+  absl::SetProgramUsageMessage("the Engram server: engramd --data_dir=DIR [--listen=HOST:PORT]");
+  const absl::Status flags = engram::server::CheckFlags(argc, argv);
+  if (!flags.ok()) return engram::server::Fail(EX_CONFIG, flags);
+  absl::ParseCommandLine(argc, argv);
+  return engram::server::Run(argv);
+}

@@ -1,0 +1,186 @@
+#include "server/predictor.h"
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "server/byte_buffer_messages.h"
+#include "server/errors.h"
+#include "server/feature_rows.h"
+#include "storage/base/status_macros.h"
+
+namespace engram::server {
+namespace {
+
+// More work than this many values is worth a change of thread: it would hold up other calls.
+constexpr int64_t kInlineValues = 64 * 1024;
+
+// Kept between calls of one thread, so that a call in the steady state allocates nothing here.
+struct Scratch {
+  v1::PredictRequest request;
+  v1::PredictResponse response;
+  std::vector<float> values;
+  std::vector<float> scores;
+  std::vector<int32_t> tasks;
+  std::vector<int32_t> order;
+};
+
+Scratch& ThreadScratch() {
+  thread_local Scratch scratch;
+  return scratch;
+}
+
+bool IsLarge(const v1::PredictRequest& request) {
+  return static_cast<int64_t>(request.features().dense().size() / sizeof(float)) > kInlineValues ||
+         request.features().values_size() > kInlineValues;
+}
+
+// Live() was empty; the model may have become ready since.
+absl::Status Recovering(const ModelRuntime& model) {
+  const absl::Status ready = model.Ready();
+  return ready.ok() ? NotYet("recovering", std::chrono::milliseconds(100)) : ready;
+}
+
+absl::Status FillTasks(const v1::PredictRequest& request, const StreamView& view, int64_t rows,
+                       std::vector<int32_t>* tasks) {
+  tasks->clear();
+  if (request.task().empty()) return absl::OkStatus();
+  const auto found = view.task_index.find(request.task());
+  if (found == view.task_index.end()) {
+    return NotFound("task", request.task(), absl::StrCat(view.tasks.size(), " other tasks"));
+  }
+  tasks->assign(rows, found->second);
+  return absl::OkStatus();
+}
+
+absl::Status CheckTopK(const v1::PredictRequest& request, int64_t classes) {
+  if (!request.has_top_k()) return absl::OkStatus();
+  if (request.top_k() >= 1 && request.top_k() <= classes) return absl::OkStatus();
+  return BadField("top_k", absl::StrCat("must be in [1,", classes, "], got ", request.top_k()));
+}
+
+// The learner's words for a missing task know nothing of fields.
+absl::Status ExplainTask(const absl::Status& status, const v1::PredictRequest& request,
+                         const v1::ModelSpec& spec) {
+  if (status.ok() || !request.task().empty() || spec.head().kind() != v1::Head::PER_TASK ||
+      status.code() != absl::StatusCode::kInvalidArgument) {
+    return status;
+  }
+  return BadField("task", "required: this model has one head a task");
+}
+
+void FillTop(const float* scores, int64_t classes, const StreamView& view, int k,
+             std::vector<int32_t>* order, v1::RowPrediction* row) {
+  order->resize(classes);
+  std::iota(order->begin(), order->end(), 0);
+  std::partial_sort(order->begin(), order->begin() + k, order->end(),
+                    [scores](int32_t a, int32_t b) {
+                      return scores[a] > scores[b] || (scores[a] == scores[b] && a < b);
+                    });
+  for (int i = 0; i < k; ++i) {
+    v1::RankedLabel* ranked = row->add_top();
+    *ranked->mutable_label() = view.labels[(*order)[i]];
+    ranked->set_score(scores[(*order)[i]]);
+  }
+}
+
+void FillResponse(const v1::PredictRequest& request, const Served& served, int64_t rows,
+                  int64_t classes, Scratch* scratch) {
+  v1::PredictResponse& response = scratch->response;
+  response.Clear();
+  response.set_model_version(served.version());
+  for (int64_t i = 0; i < rows; ++i) {
+    const float* scores = scratch->scores.data() + i * classes;
+    v1::RowPrediction* row = response.add_predictions();
+    const int64_t best = std::max_element(scores, scores + classes) - scores;
+    *row->mutable_label() = served.view->labels[best];
+    if (!request.omit_scores()) row->mutable_scores()->Add(scores, scores + classes);
+    if (request.has_top_k()) {
+      FillTop(scores, classes, *served.view, request.top_k(), &scratch->order, row);
+    }
+  }
+}
+
+void Count(ModelStatistics* statistics, int64_t rows, absl::Duration taken) {
+  size_t bucket = 0;
+  while ((int64_t{1} << bucket) < rows && bucket + 1 < statistics->predict_batch_size.size()) {
+    ++bucket;
+  }
+  statistics->predict_batch_size[bucket].fetch_add(1, std::memory_order_relaxed);
+  statistics->predict_calls.fetch_add(1, std::memory_order_relaxed);
+  statistics->predict_rows.fetch_add(rows, std::memory_order_relaxed);
+  statistics->predict_seconds.Observe(absl::ToDoubleSeconds(taken));
+}
+
+}  // namespace
+
+v1::PredictRequest* Predictor::ThreadRequest() { return &ThreadScratch().request; }
+
+absl::Status Predictor::Answer(const v1::PredictRequest& request, ModelRuntime* model,
+                               const Served& served, grpc::ByteBuffer* reply) const {
+  const absl::Time start = absl::Now();
+  if (served.snapshot == nullptr) return Recovering(*model);
+  const std::shared_ptr<const v1::ModelSpec> spec = model->spec();
+  const FeatureRules rules{model->name(), spec->feature_count(), spec->max_abs_feature()};
+  Scratch& scratch = ThreadScratch();
+  int64_t rows = 0;
+  ENGRAM_RETURN_IF_ERROR(ReadRows(request.features(), rules,
+                                  edge_.config.limits().examples_per_message(), &scratch.values,
+                                  &rows));
+  ENGRAM_RETURN_IF_ERROR(FillTasks(request, *served.view, rows, &scratch.tasks));
+  const int64_t classes = served.snapshot->class_count();
+  if (classes == 0) {
+    return WrongState("MODEL", model->name(), "no class yet: 0 examples applied");
+  }
+  ENGRAM_RETURN_IF_ERROR(CheckTopK(request, classes));
+  ENGRAM_RETURN_IF_ERROR(ExplainTask(
+      served.snapshot->Predict(scratch.values, rows, scratch.tasks, &scratch.scores), request,
+      *spec));
+  FillResponse(request, served, rows, classes, &scratch);
+  *reply = ToBytes(scratch.response);
+  Count(&model->statistics(), rows, absl::Now() - start);
+  return absl::OkStatus();
+}
+
+absl::optional<absl::Status> Predictor::TryNow(const v1::PredictRequest& request,
+                                               grpc::ByteBuffer* reply) const {
+  const auto model = FindModel(edge_, request.model());
+  if (!model.ok()) return model.status();
+  if (IsLarge(request)) return absl::nullopt;
+  const Served live = (*model)->Live();
+  if (live.snapshot != nullptr) {
+    // Applied is published: the live version answers for every sequence up to its own.
+    if (request.min_applied_sequence() > live.version()) return absl::nullopt;
+    if (request.version() != 0 && request.version() != live.version()) return absl::nullopt;
+  }
+  return Answer(request, model->get(), live, reply);
+}
+
+void Predictor::Later(v1::PredictRequest request, absl::Time deadline,
+                      std::function<void(const absl::Status&, grpc::ByteBuffer)> done) const {
+  const auto model = FindModel(edge_, request.model());
+  if (!model.ok()) return done(model.status(), {});
+  const uint64_t wanted = request.min_applied_sequence();
+  auto answer = [this, model = *model, request = std::move(request), done] {
+    absl::StatusOr<Served> served = request.version() == 0
+                                        ? absl::StatusOr<Served>(model->Live())
+                                        : model->Version(request.version());
+    grpc::ByteBuffer reply;
+    const absl::Status status =
+        served.ok() ? Answer(request, model.get(), *served, &reply) : served.status();
+    done(status, std::move(reply));
+  };
+  auto on_pool = [this, answer, done] {
+    const absl::Status queued = edge_.pool->Run(answer);
+    if (!queued.ok()) done(queued, {});
+  };
+  if (wanted <= (*model)->AppliedSequence()) return on_pool();
+  (*model)->WaitApplied(wanted, false, deadline,
+                        [on_pool, done](const absl::StatusOr<v1::WaitAppliedResponse>& reached) {
+                          reached.ok() ? on_pool() : done(reached.status(), {});
+                        });
+}
+
+}  // namespace engram::server

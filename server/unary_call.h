@@ -1,0 +1,124 @@
+// Unary calls on the raw callback API: parse, admit, work, answer, count.
+//
+// Three ways to answer: AnswerNow on the gRPC thread (work that never blocks), AnswerOnPool (disk,
+// many rows), and UnaryCall, which is finished later by whoever holds it (a commit, the trainer).
+//
+// Threading: UnaryCall::Finish from any thread; the first one wins, also against a cancellation.
+// Ownership: a UnaryCall keeps itself alive until gRPC is done with it; holders share it.
+// Failure: a request that does not parse is INVALID_ARGUMENT before any work.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "grpcpp/server_context.h"
+#include "grpcpp/support/byte_buffer.h"
+#include "grpcpp/support/server_callback.h"
+#include "server/byte_buffer_messages.h"
+#include "server/edge.h"
+#include "server/errors.h"
+#include "storage/base/status_macros.h"
+
+namespace engram::server {
+
+// The client's deadline, a little early so that our own words reach it, and at most `cap` from now.
+absl::Time CallDeadline(const grpc::CallbackServerContext& context, absl::Duration cap);
+
+class UnaryCall : public grpc::ServerUnaryReactor, public OpenCall {
+ public:
+  // What a drain does to a call that is still open.
+  enum class OnDrain { kFinish, kAbandon };
+
+  static std::shared_ptr<UnaryCall> Start(const Edge& edge, Rpc rpc, grpc::ByteBuffer* reply,
+                                          OnDrain on_drain);
+
+  // `reply` is what OK answers with.
+  void Finish(const absl::Status& status, grpc::ByteBuffer reply = {});
+  template <typename Message>
+  void Finish(const absl::StatusOr<Message>& reply) {
+    reply.ok() ? Finish(absl::OkStatus(), ToBytes(*reply)) : Finish(reply.status());
+  }
+  bool finished() const { return finished_.load(std::memory_order_acquire); }
+
+  void OnCancel() override { Finish(absl::CancelledError("the client cancelled")); }
+  void OnDone() override;
+  void BeginDrain() override;
+
+ private:
+  UnaryCall(const Edge& edge, Rpc rpc, grpc::ByteBuffer* reply, OnDrain on_drain)
+      : edge_(edge), rpc_(rpc), reply_(reply), on_drain_(on_drain) {}
+
+  const Edge& edge_;
+  const Rpc rpc_;
+  grpc::ByteBuffer* const reply_;  // gRPC's, until OnDone
+  const OnDrain on_drain_;
+  const absl::Time start_ = absl::Now();
+  uint64_t ticket_ = 0;
+  std::atomic<bool> finished_{false};
+  std::shared_ptr<UnaryCall> self_;
+};
+
+// Admission and parsing, the same for every unary call.
+template <typename Request>
+absl::Status Open(const Edge& edge, const grpc::ByteBuffer& bytes, Request* request) {
+  ENGRAM_RETURN_IF_ERROR(edge.gate->Admit());
+  return ParseRequest(bytes, request);
+}
+
+// `work`: absl::StatusOr<Response>(const Request&), without blocking.
+template <typename Request, typename Work>
+grpc::ServerUnaryReactor* AnswerNow(const Edge& edge, Rpc rpc,
+                                    grpc::CallbackServerContext* context,
+                                    const grpc::ByteBuffer* bytes, grpc::ByteBuffer* reply,
+                                    Work work) {
+  const absl::Time start = absl::Now();
+  Request request;
+  absl::Status status = Open(edge, *bytes, &request);
+  if (status.ok()) {
+    auto answer = work(request);
+    status = answer.status();
+    if (answer.ok()) *reply = ToBytes(*answer);
+  }
+  edge.rpcs->Observe(rpc, status.code(), absl::ToDoubleSeconds(absl::Now() - start));
+  auto* reactor = context->DefaultReactor();
+  reactor->Finish(ToGrpcStatus(status));
+  return reactor;
+}
+
+// `work`: absl::StatusOr<Response>(const Request&), may block.
+template <typename Request, typename Work>
+grpc::ServerUnaryReactor* AnswerOnPool(const Edge& edge, Rpc rpc, const grpc::ByteBuffer* bytes,
+                                       grpc::ByteBuffer* reply, Work work) {
+  auto call = UnaryCall::Start(edge, rpc, reply, UnaryCall::OnDrain::kFinish);
+  auto request = std::make_shared<Request>();
+  absl::Status status = Open(edge, *bytes, request.get());
+  if (status.ok()) {
+    status = edge.pool->Run([call, request, work = std::move(work)] {
+      if (!call->finished()) call->Finish(work(*request));
+    });
+  }
+  if (!status.ok()) call->Finish(status);
+  return call.get();
+}
+
+// `work`: void(Request, std::shared_ptr<UnaryCall>), finishes the call some time.
+template <typename Request, typename Work>
+grpc::ServerUnaryReactor* AnswerLater(const Edge& edge, Rpc rpc, UnaryCall::OnDrain on_drain,
+                                      const grpc::ByteBuffer* bytes, grpc::ByteBuffer* reply,
+                                      Work work) {
+  auto call = UnaryCall::Start(edge, rpc, reply, on_drain);
+  Request request;
+  const absl::Status status = Open(edge, *bytes, &request);
+  if (status.ok()) {
+    work(std::move(request), call);
+  } else {
+    call->Finish(status);
+  }
+  return call.get();
+}
+
+}  // namespace engram::server
