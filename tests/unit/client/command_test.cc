@@ -1,0 +1,157 @@
+#include "client/command.h"
+
+#include <cstdio>
+#include <fstream>
+#include <sstream>
+
+#include "client/json.h"
+#include "fake_engram.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace engram::client {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+class CommandTest : public ::testing::Test {
+ protected:
+  int Run(std::vector<std::string> args, const std::string& input = "") {
+    in_.str(input);
+    in_.clear();
+    out_.str("");
+    err_.str("");
+    VerbContext context;
+    context.connection.target = server_.target();
+    context.connection.retry = QuickRetry();
+    context.in = &in_;
+    context.out = &out_;
+    context.err = &err_;
+    return RunCommand(context, args);
+  }
+
+  FakeEngram server_;
+  std::istringstream in_;
+  std::ostringstream out_;
+  std::ostringstream err_;
+};
+
+TEST_F(CommandTest, WrongUsageExitsWithTwo) {
+  EXPECT_EQ(Run({}), kExitUsage);
+  EXPECT_EQ(Run({"fly"}), kExitUsage);
+  EXPECT_THAT(err_.str(), HasSubstr("unknown verb \"fly\""));
+  EXPECT_EQ(Run({"model"}), kExitUsage);
+  EXPECT_THAT(err_.str(), HasSubstr("model create"));
+  EXPECT_EQ(Run({"model", "show"}), kExitUsage);
+  EXPECT_THAT(err_.str(), HasSubstr("missing argument NAME"));
+  EXPECT_EQ(Run({"model", "show", "x", "--bogus"}), kExitUsage);
+  EXPECT_THAT(err_.str(), HasSubstr("unknown flag --bogus"));
+  EXPECT_EQ(Run({"model", "create", "x", "--strategy", "ewk"}), kExitUsage);
+  EXPECT_EQ(Run({"doctor", "--server"}), kExitUsage);
+  EXPECT_EQ(Run({"doctor", "--deadline", "-1"}), kExitUsage);
+  EXPECT_EQ(Run({"doctor", "--token_file", "/nonexistent/token"}), kExitUsage);
+  EXPECT_THAT(out_.str(), IsEmpty());
+}
+
+TEST_F(CommandTest, EveryVerbExplainsItself) {
+  for (const Verb& verb : AllVerbs()) {
+    std::vector<std::string> args = {"help"};
+    std::istringstream words(verb.name);
+    for (std::string word; words >> word;) args.push_back(word);
+    EXPECT_EQ(Run(args), kExitOk) << verb.name;
+    EXPECT_THAT(out_.str(), HasSubstr("usage: engram " + verb.name)) << verb.name;
+  }
+  EXPECT_EQ(Run({"help"}), kExitOk);
+  EXPECT_THAT(out_.str(), HasSubstr("checkpoint create"));
+}
+
+TEST_F(CommandTest, FailedCallsExitWithOneAndNameTheCode) {
+  EXPECT_EQ(Run({"model", "show", "letters"}), kExitFailed);
+  EXPECT_THAT(err_.str(), HasSubstr("engram: NOT_FOUND: no such model [letters]"));
+  EXPECT_THAT(out_.str(), IsEmpty());
+}
+
+TEST_F(CommandTest, GlobalFlagsStandAnywhere) {
+  for (const auto& args : std::vector<std::vector<std::string>>{{"--json", "strategy", "list"},
+                                                                {"strategy", "list", "--json"}}) {
+    ASSERT_EQ(Run(args), kExitOk) << err_.str();
+    EXPECT_EQ(out_.str(),
+              "{\"name\":\"ewc\",\"family\":\"regularisation\",\"paper\":\"Kirkpatrick et al. "
+              "2017\",\"memory\":\"2 floats a parameter\",\"time\":\"O(P) a step\"}\n");
+  }
+  std::vector<std::string> args = {"learn", "--server=1.2.3.4:5", "m", "--", "--json"};
+  VerbContext context;
+  ASSERT_TRUE(TakeGlobalFlags(&args, &context).ok());
+  EXPECT_EQ(context.connection.target, "1.2.3.4:5");
+  EXPECT_FALSE(context.json);
+  EXPECT_THAT(args, ElementsAre("learn", "m", "--", "--json"));
+}
+
+TEST_F(CommandTest, ModelCreateSendsTheSpecOfItsFlags) {
+  ASSERT_EQ(Run({"model", "create", "digits", "--features", "784", "--hidden", "256,256", "--head",
+                 "growing", "--optimizer", "sgd:momentum=0.9", "--lr", "0.05", "--strategy",
+                 "experience_replay:memory_size=1000", "--strategy", "ewc:lambda=3", "--json"}),
+            kExitOk)
+      << err_.str();
+  const Json model = Json::parse(out_.str());
+  EXPECT_EQ(model["name"], "digits");
+  const Json& spec = model["spec"];
+  EXPECT_EQ(spec["feature_count"], 784);
+  EXPECT_EQ(spec["mlp"]["hidden"].dump(), "[256,256]");
+  EXPECT_EQ(spec["optimizer"]["learning_rate"], 0.05);
+  EXPECT_EQ(spec["optimizer"]["sgd"]["momentum"], 0.9);
+  EXPECT_EQ(spec["strategies"][0]["experience_replay"]["memory_size"], 1000);
+  EXPECT_EQ(spec["strategies"][1]["ewc"]["lambda"], 3.0);
+  EXPECT_FALSE(spec.contains("max_batch_wait_ms"));
+}
+
+TEST_F(CommandTest, FlagsWinOverTheSpecFile) {
+  const std::string path = ::testing::TempDir() + "/engram_command_spec.txtpb";
+  std::ofstream(path) << "feature_count: 10 batch_size: 32 strategies { ewc { lambda: 1 } }";
+  ASSERT_EQ(Run({"model", "create", "m", "--spec", path, "--features=20", "--strategy",
+                 "ewc:lambda=5", "--json"}),
+            kExitOk)
+      << err_.str();
+  std::remove(path.c_str());
+  const Json spec = Json::parse(out_.str())["spec"];
+  EXPECT_EQ(spec["feature_count"], 20);
+  EXPECT_EQ(spec["batch_size"], 32);
+  ASSERT_EQ(spec["strategies"].size(), 1u);
+  EXPECT_EQ(spec["strategies"][0]["ewc"]["lambda"], 5.0);
+}
+
+TEST_F(CommandTest, LearnStreamsRowsInMessages) {
+  ASSERT_EQ(Run({"learn", "digits", "--batch", "2", "--task", "t1", "--json"},
+                "3,0.5,1\n4,0.25,1\n3,0,0\n"),
+            kExitOk)
+      << err_.str();
+  const Json result = Json::parse(out_.str());
+  EXPECT_EQ(result["event"], "learned");
+  EXPECT_EQ(result["examples"], 3);
+  const auto stored = server_.learning().stored();
+  ASSERT_THAT(stored, SizeIs(2));
+  EXPECT_THAT(stored[0].examples(), SizeIs(2));
+  EXPECT_THAT(stored[1].examples(), SizeIs(1));
+  EXPECT_EQ(stored[1].examples(0).task(), "t1");
+}
+
+TEST_F(CommandTest, LearnRefusesRowsItCannotRead) {
+  EXPECT_EQ(Run({"learn", "digits"}, "3,0.5\n4,x\n"), kExitFailed);
+  EXPECT_THAT(err_.str(), HasSubstr("INVALID_ARGUMENT: line 2"));
+  EXPECT_EQ(Run({"learn", "digits", "--batch", "2000"}), kExitUsage);
+  EXPECT_EQ(Run({"learn", "digits", "--file", "/nonexistent"}), kExitUsage);
+  EXPECT_EQ(Run({"learn", "digits", "--format", "xml"}), kExitUsage);
+}
+
+TEST_F(CommandTest, StrategyExplainNamesWhatThereIs) {
+  EXPECT_EQ(Run({"strategy", "explain", "ewc"}), kExitOk);
+  EXPECT_THAT(out_.str(), HasSubstr("lambda"));
+  EXPECT_EQ(Run({"strategy", "explain", "magic"}), kExitFailed);
+  EXPECT_THAT(err_.str(), HasSubstr("NOT_FOUND: strategy \"magic\" is not one of ewc"));
+}
+
+}  // namespace
+}  // namespace engram::client
