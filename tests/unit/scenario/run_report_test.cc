@@ -76,9 +76,9 @@ TEST(RunReportTest, WhatHasNoValueIsNull) {
 
 TEST(RunReportTest, TableShowsRAndTheSummaryInPerCent) {
   const std::string text = RunTable(TwoTasks());
-  EXPECT_THAT(text, AllOf(HasSubstr("t1 digits-0-1  99.0     -"),
-                          HasSubstr("25.0  98.0"), HasSubstr("ACC 61.5"), HasSubstr("BWT -74.0"),
-                          HasSubstr("FWT -"), HasSubstr("forgetting 74.0")));
+  EXPECT_THAT(text, AllOf(HasSubstr("t1 digits-0-1  99.0     -"), HasSubstr("25.0  98.0"),
+                          HasSubstr("ACC 61.5"), HasSubstr("BWT -74.0"), HasSubstr("FWT -"),
+                          HasSubstr("forgetting 74.0")));
   EXPECT_THAT(text, Not(HasSubstr("predictions")));
 }
 
