@@ -1,3 +1,24 @@
 # Sources of engram_server_core beside errors.cc and logging.cc; whoever adds a file adds a line.
 set(ENGRAM_SERVER_CORE_SOURCES
+  admission.cc
+  admission_state.cc
+  applied_waiters.cc
+  background.cc
+  batch_stage.cc
+  checkpoint_keeper.cc
+  clock.cc
+  evaluator.cc
+  held_out_sets.cc
+  lineage.cc
+  live_model.cc
+  message_check.cc
+  model_host.cc
+  report_book.cc
+  spec_options.cc
+  strands.cc
+  stream_state.cc
+  trainer.cc
+  trainer_background.cc
+  trainer_commands.cc
+  trainer_recovery.cc
 )

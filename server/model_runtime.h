@@ -77,7 +77,10 @@ class ModelRuntime {
   virtual void WaitApplied(uint64_t sequence, bool evaluated, absl::Time deadline,
                            std::function<void(absl::StatusOr<v1::WaitAppliedResponse>)> done) = 0;
 
-  // Prediction. Live() never blocks and never fails once the model is there.
+  // Prediction. Ready() is OK once there is a snapshot to answer from; until then UNAVAILABLE
+  // "recovering: n/m records", or why recovery failed. Live() never blocks; its snapshot is null
+  // exactly until Ready().
+  virtual absl::Status Ready() const = 0;
   virtual Served Live() const = 0;
   // The live version or a kept checkpoint's (loaded on demand, a few are cached; blocks on disk).
   virtual absl::StatusOr<Served> Version(uint64_t version) = 0;

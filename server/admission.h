@@ -1,0 +1,139 @@
+// The door of one model's log: checks a message against the state of the stream at the log's head,
+// sorts repeats from news by the producer's counter, and submits. Everything that enters the log
+// passes here, so that the head state and the log never part.
+//
+// Threading: every method from any thread. The lock is held across SampleLog::Submit, never across
+//   a callback.
+// Ownership: shared_ptr; what it submitted keeps it alive until the committer has answered. The log
+//   and the clock outlive it.
+// Failure: of Learn, see ModelRuntime. A message is stored whole or not at all. What Submit refuses
+//   (queue, disk, read-only) passes through and does not use up the producer's sequence.
+// Bounds: limits.producers producers, of about 200 bytes each; repeats within SampleLog's window.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "engram/v1/config.pb.h"
+#include "engram/v1/learning.pb.h"
+#include "server/clock.h"
+#include "server/model_runtime.h"
+#include "server/stream_state.h"
+#include "storage/base/mutex.h"
+#include "storage/sample_log.h"
+
+namespace engram::server {
+
+struct AdmissionOptions {
+  std::string model;
+  storage::ModelUid uid = 0;
+  v1::Limits limits;  // filled in
+  const Clock* clock = nullptr;
+  std::shared_ptr<ModelStatistics> statistics;
+  std::function<void()> on_durable;  // wakes the trainer
+};
+
+// What a rollback to a checkpoint does to the stream.
+struct RollbackPlan {
+  uint64_t record = 0;  // its sequence; in a dry run the one it would get
+  int64_t dropped_examples = 0;
+  StreamState after;
+};
+
+class Admission : public std::enable_shared_from_this<Admission> {
+ public:
+  using OnAccepted = std::function<void(absl::StatusOr<Accepted>)>;
+  using OnWelcome = std::function<void(absl::StatusOr<v1::LearnWelcome>)>;
+
+  Admission(AdmissionOptions options, storage::SampleLog* log);
+
+  // Begins to admit, with the stream's state at the log's head.
+  absl::Status Open(StreamState head);
+  // From now on Learn and Hello answer `why`. What the trainer submits is still taken.
+  void Close(absl::Status why);
+
+  // Welcomes lack the applied sequence, which admission does not know.
+  void Hello(const v1::LearnHello& hello, OnWelcome done);
+  void Learn(const std::string& producer, uint64_t epoch, v1::LearnMessage message,
+             OnAccepted done);
+
+  // A flush record, if `head` is still the last sequence given out.
+  void SubmitFlush(uint64_t head);
+  // `on_durable` gets the record's sequence; it runs exactly once if and only if this returns OK.
+  absl::Status SubmitConfiguration(v1::ModelSpec spec,
+                                   std::function<void(uint64_t, const absl::Status&)> on_durable);
+  // INVALID_ARGUMENT when the checkpoint lies beyond the head, RESOURCE_EXHAUSTED at 4 096
+  // rollbacks. With a null `on_durable` nothing is submitted.
+  absl::StatusOr<RollbackPlan> Rollback(const std::string& checkpoint_id,
+                                        uint64_t restored_sequence,
+                                        const StreamState& checkpoint,
+                                        storage::OnDurable on_durable);
+  // Forgets producers unseen for so long.
+  void ExpireProducers(absl::Duration idle);
+
+  std::shared_ptr<const v1::ModelSpec> spec() const;
+  std::string current_task() const;
+
+ private:
+  struct InFlight {
+    uint64_t sequence = 0;
+    uint64_t content_hash = 0;
+    Accepted accepted;
+    std::vector<OnAccepted> waiting;  // the first sender, then repeats
+  };
+  struct Producer {
+    uint64_t epoch = 0;
+    uint64_t last_sequence = 0;
+    int64_t last_seen_ms = 0;
+    std::deque<std::shared_ptr<InFlight>> in_flight;
+  };
+  struct Prepared;
+
+  absl::StatusOr<Producer*> FindProducer(const std::string& name)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status CheckTurn(const Producer& producer, const Prepared& message) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool MayReplace(const Producer& producer, const Prepared& message) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::optional<absl::StatusOr<Accepted>> AdmitLocked(Prepared* message, OnAccepted* done);
+  absl::optional<absl::StatusOr<Accepted>> AnswerRepeat(Producer* producer, Prepared* message,
+                                                        OnAccepted* done)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::StatusOr<Accepted> AnswerStoredRepeat(const Prepared& message) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status CheckState(const v1::LearnMessage& message) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status CheckLabel(const v1::Label& label, int index, const v1::Label& first_new) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status CheckExamples(const v1::LearnMessage& message) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status CheckTask(const v1::Example& example, int index, bool held_out) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status CheckBoundary(const v1::Boundary& boundary) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void NameTasks(Prepared* message, Accepted* accepted) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status Submit(Producer* producer, Prepared* message, OnAccepted done)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Finish(const std::string& producer, const std::shared_ptr<InFlight>& message,
+              absl::Duration started, const absl::Status& status);
+  void SetHead(StreamState head) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status FromLog(const absl::Status& status) const;
+
+  const AdmissionOptions options_;
+  storage::SampleLog* const log_;
+  mutable base::Mutex mutex_;
+  absl::Status closed_ ABSL_GUARDED_BY(mutex_);
+  StreamState head_ ABSL_GUARDED_BY(mutex_);
+  bool interleaved_ ABSL_GUARDED_BY(mutex_) = false;
+  std::shared_ptr<const v1::ModelSpec> spec_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<std::string, std::unique_ptr<Producer>> producers_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace engram::server

@@ -1,0 +1,83 @@
+#include "server/batch_stage.h"
+
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+
+namespace engram::server {
+namespace {
+
+constexpr size_t kStagedMax = 4096;
+constexpr int64_t kStagedBytesMax = 64 << 20;
+
+}  // namespace
+
+absl::Status BatchStage::Add(const storage::LogRecord& record, const StreamState& state) {
+  if (used_ == staged_.size()) staged_.emplace_back();
+  Staged& staged = staged_[used_];
+  if (!staged.example.ParseFromString(record.payload)) {
+    return absl::DataLossError(
+        absl::StrCat("log record ", record.sequence, ": not a valid example"));
+  }
+  const size_t bytes = staged.example.features().dense().size();
+  if (bytes != feature_count_ * sizeof(float)) {
+    return absl::DataLossError(absl::StrCat("log record ", record.sequence, ": expected ",
+                                            feature_count_ * sizeof(float),
+                                            " bytes of features, got ", bytes));
+  }
+  staged.sequence = record.sequence;
+  staged.held_out = state.IsHeldOut(staged.example.split(), record.sequence);
+  ++used_;
+  bytes_ += static_cast<int64_t>(record.payload.size());
+  if (!staged.held_out) ++train_rows_;
+  return absl::OkStatus();
+}
+
+bool BatchStage::CutDue(int64_t batch_size) const {
+  if (used_ == 0) return false;
+  return train_rows_ == 0 || train_rows_ >= batch_size || used_ >= kStagedMax ||
+         bytes_ >= kStagedBytesMax;
+}
+
+strategies::BatchView BatchStage::Cut(StreamState* state, HeldOutSets* held_out) {
+  features_.resize(train_rows_ * feature_count_);
+  weights_.clear();
+  classes_.clear();
+  tasks_.clear();
+  sequences_.clear();
+  bool weighted = false;
+  for (size_t i = 0; i < used_; ++i) {
+    const Staged& staged = staged_[i];
+    const v1::Example& example = staged.example;
+    const StreamState::ExampleRole role =
+        state->ApplyExample(example.label(), example.task(), staged.held_out);
+    if (staged.held_out) {
+      held_out->Add(state->proto().tasks(role.task).name(), staged.sequence, example);
+      continue;
+    }
+    std::memcpy(features_.data() + classes_.size() * feature_count_,
+                example.features().dense().data(), feature_count_ * sizeof(float));
+    classes_.push_back(role.class_index);
+    tasks_.push_back(role.task);
+    sequences_.push_back(staged.sequence);
+    weights_.push_back(example.has_weight() ? example.weight() : 1.0f);
+    weighted |= example.has_weight();
+  }
+  strategies::BatchView view;
+  view.rows = train_rows_;
+  view.feature_count = feature_count_;
+  view.features = features_;
+  view.classes = classes_;
+  view.tasks = tasks_;
+  view.sequences = sequences_;
+  if (weighted) view.weights = weights_;
+  return view;
+}
+
+void BatchStage::Clear() {
+  used_ = 0;
+  train_rows_ = 0;
+  bytes_ = 0;
+}
+
+}  // namespace engram::server

@@ -1,0 +1,58 @@
+// Examples between two cuts: read from the log, not yet applied. A cut is a pure function of the log:
+// batch_size examples that are trained on, or a bound on what may wait, or a record of another kind.
+//
+// Threading: one thread.
+// Failure: DATA_LOSS for a record that does not parse or has not the model's feature count.
+// Bounds: 4 096 examples or 64 MiB of payload, whichever comes first (held-out rows wait here too).
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "server/held_out_sets.h"
+#include "server/stream_state.h"
+#include "storage/sample_log.h"
+#include "strategies/api/batch_view.h"
+
+namespace engram::server {
+
+class BatchStage {
+ public:
+  explicit BatchStage(int64_t feature_count) : feature_count_(feature_count) {}
+
+  absl::Status Add(const storage::LogRecord& record, const StreamState& state);
+  // The next record would belong to the next batch. Nothing to train on: nothing to wait for.
+  bool CutDue(int64_t batch_size) const;
+
+  int64_t train_rows() const { return train_rows_; }
+  bool empty() const { return used_ == 0; }
+  uint64_t last_sequence() const { return staged_[used_ - 1].sequence; }
+
+  // Applies everything staged to `state` and the held-out sets; what is left to do is Train(view),
+  // if it has rows. The view lives until the next Add or Clear.
+  strategies::BatchView Cut(StreamState* state, HeldOutSets* held_out);
+  // Forgets what is staged.
+  void Clear();
+
+ private:
+  struct Staged {
+    v1::Example example;  // reused: its buffers keep their capacity
+    uint64_t sequence = 0;
+    bool held_out = false;
+  };
+
+  const int64_t feature_count_;
+  std::vector<Staged> staged_;
+  size_t used_ = 0;
+  int64_t train_rows_ = 0;
+  int64_t bytes_ = 0;
+
+  std::vector<float> features_;
+  std::vector<float> weights_;
+  std::vector<int32_t> classes_;
+  std::vector<int32_t> tasks_;
+  std::vector<uint64_t> sequences_;
+};
+
+}  // namespace engram::server

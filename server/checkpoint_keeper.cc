@@ -1,0 +1,235 @@
+#include "server/checkpoint_keeper.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/errors.h"
+#include "server/logging.h"
+#include "server/stream_state.h"
+#include "storage/base/status_macros.h"
+
+namespace engram::server {
+namespace {
+
+using storage::CheckpointRow;
+using storage::ExemplarKey;
+using strategies::MemberKey;
+
+ExemplarKey ToStored(const MemberKey& key) { return {key.memory, key.sequence, key.revision}; }
+MemberKey FromStored(const ExemplarKey& key) { return {key.memory, key.sequence, key.revision}; }
+
+}  // namespace
+
+absl::Status CheckpointKeeper::Open() {
+  ENGRAM_ASSIGN_OR_RETURN(const auto keys, context_->store->episodic().Keys(context_->uid));
+  base::MutexLock lock(&mutex_);
+  durable_.clear();
+  for (const ExemplarKey& key : keys) durable_.insert(FromStored(key));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::shared_ptr<CheckpointKeeper::Pending>> CheckpointKeeper::Save(
+    const strategies::Learner& learner, uint64_t applied, std::string stream_state,
+    std::string label, bool automatic) {
+  auto pending = std::make_shared<Pending>();
+  pending->started = context_->clock->Monotonic();
+  base::MutexLock lock(&mutex_);
+  ENGRAM_ASSIGN_OR_RETURN(
+      auto saved, learner.Save([this](const MemberKey& key) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+        return durable_.contains(key);
+      }));
+  pending->row.label = std::move(label);
+  pending->row.automatic = automatic;
+  pending->row.applied = applied;
+  pending->row.compute = context_->compute_fingerprint;
+  pending->row.stream_state = std::move(stream_state);
+  pending->row.tensors = std::move(saved.tensors);
+  pending->row.members.reserve(saved.members.size());
+  for (const MemberKey& key : saved.members) pending->row.members.push_back(ToStored(key));
+  pending->new_payloads = std::move(saved.new_payloads);
+  on_their_way_.push_back(pending->row.members);
+  pending->on_its_way = std::prev(on_their_way_.end());
+  return pending;
+}
+
+absl::StatusOr<CheckpointRow> CheckpointKeeper::Write(Pending* pending) {
+  std::vector<std::pair<ExemplarKey, std::string>> payloads;
+  payloads.reserve(pending->new_payloads.size());
+  for (auto& payload : pending->new_payloads) {
+    payloads.emplace_back(ToStored(payload.key), std::move(payload.bytes));
+  }
+  pending->new_payloads.clear();
+  absl::StatusOr<CheckpointRow> row = context_->store->episodic().Put(context_->uid, payloads);
+  const bool payloads_stored = row.status().ok();
+  if (payloads_stored) row = context_->store->checkpoints().Put(context_->uid,
+                                                                std::move(pending->row));
+  base::MutexLock lock(&mutex_);
+  on_their_way_.erase(pending->on_its_way);
+  if (!row.ok()) return row;
+  for (const auto& payload : payloads) durable_.insert(FromStored(payload.first));
+  ModelStatistics& statistics = *context_->statistics;
+  statistics.last_checkpoint_bytes = row->bytes;
+  statistics.checkpoint_seconds.Observe(
+      absl::ToDoubleSeconds(context_->clock->Monotonic() - pending->started));
+  return row;
+}
+
+absl::StatusOr<CheckpointRow> CheckpointKeeper::Alias(const std::string& source_id,
+                                                      uint64_t applied,
+                                                      std::string stream_state) {
+  return context_->store->checkpoints().PutAlias(context_->uid, source_id, applied,
+                                                 std::move(stream_state));
+}
+
+absl::StatusOr<RestorableLearner> CheckpointKeeper::Load(const CheckpointRow& row) const {
+  RestorableLearner loaded;
+  ENGRAM_ASSIGN_OR_RETURN(loaded.saved.tensors,
+                          context_->store->checkpoints().Load(context_->uid, row));
+  ENGRAM_ASSIGN_OR_RETURN(auto payloads,
+                          context_->store->episodic().Read(context_->uid, row.members));
+  loaded.saved.members.reserve(row.members.size());
+  loaded.payloads.reserve(row.members.size());
+  for (size_t i = 0; i < row.members.size(); ++i) {
+    loaded.saved.members.push_back(FromStored(row.members[i]));
+    loaded.payloads.push_back({loaded.saved.members.back(), std::move(payloads[i])});
+  }
+  return loaded;
+}
+
+absl::StatusOr<CheckpointRow> CheckpointKeeper::Find(absl::string_view id) const {
+  return context_->store->checkpoints().Find(context_->uid, id);
+}
+
+absl::StatusOr<std::vector<CheckpointRow>> CheckpointKeeper::List() const {
+  return context_->store->checkpoints().List(context_->uid);
+}
+
+void CheckpointKeeper::Pin(const std::string& id) {
+  base::MutexLock lock(&mutex_);
+  pins_.insert(id);
+}
+
+void CheckpointKeeper::Unpin(const std::string& id) {
+  base::MutexLock lock(&mutex_);
+  auto pin = pins_.find(id);
+  if (pin != pins_.end()) pins_.erase(pin);
+}
+
+bool CheckpointKeeper::MayDelete(const CheckpointRow& row, const std::vector<CheckpointRow>& rows,
+                                 std::string* why) const {
+  {
+    base::MutexLock lock(&mutex_);
+    if (pins_.count(row.id) > 0) {
+      *why = absl::StrCat("checkpoint ", row.id, " is pinned: a rollback to it is being recorded");
+      return false;
+    }
+  }
+  const uint64_t mark = context_->store->log().TrimMark(context_->uid);
+  for (const CheckpointRow& other : rows) {
+    if (other.id != row.id && other.applied >= mark) return true;
+  }
+  *why = absl::StrCat("checkpoint ", row.id, " is the only valid checkpoint");
+  return false;
+}
+
+absl::Status CheckpointKeeper::Delete(absl::string_view id) {
+  base::MutexLock lock(&rows_mutex_);
+  ENGRAM_ASSIGN_OR_RETURN(const CheckpointRow row, Find(id));
+  ENGRAM_ASSIGN_OR_RETURN(const auto rows, List());
+  std::string why;
+  if (!MayDelete(row, rows, &why)) return WrongState("CHECKPOINT", row.id, why);
+  sweep_due_ = true;
+  return context_->store->checkpoints().Delete(context_->uid, row.id);
+}
+
+void CheckpointKeeper::Tend(int64_t keep_automatic) {
+  bool sweep = false;
+  {
+    base::MutexLock lock(&rows_mutex_);
+    DropSurplus(keep_automatic);
+    TrimLog();
+    std::swap(sweep, sweep_due_);
+  }
+  if (sweep) Sweep();
+}
+
+void CheckpointKeeper::DropSurplus(int64_t keep_automatic) {
+  auto rows = List();
+  if (!rows.ok()) return;
+  int64_t kept = 0;
+  for (size_t i = 0; i < rows->size();) {  // newest first
+    const CheckpointRow row = (*rows)[i];
+    std::string why;
+    if (!row.automatic || ++kept <= keep_automatic || !MayDelete(row, *rows, &why)) {
+      ++i;
+      continue;
+    }
+    const absl::Status deleted = context_->store->checkpoints().Delete(context_->uid, row.id);
+    if (!deleted.ok()) {
+      Log(LogLevel::kWarning, "checkpoint_not_deleted",
+          {{"model", context_->name}, {"checkpoint", row.id}, {"status", deleted}});
+      return;
+    }
+    sweep_due_ = true;
+    rows->erase(rows->begin() + static_cast<std::ptrdiff_t>(i));
+  }
+}
+
+void CheckpointKeeper::TrimLog() {
+  const auto rows = List();
+  if (!rows.ok() || rows->empty()) return;
+  storage::SampleLog& log = context_->store->log();
+  const uint64_t limit = rows->front().applied;
+  const uint64_t up_to =
+      log.TrimCandidate(context_->uid, limit, context_->retention.log_seconds(),
+                        context_->retention.log_bytes(),
+                        absl::ToUnixMillis(context_->clock->Now()));
+  if (up_to <= log.TrimMark(context_->uid) || up_to > limit) return;
+  const absl::Status trimmed = log.Trim(context_->uid, up_to);
+  Log(trimmed.ok() ? LogLevel::kInfo : LogLevel::kWarning, "log_trimmed",
+      {{"model", context_->name}, {"sequence", up_to}, {"status", trimmed}});
+}
+
+void CheckpointKeeper::Sweep() {
+  const auto rows = List();
+  if (!rows.ok()) return;
+  std::vector<ExemplarKey> keep;
+  for (const CheckpointRow& row : *rows) {
+    keep.insert(keep.end(), row.members.begin(), row.members.end());
+  }
+  {
+    base::MutexLock lock(&mutex_);
+    for (const auto& members : on_their_way_) {
+      keep.insert(keep.end(), members.begin(), members.end());
+    }
+    absl::flat_hash_set<MemberKey> durable;
+    for (const ExemplarKey& key : keep) {
+      if (durable_.contains(FromStored(key))) durable.insert(FromStored(key));
+    }
+    durable_.swap(durable);
+  }
+  const auto swept = context_->store->episodic().Sweep(context_->uid, std::move(keep));
+  if (swept.ok() && *swept == 0) return;
+  Log(swept.ok() ? LogLevel::kDebug : LogLevel::kWarning, "payloads_swept",
+      {{"model", context_->name}, {"status", swept.status()}});
+}
+
+v1::Checkpoint ToProto(const CheckpointRow& row) {
+  v1::Checkpoint checkpoint;
+  checkpoint.set_id(row.id);
+  checkpoint.set_label(row.label);
+  checkpoint.set_applied_sequence(row.applied);
+  checkpoint.set_create_time_ms(row.create_time_ms);
+  checkpoint.set_bytes(row.bytes);
+  checkpoint.set_sha256(row.sha256);
+  checkpoint.set_exemplars(static_cast<int64_t>(row.members.size()));
+  checkpoint.set_automatic(row.automatic);
+  checkpoint.set_compute(row.compute);
+  checkpoint.set_format_version(row.format_version);
+  const auto state = StreamState::Parse(row.stream_state);
+  if (state.ok()) checkpoint.set_current_task(state->current_task().name());
+  return checkpoint;
+}
+
+}  // namespace engram::server

@@ -1,0 +1,161 @@
+#include "server/evaluator.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "absl/container/flat_hash_map.h"
+#include "storage/base/status_macros.h"
+
+namespace engram::server {
+namespace {
+
+constexpr int64_t kChunkRows = 256;
+
+// Class index by label, for the labels a snapshot knows.
+class ClassIndex {
+ public:
+  explicit ClassIndex(absl::Span<const v1::Label> labels) {
+    for (size_t i = 0; i < labels.size(); ++i) index_[labels[i].SerializeAsString()] = i;
+  }
+  int32_t Find(const v1::Label& label) const {
+    auto it = index_.find(label.SerializeAsString());
+    return it == index_.end() ? -1 : it->second;
+  }
+
+ private:
+  absl::flat_hash_map<std::string, int32_t> index_;
+};
+
+struct Hits {
+  int64_t overall = 0;
+  int64_t within_task = 0;
+};
+
+int64_t BestClass(absl::Span<const float> scores) {
+  return scores.empty() ? -1 : std::max_element(scores.begin(), scores.end()) - scores.begin();
+}
+
+int64_t BestOf(absl::Span<const float> scores, absl::Span<const int32_t> classes) {
+  int64_t best = -1;
+  for (int32_t candidate : classes) {
+    if (candidate < 0 || candidate >= static_cast<int64_t>(scores.size())) continue;
+    if (best < 0 || scores[candidate] > scores[best]) best = candidate;
+  }
+  return best;
+}
+
+// A task without a head yet predicts nothing: an empty score matrix, every row wrong.
+absl::Status PredictChunk(const Served& served, absl::Span<const float> features, int64_t rows,
+                          absl::Span<const int32_t> tasks, std::vector<float>* scores) {
+  absl::Status status = served.snapshot->Predict(features, rows, tasks, scores);
+  if (!absl::IsNotFound(status)) return status;
+  scores->assign(rows * served.snapshot->class_count(), 0.0f);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Hits> CountHits(const Served& served, int32_t column, const HeldOutSet& set,
+                               const std::vector<int32_t>& truth,
+                               absl::Span<const int32_t> task_classes) {
+  Hits hits;
+  const int64_t rows = static_cast<int64_t>(set.rows.size());
+  const int64_t feature_count = static_cast<int64_t>(set.features.size()) / rows;
+  const int64_t classes = served.snapshot->class_count();
+  std::vector<float> scores;
+  for (int64_t begin = 0; begin < rows; begin += kChunkRows) {
+    const int64_t count = std::min(kChunkRows, rows - begin);
+    const std::vector<int32_t> tasks(count, column);
+    ENGRAM_RETURN_IF_ERROR(PredictChunk(
+        served,
+        absl::MakeConstSpan(set.features).subspan(begin * feature_count, count * feature_count),
+        count, tasks, &scores));
+    for (int64_t i = 0; i < count; ++i) {
+      const auto row = absl::MakeConstSpan(scores).subspan(i * classes, classes);
+      const int32_t expected = truth[begin + i];
+      if (expected < 0 || expected >= classes) continue;
+      if (*std::max_element(row.begin(), row.end()) <= 0) continue;  // no head
+      hits.overall += BestClass(row) == expected;
+      hits.within_task += BestOf(row, task_classes) == expected;
+    }
+  }
+  return hits;
+}
+
+absl::StatusOr<v1::AccuracyRow::Cell> EvaluateCell(const EvaluationInput& input, int32_t column,
+                                                   const HeldOutSet& set,
+                                                   const ClassIndex& index) {
+  std::vector<int32_t> truth;
+  truth.reserve(set.rows.size());
+  for (const HeldOutSet::Row& row : set.rows) truth.push_back(index.Find(row.label));
+  const auto& trained = input.tasks[column].classes();
+  std::vector<int32_t> classes(trained.begin(), trained.end());
+  if (classes.empty()) {
+    classes = truth;
+    std::sort(classes.begin(), classes.end());
+    classes.erase(std::unique(classes.begin(), classes.end()), classes.end());
+  }
+  ENGRAM_ASSIGN_OR_RETURN(const Hits hits, CountHits(input.served, column, set, truth, classes));
+  const double rows = static_cast<double>(set.rows.size());
+  v1::AccuracyRow::Cell cell;
+  cell.set_held_out_rows(static_cast<int64_t>(set.rows.size()));
+  cell.set_accuracy(hits.overall / rows);
+  cell.set_task_accuracy(hits.within_task / rows);
+  return cell;
+}
+
+}  // namespace
+
+absl::StatusOr<v1::AccuracyRow> EvaluateRow(const EvaluationInput& input) {
+  const ClassIndex index(input.labels);
+  v1::AccuracyRow row;
+  for (size_t column = 0; column < input.tasks.size(); ++column) {
+    v1::AccuracyRow::Cell* cell = row.add_cells();
+    auto set = input.held_out.find(input.tasks[column].name());
+    if (set == input.held_out.end() || set->second->rows.empty()) continue;
+    ENGRAM_ASSIGN_OR_RETURN(
+        *cell, EvaluateCell(input, static_cast<int32_t>(column), *set->second, index));
+  }
+  return row;
+}
+
+absl::StatusOr<std::vector<internal::ReportRow::Baseline>> EvaluateBaselines(
+    const EvaluationInput& untrained, absl::Span<const int32_t> columns) {
+  const ClassIndex index(untrained.labels);
+  std::vector<internal::ReportRow::Baseline> baselines;
+  for (int32_t column : columns) {
+    auto set = untrained.held_out.find(untrained.tasks[column].name());
+    if (set == untrained.held_out.end() || set->second->rows.empty()) continue;
+    ENGRAM_ASSIGN_OR_RETURN(const auto cell, EvaluateCell(untrained, column, *set->second, index));
+    internal::ReportRow::Baseline baseline;
+    baseline.set_task(column);
+    baseline.set_accuracy(cell.accuracy());
+    baseline.set_task_accuracy(cell.task_accuracy());
+    baselines.push_back(baseline);
+  }
+  return baselines;
+}
+
+absl::StatusOr<double> EvaluateExamples(const Served& served,
+                                        absl::Span<const v1::Example* const> examples,
+                                        int64_t feature_count) {
+  const ClassIndex index(served.view->labels);
+  const int64_t rows = static_cast<int64_t>(examples.size());
+  std::vector<float> features(rows * feature_count);
+  std::vector<int32_t> tasks(rows, -1);
+  for (int64_t i = 0; i < rows; ++i) {
+    std::memcpy(features.data() + i * feature_count, examples[i]->features().dense().data(),
+                feature_count * sizeof(float));
+    auto column = served.view->task_index.find(examples[i]->task());
+    if (column != served.view->task_index.end()) tasks[i] = column->second;
+  }
+  std::vector<float> scores;
+  ENGRAM_RETURN_IF_ERROR(served.snapshot->Predict(features, rows, tasks, &scores));
+  const int64_t classes = served.snapshot->class_count();
+  int64_t hits = 0;
+  for (int64_t i = 0; i < rows && classes > 0; ++i) {
+    const auto row = absl::MakeConstSpan(scores).subspan(i * classes, classes);
+    hits += BestClass(row) == index.Find(examples[i]->label());
+  }
+  return static_cast<double>(hits) / static_cast<double>(rows);
+}
+
+}  // namespace engram::server

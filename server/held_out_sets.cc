@@ -1,0 +1,133 @@
+#include "server/held_out_sets.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "engram/internal/records.pb.h"
+#include "server/sequence_hash.h"
+#include "storage/base/status_macros.h"
+
+namespace engram::server {
+namespace {
+
+size_t FindLowest(const HeldOutSet& set) {
+  size_t lowest = 0;
+  for (size_t i = 1; i < set.rows.size(); ++i) {
+    if (set.rows[i].priority < set.rows[lowest].priority) lowest = i;
+  }
+  return lowest;
+}
+
+}  // namespace
+
+HeldOutSets::HeldOutSets(Options options, storage::HeldOutStore* store)
+    : options_(options), store_(store) {}
+
+absl::Status HeldOutSets::Load(uint64_t through) {
+  base::MutexLock lock(&mutex_);
+  absl::Status parsed;
+  ENGRAM_RETURN_IF_ERROR(store_->ForEach(
+      options_.model, [&](storage::HeldOutRow row) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+        if (row.sequence > through) return true;
+        internal::HeldOutExample stored;
+        if (!stored.ParseFromString(row.payload)) {
+          parsed = absl::DataLossError("a held-out row does not parse");
+          return false;
+        }
+        Insert(row.task, row.sequence, stored.example());
+        return true;
+      }));
+  through_ = through;
+  return parsed;
+}
+
+void HeldOutSets::Add(const std::string& task, uint64_t sequence, const v1::Example& example) {
+  base::MutexLock lock(&mutex_);
+  if (sequence <= through_) return;
+  through_ = sequence;
+  if (!Insert(task, sequence, example)) return;
+  internal::HeldOutExample stored;
+  *stored.mutable_example() = example;
+  added_.push_back({task, sequence, stored.SerializeAsString()});
+}
+
+bool HeldOutSets::Insert(const std::string& name, uint64_t sequence, const v1::Example& example) {
+  const size_t row_bytes = options_.feature_count * sizeof(float);
+  if (example.features().dense().size() != row_bytes) return false;
+  Task& task = tasks_[name];
+  HeldOutSet::Row row{sequence, HeldOutPriority(options_.seed, sequence), example.label()};
+  const bool full = static_cast<int64_t>(task.set->rows.size()) >= options_.max_per_task;
+  if (full && row.priority <= task.set->rows[task.lowest].priority) return false;
+  if (task.shared) {
+    task.set = std::make_shared<HeldOutSet>(*task.set);
+    task.shared = false;
+  }
+  HeldOutSet& set = *task.set;
+  size_t index = set.rows.size();
+  if (full) {
+    index = task.lowest;
+    evicted_.push_back({name, set.rows[index].sequence, sequence});
+    set.rows[index] = std::move(row);
+  } else {
+    set.rows.push_back(std::move(row));
+    set.features.resize(set.features.size() + options_.feature_count);
+  }
+  std::memcpy(set.features.data() + index * options_.feature_count,
+              example.features().dense().data(), row_bytes);
+  if (full) {
+    task.lowest = FindLowest(set);
+  } else if (set.rows[index].priority < set.rows[task.lowest].priority) {
+    task.lowest = index;
+  }
+  return true;
+}
+
+HeldOutSets::View HeldOutSets::Share() {
+  base::MutexLock lock(&mutex_);
+  View view;
+  for (auto& entry : tasks_) {
+    entry.second.shared = true;
+    view[entry.first] = entry.second.set;
+  }
+  return view;
+}
+
+absl::flat_hash_map<std::string, int64_t> HeldOutSets::Counts() const {
+  base::MutexLock lock(&mutex_);
+  absl::flat_hash_map<std::string, int64_t> counts;
+  for (const auto& entry : tasks_) counts[entry.first] = entry.second.set->rows.size();
+  return counts;
+}
+
+absl::Status HeldOutSets::WriteAdded() {
+  std::vector<storage::HeldOutRow> rows;
+  {
+    base::MutexLock lock(&mutex_);
+    rows.swap(added_);
+  }
+  if (rows.empty()) return absl::OkStatus();
+  absl::Status status = store_->Put(options_.model, rows);
+  if (status.ok()) return status;
+  base::MutexLock lock(&mutex_);
+  added_.insert(added_.begin(), std::make_move_iterator(rows.begin()),
+                std::make_move_iterator(rows.end()));
+  return status;
+}
+
+absl::Status HeldOutSets::WriteEvicted(uint64_t sequence) {
+  std::vector<Evicted> due;
+  {
+    base::MutexLock lock(&mutex_);
+    auto later = std::stable_partition(evicted_.begin(), evicted_.end(),
+                                       [&](const Evicted& row) { return row.by <= sequence; });
+    due.assign(std::make_move_iterator(evicted_.begin()), std::make_move_iterator(later));
+    evicted_.erase(evicted_.begin(), later);
+  }
+  for (const Evicted& row : due) {
+    ENGRAM_RETURN_IF_ERROR(store_->Delete(options_.model, row.task, row.sequence));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace engram::server

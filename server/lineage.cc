@@ -1,0 +1,64 @@
+#include "server/lineage.h"
+
+#include <algorithm>
+#include <limits>
+#include <vector>
+
+namespace engram::server {
+namespace {
+
+constexpr uint64_t kHead = std::numeric_limits<uint64_t>::max();
+
+struct Segment {
+  uint64_t first = 0;
+  uint64_t last = 0;
+};
+
+// The stretches of the log that a state at `end` has learned, oldest first.
+std::vector<Segment> LineTo(const Rewinds& rewinds, uint64_t end) {
+  std::vector<Segment> line;
+  for (int i = rewinds.size() - 1; i >= 0; --i) {
+    if (rewinds[i].record() > end) continue;  // happened on a branch that was left
+    line.push_back({rewinds[i].record(), end});
+    end = rewinds[i].restored();
+  }
+  line.push_back({0, end});
+  std::reverse(line.begin(), line.end());
+  return line;
+}
+
+// The last record that two lines share.
+uint64_t CommonEnd(const std::vector<Segment>& a, const std::vector<Segment>& b) {
+  uint64_t common = 0;
+  for (size_t i = 0; i < std::min(a.size(), b.size()) && a[i].first == b[i].first; ++i) {
+    common = std::min(a[i].last, b[i].last);
+    if (a[i].last != b[i].last) break;
+  }
+  return common;
+}
+
+}  // namespace
+
+uint64_t UndoneBy(const Rewinds& rewinds, uint64_t sequence) {
+  uint64_t end = kHead;
+  for (int i = rewinds.size() - 1; i >= 0; --i) {
+    const auto& rewind = rewinds[i];
+    if (rewind.record() > end) continue;
+    if (sequence > rewind.record()) return 0;
+    if (sequence > rewind.restored()) return rewind.record();
+    end = rewind.restored();
+  }
+  return 0;
+}
+
+int64_t DroppedBy(const Rewinds& rewinds, int64_t train_examples_now, uint64_t sequence,
+                  int64_t train_examples) {
+  const uint64_t common = CommonEnd(LineTo(rewinds, kHead), LineTo(rewinds, sequence));
+  if (common == sequence) return train_examples_now - train_examples;
+  for (const auto& rewind : rewinds) {
+    if (rewind.restored() == common) return train_examples_now - rewind.train_examples();
+  }
+  return train_examples_now;
+}
+
+}  // namespace engram::server

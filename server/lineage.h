@@ -1,0 +1,23 @@
+// Which part of the log the model has learned, given its rollbacks. A rollback jumps back along the
+// line that leads to its checkpoint; a later one may jump to a checkpoint on a branch that an
+// earlier one left. Everything here is a pure function of the list of rollbacks.
+#pragma once
+
+#include <cstdint>
+
+#include "engram/internal/records.pb.h"
+
+namespace engram::server {
+
+using Rewinds = google::protobuf::RepeatedPtrField<internal::StreamState::Rewind>;
+
+// 0 when a record at `sequence` stands, else the rollback record that undid it.
+uint64_t UndoneBy(const Rewinds& rewinds, uint64_t sequence);
+
+// TRAIN examples that the present state has learned and the state at `sequence` (that of a checkpoint,
+// on this line or on another branch) has not: what a rollback to it drops. The two counts are those
+// of the present state and of the one at `sequence`.
+int64_t DroppedBy(const Rewinds& rewinds, int64_t train_examples_now, uint64_t sequence,
+                  int64_t train_examples);
+
+}  // namespace engram::server

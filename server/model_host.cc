@@ -1,0 +1,393 @@
+#include "server/model_host.h"
+
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <map>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "server/background.h"
+#include "server/errors.h"
+#include "server/live_model.h"
+#include "server/logging.h"
+#include "server/names.h"
+#include "server/spec_options.h"
+#include "server/strands.h"
+#include "storage/base/status_macros.h"
+
+namespace engram::server {
+namespace {
+
+constexpr int kTrainerNice = 5;
+constexpr std::chrono::milliseconds kRetryElsewhere{1000};
+constexpr std::chrono::milliseconds kDrainPoll{2};
+constexpr absl::Duration kFinalCheckpointPatience = absl::Seconds(60);
+constexpr std::chrono::milliseconds kTimerIdle{1000};
+
+absl::Status Draining() { return NotYet("shutting down, retry elsewhere", kRetryElsewhere); }
+
+// Predictions go first. A thread's own niceness is a Linux extension, by its kernel id.
+void LowerPriority() {
+  const auto thread = static_cast<id_t>(syscall(SYS_gettid));
+  if (setpriority(PRIO_PROCESS, thread, kTrainerNice) != 0) {
+    Log(LogLevel::kWarning, "priority_not_lowered", {{"thread", thread}});
+  }
+}
+
+void RemoveStored(storage::Store* store, storage::ModelUid uid) {
+  absl::Status status = store->log().Remove(uid);
+  status.Update(store->checkpoints().RemoveAll(uid));
+  status.Update(store->episodic().RemoveAll(uid));
+  status.Update(store->importance().RemoveAll(uid));
+  status.Update(store->held_out().RemoveAll(uid));
+  status.Update(store->catalog().RemoveReportRows(uid));
+  if (status.ok()) status = store->catalog().ForgetOrphan(uid);
+  if (status.ok()) return;
+  Log(LogLevel::kWarning, "model_leftovers", {{"uid", uid}, {"status", status}});
+}
+
+// Runs due deadlines of waiting calls.
+class Timer {
+ public:
+  void Nudge() {
+    base::MutexLock lock(&mutex_);
+    nudged_ = true;
+    wake_.NotifyOne();
+  }
+  void Stop() {
+    base::MutexLock lock(&mutex_);
+    stopping_ = true;
+    wake_.NotifyOne();
+  }
+  // `expire` answers what is due and returns when the next deadline is.
+  void Run(const Clock& clock, const std::function<absl::Time(absl::Time)>& expire) {
+    while (true) {
+      const absl::Duration until = expire(clock.Now()) - clock.Now();
+      const auto wait =
+          until > absl::FromChrono(kTimerIdle)
+              ? kTimerIdle
+              : absl::ToChronoMilliseconds(absl::Ceil(until, absl::Milliseconds(1)));
+      base::MutexLock lock(&mutex_);
+      if (stopping_) return;
+      if (!nudged_ && wait.count() > 0) wake_.WaitFor(&mutex_, wait);
+      nudged_ = false;
+      if (stopping_) return;
+    }
+  }
+
+ private:
+  base::Mutex mutex_;
+  base::CondVar wake_;
+  bool nudged_ ABSL_GUARDED_BY(mutex_) = false;
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+class Host : public ModelHost {
+ public:
+  Host(ModelHostOptions options, storage::Store* store)
+      : options_(std::move(options)),
+        store_(store),
+        clock_(SystemClock()),
+        strands_(std::make_shared<Strands>(clock_)),
+        timer_(std::make_shared<Timer>()) {}
+  ~Host() override { Drain(absl::ZeroDuration()); }
+
+  absl::StatusOr<v1::Model> Create(const v1::CreateModelRequest& request) override;
+  absl::StatusOr<std::shared_ptr<ModelRuntime>> Find(absl::string_view name) const override;
+  std::vector<std::shared_ptr<ModelRuntime>> List() const override;
+  void Update(const v1::UpdateModelRequest& request,
+              std::function<void(absl::StatusOr<v1::UpdateModelResponse>)> done) override;
+  absl::Status Delete(absl::string_view name) override;
+  absl::StatusOr<v1::Model> SetPaused(absl::string_view name, bool paused) override;
+  absl::Status Start() override;
+  void Drain(absl::Duration patience) override;
+  std::string ReadOnlyReason() const override;
+  const storage::Store& store() const override { return *store_; }
+
+ private:
+  using Models = std::map<std::string, std::shared_ptr<LiveModel>, std::less<>>;
+
+  std::shared_ptr<LiveModel> MakeModel(const storage::ModelRow& row, const v1::ModelSpec& spec);
+  absl::StatusOr<std::shared_ptr<LiveModel>> FindLive(absl::string_view name) const;
+  std::vector<std::shared_ptr<LiveModel>> AllLive() const;
+  absl::Status OpenStored();
+  absl::Status CheckRoom(const std::string& name) const;
+  void Register(const std::shared_ptr<LiveModel>& model);
+  void StartThreads();
+  void StopThreads();
+  void AwaitDrained(absl::Duration patience);
+  void TakeFinalCheckpoints();
+
+  const ModelHostOptions options_;
+  storage::Store* const store_;
+  const Clock* const clock_;
+  Background background_;
+  const std::shared_ptr<Strands> strands_;  // shared with the models' wake-ups
+  const std::shared_ptr<Timer> timer_;
+  std::vector<std::thread> threads_;
+  std::thread background_thread_;
+
+  base::Mutex catalog_mutex_;  // one change of the set of models, or of a pause, at a time
+  mutable base::Mutex mutex_;
+  bool draining_ ABSL_GUARDED_BY(mutex_) = false;
+  Models models_ ABSL_GUARDED_BY(mutex_);
+};
+
+std::shared_ptr<LiveModel> Host::MakeModel(const storage::ModelRow& row,
+                                           const v1::ModelSpec& spec) {
+  ModelContext context;
+  context.name = row.name;
+  context.uid = row.uid;
+  context.store = store_;
+  context.clock = clock_;
+  context.background = &background_;
+  context.make_learner = options_.make_learner;
+  context.enter_compute_thread =
+      options_.enter_compute_thread ? options_.enter_compute_thread : [] {};
+  context.compute_fingerprint = options_.compute_fingerprint;
+  context.limits = options_.config.limits();
+  context.retention = options_.config.retention();
+  context.live_evaluation_share = options_.config.live_evaluation_share();
+  context.statistics = std::make_shared<ModelStatistics>();
+  context.wake = [strands = std::weak_ptr<Strands>(strands_), uid = row.uid] {
+    if (auto alive = strands.lock()) alive->Wake(uid);
+  };
+  context.deadline_set = [timer = timer_] { timer->Nudge(); };
+  if (options_.on_serving) {
+    context.on_serving = [notify = options_.on_serving, name = row.name](bool serving) {
+      notify(name, serving);
+    };
+  }
+  return std::make_shared<LiveModel>(std::move(context), spec, row.create_time_ms, row.paused);
+}
+
+void Host::Register(const std::shared_ptr<LiveModel>& model) {
+  {
+    base::MutexLock lock(&mutex_);
+    models_[model->name()] = model;
+  }
+  strands_->Add(model->uid(), [live = model.get()] { return live->RunOnce(); });
+}
+
+absl::Status Host::CheckRoom(const std::string& name) const {
+  base::MutexLock lock(&mutex_);
+  if (draining_) return Draining();
+  if (models_.count(name) > 0) return AlreadyExists("model", name);
+  if (static_cast<int64_t>(models_.size()) < options_.config.limits().models()) {
+    return absl::OkStatus();
+  }
+  return OverLimit("models", absl::StrCat("model limit ", options_.config.limits().models()),
+                   std::chrono::milliseconds(0));
+}
+
+absl::StatusOr<v1::Model> Host::Create(const v1::CreateModelRequest& request) {
+  if (!IsName(request.name())) {
+    return BadField("name", absl::StrCat(kNameRule, ", got \"", Echo(request.name()), "\""));
+  }
+  ENGRAM_ASSIGN_OR_RETURN(const v1::ModelSpec spec, CompleteSpec(request.spec()));
+  base::MutexLock lock(&catalog_mutex_);
+  ENGRAM_RETURN_IF_ERROR(CheckRoom(request.name()));
+  ENGRAM_ASSIGN_OR_RETURN(const storage::ModelRow row,
+                          store_->catalog().Create(request.name(), spec.SerializeAsString()));
+  const std::shared_ptr<LiveModel> model = MakeModel(row, spec);
+  // Its log is empty, so it serves after one turn; no strand knows it yet.
+  if (options_.enter_compute_thread) options_.enter_compute_thread();
+  model->RunOnce();
+  const absl::Status ready = model->Ready();
+  if (!ready.ok()) {
+    const absl::Status removed = store_->catalog().Remove(row.uid);
+    if (removed.ok()) RemoveStored(store_, row.uid);
+    return ready;
+  }
+  Register(model);
+  Log(LogLevel::kInfo, "model_created", {{"model", row.name}, {"uid", row.uid}});
+  return model->Describe();
+}
+
+absl::StatusOr<std::shared_ptr<LiveModel>> Host::FindLive(absl::string_view name) const {
+  base::MutexLock lock(&mutex_);
+  auto it = models_.find(name);
+  if (it != models_.end()) return it->second;
+  std::vector<std::string> known;
+  for (const auto& entry : models_) {
+    if (known.size() < 8) known.push_back(entry.first);
+  }
+  return NotFound("model", name, absl::StrJoin(known, ", "));
+}
+
+absl::StatusOr<std::shared_ptr<ModelRuntime>> Host::Find(absl::string_view name) const {
+  ENGRAM_ASSIGN_OR_RETURN(auto model, FindLive(name));
+  return std::shared_ptr<ModelRuntime>(std::move(model));
+}
+
+std::vector<std::shared_ptr<LiveModel>> Host::AllLive() const {
+  base::MutexLock lock(&mutex_);
+  std::vector<std::shared_ptr<LiveModel>> models;
+  for (const auto& entry : models_) models.push_back(entry.second);
+  return models;
+}
+
+std::vector<std::shared_ptr<ModelRuntime>> Host::List() const {
+  const auto models = AllLive();
+  return {models.begin(), models.end()};
+}
+
+void Host::Update(const v1::UpdateModelRequest& request,
+                  std::function<void(absl::StatusOr<v1::UpdateModelResponse>)> done) {
+  auto model = FindLive(request.name());
+  if (!model.ok()) return done(model.status());
+  auto spec = CompleteSpec(request.spec());
+  if (!spec.ok()) return done(spec.status());
+  (*model)->Update(*std::move(spec), std::move(done));
+}
+
+absl::Status Host::Delete(absl::string_view name) {
+  base::MutexLock lock(&catalog_mutex_);
+  ENGRAM_ASSIGN_OR_RETURN(auto model, FindLive(name));
+  ENGRAM_RETURN_IF_ERROR(store_->catalog().Remove(model->uid()));
+  {
+    base::MutexLock models_lock(&mutex_);
+    models_.erase(model->name());
+  }
+  model->Retire(NotFound("model", model->name(), ""));
+  strands_->Remove(model->uid());
+  if (options_.on_serving) options_.on_serving(model->name(), false);
+  Log(LogLevel::kInfo, "model_deleted", {{"model", model->name()}, {"uid", model->uid()}});
+  // Behind the model's own jobs, which refer to it.
+  background_.Push([store = store_, model] { RemoveStored(store, model->uid()); });
+  return absl::OkStatus();
+}
+
+absl::StatusOr<v1::Model> Host::SetPaused(absl::string_view name, bool paused) {
+  base::MutexLock lock(&catalog_mutex_);
+  ENGRAM_ASSIGN_OR_RETURN(auto model, FindLive(name));
+  ENGRAM_RETURN_IF_ERROR(store_->catalog().SetPaused(model->uid(), paused));
+  model->SetPaused(paused);
+  return model->Describe();
+}
+
+absl::Status Host::OpenStored() {
+  ENGRAM_ASSIGN_OR_RETURN(const auto orphans, store_->catalog().Orphans());
+  for (storage::ModelUid uid : orphans) RemoveStored(store_, uid);
+  ENGRAM_ASSIGN_OR_RETURN(const auto rows, store_->catalog().List());
+  for (const storage::ModelRow& row : rows) {
+    v1::ModelSpec spec;
+    if (!spec.ParseFromString(row.spec)) {
+      return absl::DataLossError(absl::StrCat("the spec of model \"", row.name,
+                                              "\" does not parse"));
+    }
+    Register(MakeModel(row, spec));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Host::Start() {
+  ENGRAM_RETURN_IF_ERROR(OpenStored());
+  StartThreads();
+  return absl::OkStatus();
+}
+
+void Host::StartThreads() {
+  const int strands = std::max(1, options_.config.trainer_threads());
+  auto enter = [this] {
+    LowerPriority();
+    if (options_.enter_compute_thread) options_.enter_compute_thread();
+  };
+  for (int i = 0; i < strands; ++i) {
+    threads_.emplace_back([this, enter] {
+      enter();
+      strands_->RunLoop();
+    });
+  }
+  threads_.emplace_back([this] {
+    timer_->Run(*clock_, [this](absl::Time now) {
+      absl::Time next = absl::InfiniteFuture();
+      for (const auto& model : AllLive()) {
+        model->ExpireWaits(now);
+        next = std::min(next, model->NextDeadline());
+      }
+      return next;
+    });
+  });
+  background_thread_ = std::thread([this, enter] {
+    enter();
+    background_.Run();
+  });
+}
+
+void Host::StopThreads() {
+  strands_->Stop();
+  timer_->Stop();
+  for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
+  background_.Stop();
+  if (background_thread_.joinable()) background_thread_.join();
+}
+
+void Host::AwaitDrained(absl::Duration patience) {
+  const absl::Duration end = clock_->Monotonic() + patience;
+  const auto models = AllLive();
+  base::Mutex mutex;
+  base::CondVar never;
+  base::MutexLock lock(&mutex);
+  while (clock_->Monotonic() < end &&
+         !std::all_of(models.begin(), models.end(),
+                      [](const auto& model) { return model->Drained(); })) {
+    never.WaitFor(&mutex, kDrainPoll);
+  }
+}
+
+void Host::TakeFinalCheckpoints() {
+  struct Count {
+    base::Mutex mutex;
+    base::CondVar wake;
+    size_t left = 0;
+  };
+  auto count = std::make_shared<Count>();
+  const auto models = AllLive();
+  count->left = models.size();
+  for (const auto& model : models) {
+    model->TakeFinalCheckpoint([count] {
+      base::MutexLock lock(&count->mutex);
+      --count->left;
+      count->wake.NotifyAll();
+    });
+  }
+  const absl::Duration end = clock_->Monotonic() + kFinalCheckpointPatience;
+  base::MutexLock lock(&count->mutex);
+  while (count->left > 0 && clock_->Monotonic() < end) {
+    count->wake.WaitFor(&count->mutex, kDrainPoll);
+  }
+}
+
+void Host::Drain(absl::Duration patience) {
+  {
+    base::MutexLock lock(&mutex_);
+    if (std::exchange(draining_, true)) return;
+  }
+  for (const auto& model : AllLive()) model->Close(Draining());
+  if (!threads_.empty() && patience > absl::ZeroDuration()) {
+    AwaitDrained(patience);
+    TakeFinalCheckpoints();
+  }
+  for (const auto& model : AllLive()) model->Retire(Draining());
+  StopThreads();
+}
+
+std::string Host::ReadOnlyReason() const {
+  const absl::Status health = store_->log().Health();
+  return health.ok() ? std::string() : std::string(health.message());
+}
+
+}  // namespace
+
+std::unique_ptr<ModelHost> MakeModelHost(ModelHostOptions options, storage::Store* store) {
+  return std::make_unique<Host>(std::move(options), store);
+}
+
+}  // namespace engram::server

@@ -1,0 +1,262 @@
+#include "server/spec_options.h"
+
+#include <cmath>
+#include <set>
+#include <string>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "google/protobuf/util/message_differencer.h"
+#include "server/errors.h"
+#include "server/names.h"
+#include "storage/base/status_macros.h"
+
+namespace engram::server {
+namespace {
+
+using google::protobuf::FieldDescriptor;
+using google::protobuf::Message;
+
+constexpr int64_t kImportanceBytes = int64_t{256} << 20;
+
+absl::Status Between(absl::string_view field, double value, double min, double max) {
+  if (value >= min && value <= max) return absl::OkStatus();
+  return BadField(field, absl::StrCat("must be in [", min, ", ", max, "], got ", value));
+}
+
+int64_t OrDefault(int64_t value, int64_t fallback) { return value == 0 ? fallback : value; }
+
+// The strategy's message inside the oneof, or null when none is set.
+const FieldDescriptor* StrategyField(const v1::StrategySpec& spec) {
+  return v1::StrategySpec::GetReflection()->GetOneofFieldDescriptor(
+      spec, v1::StrategySpec::descriptor()->FindOneofByName("kind"));
+}
+
+strategies::ParameterValue ReadField(const Message& message, const FieldDescriptor* field) {
+  const auto* reflection = message.GetReflection();
+  switch (field->cpp_type()) {
+    case FieldDescriptor::CPPTYPE_BOOL:
+      return reflection->GetBool(message, field);
+    case FieldDescriptor::CPPTYPE_INT64:
+      return int64_t{reflection->GetInt64(message, field)};
+    case FieldDescriptor::CPPTYPE_DOUBLE:
+      return reflection->GetDouble(message, field);
+    case FieldDescriptor::CPPTYPE_ENUM:
+      return absl::AsciiStrToLower(reflection->GetEnum(message, field)->name());
+    default:
+      return reflection->GetString(message, field);
+  }
+}
+
+// Unset fields with presence get the registry's default; enums and plain fields have theirs at 0.
+void WriteDefault(const strategies::ParameterHelp& help, Message* message) {
+  const FieldDescriptor* field = message->GetDescriptor()->FindFieldByName(help.name);
+  const auto* reflection = message->GetReflection();
+  if (field == nullptr || !field->has_presence() || reflection->HasField(*message, field)) return;
+  if (field->cpp_type() == FieldDescriptor::CPPTYPE_INT64) {
+    if (const auto* value = absl::get_if<int64_t>(&help.default_value)) {
+      reflection->SetInt64(message, field, *value);
+    }
+  } else if (field->cpp_type() == FieldDescriptor::CPPTYPE_DOUBLE) {
+    if (const auto* value = absl::get_if<double>(&help.default_value)) {
+      reflection->SetDouble(message, field, *value);
+    }
+  } else if (field->cpp_type() == FieldDescriptor::CPPTYPE_BOOL) {
+    if (const auto* value = absl::get_if<bool>(&help.default_value)) {
+      reflection->SetBool(message, field, *value);
+    }
+  }
+}
+
+absl::Status CompleteStrategies(v1::ModelSpec* spec) {
+  if (spec->strategies_size() == 0) spec->add_strategies()->mutable_finetune();
+  for (int i = 0; i < spec->strategies_size(); ++i) {
+    v1::StrategySpec* strategy = spec->mutable_strategies(i);
+    const FieldDescriptor* field = StrategyField(*strategy);
+    if (field == nullptr) {
+      return BadField(absl::StrCat("spec.strategies[", i, "]"), "names no strategy");
+    }
+    Message* message = v1::StrategySpec::GetReflection()->MutableMessage(strategy, field);
+    for (const auto& help : strategies::ListStrategies()) {
+      if (help.name != field->name()) continue;
+      for (const auto& parameter : help.parameters) WriteDefault(parameter, message);
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CompleteOptimizer(v1::Optimizer* optimizer) {
+  if (!optimizer->has_learning_rate()) optimizer->set_learning_rate(0.05);
+  if (optimizer->kind_case() == v1::Optimizer::KIND_NOT_SET) optimizer->mutable_sgd();
+  if (optimizer->has_sgd()) return absl::OkStatus();
+  v1::Optimizer::Adam* adam =
+      optimizer->has_adam() ? optimizer->mutable_adam() : optimizer->mutable_adamw();
+  if (!adam->has_beta1()) adam->set_beta1(0.9);
+  if (!adam->has_beta2()) adam->set_beta2(0.999);
+  if (!adam->has_epsilon()) adam->set_epsilon(1e-8);
+  return absl::OkStatus();
+}
+
+absl::Status CheckLabels(const v1::ModelSpec& spec) {
+  if (spec.head().kind() == v1::Head::FIXED && spec.labels_size() == 0) {
+    return BadField("spec.labels", "required with a FIXED head");
+  }
+  if (spec.labels_size() > spec.max_classes()) {
+    return BadField("spec.labels", absl::StrCat("expected at most max_classes = ",
+                                                spec.max_classes(), ", got ", spec.labels_size()));
+  }
+  std::set<std::string> seen;
+  for (int i = 0; i < spec.labels_size(); ++i) {
+    const v1::Label& label = spec.labels(i);
+    const std::string field = absl::StrCat("spec.labels[", i, "]");
+    if (label.kind_case() == v1::Label::KIND_NOT_SET) return BadField(field, "required");
+    if (label.kind_case() != spec.labels(0).kind_case()) {
+      return BadField(field, "labels of a model are of one kind, number or text");
+    }
+    if (label.has_text() && (label.text().empty() || label.text().size() > 256)) {
+      return BadField(field, "text must have 1 to 256 bytes");
+    }
+    if (!seen.insert(label.SerializeAsString()).second) return BadField(field, "given twice");
+  }
+  return absl::OkStatus();
+}
+
+void CompleteNumbers(v1::ModelSpec* spec) {
+  spec->set_batch_size(OrDefault(spec->batch_size(), 10));
+  if (!spec->has_max_batch_wait_ms()) spec->set_max_batch_wait_ms(50);
+  if (!spec->has_max_abs_feature()) spec->set_max_abs_feature(1e6);
+  spec->set_max_classes(OrDefault(spec->max_classes(), 10000));
+  if (!spec->has_held_out_fraction()) spec->set_held_out_fraction(0.02);
+  spec->set_held_out_max_per_task(OrDefault(spec->held_out_max_per_task(), 500));
+  if (!spec->has_evaluate_every_examples()) spec->set_evaluate_every_examples(10000);
+  spec->set_publish_every_steps(OrDefault(spec->publish_every_steps(), 32));
+  spec->set_publish_every_ms(OrDefault(spec->publish_every_ms(), 100));
+  spec->set_checkpoint_every_examples(OrDefault(spec->checkpoint_every_examples(), 100000));
+  spec->set_keep_automatic_checkpoints(OrDefault(spec->keep_automatic_checkpoints(), 5));
+  spec->set_importance_bytes(OrDefault(spec->importance_bytes(), kImportanceBytes));
+  if (spec->first_task().empty()) spec->set_first_task("task-1");
+}
+
+absl::Status CheckNumbers(const v1::ModelSpec& spec) {
+  ENGRAM_RETURN_IF_ERROR(Between("spec.feature_count", spec.feature_count(), 1, 65536));
+  ENGRAM_RETURN_IF_ERROR(Between("spec.batch_size", spec.batch_size(), 1, 1024));
+  ENGRAM_RETURN_IF_ERROR(
+      Between("spec.max_batch_wait_ms", spec.max_batch_wait_ms(), 0, 24 * 3600 * 1000));
+  if (!(spec.max_abs_feature() > 0 && std::isfinite(spec.max_abs_feature()))) {
+    return BadField("spec.max_abs_feature",
+                    absl::StrCat("must be finite and above 0, got ", spec.max_abs_feature()));
+  }
+  ENGRAM_RETURN_IF_ERROR(Between("spec.max_classes", spec.max_classes(), 1, 10000));
+  ENGRAM_RETURN_IF_ERROR(Between("spec.held_out_fraction", spec.held_out_fraction(), 0, 0.5));
+  ENGRAM_RETURN_IF_ERROR(
+      Between("spec.held_out_max_per_task", spec.held_out_max_per_task(), 1, 100000));
+  ENGRAM_RETURN_IF_ERROR(
+      Between("spec.evaluate_every_examples", spec.evaluate_every_examples(), 0, 1e12));
+  ENGRAM_RETURN_IF_ERROR(Between("spec.publish_every_steps", spec.publish_every_steps(), 1, 1e9));
+  ENGRAM_RETURN_IF_ERROR(Between("spec.publish_every_ms", spec.publish_every_ms(), 1, 3600000));
+  ENGRAM_RETURN_IF_ERROR(
+      Between("spec.checkpoint_every_examples", spec.checkpoint_every_examples(), 1, 1e12));
+  ENGRAM_RETURN_IF_ERROR(
+      Between("spec.keep_automatic_checkpoints", spec.keep_automatic_checkpoints(), 1, 60));
+  ENGRAM_RETURN_IF_ERROR(Between("spec.importance_bytes", spec.importance_bytes(), 1, 1e13));
+  if (!IsName(spec.first_task())) return BadField("spec.first_task", kNameRule);
+  return absl::OkStatus();
+}
+
+strategies::OptimizerOptions ToOptimizerOptions(const v1::Optimizer& optimizer) {
+  strategies::OptimizerOptions options;
+  options.learning_rate = optimizer.learning_rate();
+  if (optimizer.has_sgd()) {
+    options.momentum = optimizer.sgd().momentum();
+    options.weight_decay = optimizer.sgd().weight_decay();
+    return options;
+  }
+  const v1::Optimizer::Adam& adam = optimizer.has_adam() ? optimizer.adam() : optimizer.adamw();
+  options.kind = optimizer.has_adam() ? strategies::OptimizerKind::kAdam
+                                      : strategies::OptimizerKind::kAdamW;
+  options.beta1 = adam.beta1();
+  options.beta2 = adam.beta2();
+  options.epsilon = adam.epsilon();
+  options.weight_decay = adam.weight_decay();
+  return options;
+}
+
+strategies::StrategySpec ToStrategy(const v1::StrategySpec& spec) {
+  strategies::StrategySpec strategy;
+  const FieldDescriptor* kind = StrategyField(spec);
+  strategy.name = kind->name();
+  const Message& message = v1::StrategySpec::GetReflection()->GetMessage(spec, kind);
+  for (int i = 0; i < message.GetDescriptor()->field_count(); ++i) {
+    const FieldDescriptor* field = message.GetDescriptor()->field(i);
+    if (field->has_presence() && !message.GetReflection()->HasField(message, field)) continue;
+    strategy.parameters[field->name()] = ReadField(message, field);
+  }
+  return strategy;
+}
+
+// Validation by the strategies names fields without the request's prefix.
+absl::Status InSpec(const absl::Status& status) {
+  if (status.ok()) return status;
+  const absl::string_view message = status.message();
+  const size_t colon = message.find(": ");
+  if (colon == absl::string_view::npos) return BadField("spec", message);
+  return BadField(absl::StrCat("spec.", message.substr(0, colon)), message.substr(colon + 2));
+}
+
+}  // namespace
+
+absl::StatusOr<v1::ModelSpec> CompleteSpec(v1::ModelSpec spec) {
+  if (spec.network_case() == v1::ModelSpec::NETWORK_NOT_SET) {
+    spec.mutable_mlp()->add_hidden(256);
+    spec.mutable_mlp()->add_hidden(256);
+  }
+  if (!v1::Head::Kind_IsValid(spec.head().kind())) {
+    return BadField("spec.head.kind",
+                    absl::StrCat("unknown value ", static_cast<int>(spec.head().kind())));
+  }
+  spec.mutable_head();
+  CompleteNumbers(&spec);
+  ENGRAM_RETURN_IF_ERROR(CompleteOptimizer(spec.mutable_optimizer()));
+  ENGRAM_RETURN_IF_ERROR(CompleteStrategies(&spec));
+  ENGRAM_RETURN_IF_ERROR(CheckNumbers(spec));
+  ENGRAM_RETURN_IF_ERROR(CheckLabels(spec));
+  ENGRAM_RETURN_IF_ERROR(InSpec(strategies::ValidateOptions(ToModelOptions(spec))));
+  return spec;
+}
+
+strategies::ModelOptions ToModelOptions(const v1::ModelSpec& spec) {
+  strategies::ModelOptions options;
+  options.feature_count = spec.feature_count();
+  options.hidden.assign(spec.mlp().hidden().begin(), spec.mlp().hidden().end());
+  options.head.max_classes = spec.max_classes();
+  if (spec.head().kind() == v1::Head::FIXED) {
+    options.head.kind = strategies::HeadKind::kFixed;
+    options.head.head_classes = spec.labels_size();
+  } else if (spec.head().kind() == v1::Head::PER_TASK) {
+    options.head.kind = strategies::HeadKind::kPerTask;
+  }
+  options.optimizer = ToOptimizerOptions(spec.optimizer());
+  for (const auto& strategy : spec.strategies()) {
+    options.strategies.push_back(ToStrategy(strategy));
+  }
+  options.seed = spec.seed();
+  options.batch_size = spec.batch_size();
+  return options;
+}
+
+absl::Status CheckLiveChange(const v1::ModelSpec& current, const v1::ModelSpec& next) {
+  ENGRAM_RETURN_IF_ERROR(
+      InSpec(strategies::ValidateLiveChange(ToModelOptions(current), ToModelOptions(next))));
+  v1::ModelSpec rest = next;
+  *rest.mutable_optimizer() = current.optimizer();
+  *rest.mutable_strategies() = current.strategies();
+  std::string difference;
+  google::protobuf::util::MessageDifferencer differencer;
+  differencer.ReportDifferencesToString(&difference);
+  if (differencer.Compare(current, rest)) return absl::OkStatus();
+  const absl::string_view first_line = absl::string_view(difference).substr(
+      0, absl::string_view(difference).find('\n'));
+  return BadField("spec", absl::StrCat("cannot change on a running model: ", first_line));
+}
+
+}  // namespace engram::server
