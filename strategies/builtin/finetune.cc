@@ -33,8 +33,8 @@ StrategyEntry Finetune() {
   entry.help.time = "1x";
   entry.help.when = "A stationary stream, or the lower bound to compare with.";
   entry.help.traits.interleaved_tasks = true;
-  entry.make = [](const StrategyParameters&, const StrategyEnvironment&)
-      -> absl::StatusOr<std::unique_ptr<Strategy>> {
+  entry.make = [](const StrategyParameters&,
+                  const StrategyEnvironment&) -> absl::StatusOr<std::unique_ptr<Strategy>> {
     return std::make_unique<strategies::Finetune>();
   };
   return entry;

@@ -1,12 +1,11 @@
 #include "strategies/api/compute.h"
 
-#include <dlfcn.h>
-
-#include <cstdlib>
-
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <dlfcn.h>
 #include <torch/version.h>
+
+#include <cstdlib>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"

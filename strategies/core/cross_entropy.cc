@@ -26,7 +26,8 @@ double SoftmaxRow(const float* logits, int64_t count, UnitAt unit_at, float* out
 double SoftmaxSeen(const float* logits, int64_t units, int32_t task, const UnitMap& map,
                    float* out) {
   if (!map.per_task()) {
-    return SoftmaxRow(logits, units, [](int64_t i) { return i; }, out);
+    return SoftmaxRow(
+        logits, units, [](int64_t i) { return i; }, out);
   }
   const absl::Span<const int64_t> seen = map.UnitsOf(task);
   if (seen.empty()) {

@@ -3,9 +3,9 @@
 // Threading: free functions. Failure: none; non-finite logits give a non-finite loss.
 #pragma once
 
-#include <cstdint>
-
 #include <ATen/ATen.h>
+
+#include <cstdint>
 
 #include "absl/types/span.h"
 #include "strategies/core/unit_map.h"

@@ -34,12 +34,12 @@ struct AdamUpdate {
   float* moment1 = nullptr;
   float* moment2 = nullptr;
   int64_t count = 0;
-  float decay = 1;         // AdamW: factor on the parameters
+  float decay = 1;           // AdamW: factor on the parameters
   float gradient_decay = 0;  // Adam: added to the gradient, times the parameter
   float beta1 = 0.9f;
   float beta2 = 0.999f;
-  float step_size = 0;          // learning rate / first bias correction
-  float inverse_root = 1;       // 1 / sqrt(second bias correction)
+  float step_size = 0;     // learning rate / first bias correction
+  float inverse_root = 1;  // 1 / sqrt(second bias correction)
   float epsilon = 1e-8f;
 };
 

@@ -242,9 +242,9 @@ void PullAdaptive(const AdaptivePull& p) {
 }  // namespace
 
 Kernels ENGRAM_KERNELS(const char* name) {
-  return {name,         AddBias,    MaskByActivation, LargestMagnitude,    ColumnSums,
-          ThinProduct,  ThinBackward, RankUpdateAll,  Descend,             DescendWithMomentum,
-          Adam,         Pull,       PullAdaptive};
+  return {name,        AddBias,      MaskByActivation, LargestMagnitude, ColumnSums,
+          ThinProduct, ThinBackward, RankUpdateAll,    Descend,          DescendWithMomentum,
+          Adam,        Pull,         PullAdaptive};
 }
 
 }  // namespace engram::strategies

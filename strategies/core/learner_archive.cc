@@ -79,11 +79,10 @@ absl::Status LoadGenerator(const StateReader& reader, Generator* generator) {
 
 absl::Status LoadTensors(const StateReader& reader, LearnerState* state) {
   ENGRAM_RETURN_IF_ERROR(SameText(reader, "format", absl::StrCat(kFormatVersion)));
-  ENGRAM_RETURN_IF_ERROR(
-      SameText(reader, "strategies", absl::StrCat(state->strategies.size())));
+  ENGRAM_RETURN_IF_ERROR(SameText(reader, "strategies", absl::StrCat(state->strategies.size())));
   ENGRAM_RETURN_IF_ERROR(LoadUnits(reader, state));
-  ENGRAM_RETURN_IF_ERROR(ForEachArray(
-      state->arena, [&reader](const std::string& name, const at::Tensor& view) {
+  ENGRAM_RETURN_IF_ERROR(
+      ForEachArray(state->arena, [&reader](const std::string& name, const at::Tensor& view) {
         return reader.GetTensor(name, view);
       }));
   ENGRAM_RETURN_IF_ERROR(state->optimizer->LoadState(reader.Scoped("optimizer/")));
@@ -123,11 +122,12 @@ absl::Status LoadMembers(const StateReader& reader, const SavedLearner& saved,
                                             saved.members[i].sequence));
   }
   size_t next = 0;
-  const auto take = [&](const StateReader& from) -> absl::StatusOr<absl::Span<const MemberPayload>> {
+  const auto take =
+      [&](const StateReader& from) -> absl::StatusOr<absl::Span<const MemberPayload>> {
     ENGRAM_ASSIGN_OR_RETURN(const int64_t count, from.GetInteger("members"));
     if (count < 0 || static_cast<size_t>(count) > payloads.size() - next) {
-      return absl::DataLossError(absl::StrCat("members: ", count, " named, ",
-                                              payloads.size() - next, " left"));
+      return absl::DataLossError(
+          absl::StrCat("members: ", count, " named, ", payloads.size() - next, " left"));
     }
     const auto part = absl::MakeConstSpan(payloads).subspan(next, static_cast<size_t>(count));
     next += part.size();

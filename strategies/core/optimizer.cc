@@ -24,8 +24,7 @@ Optimizer::Optimizer(const OptimizerOptions& options, ParameterArena* arena)
     : options_(options), arena_(arena) {
   const auto saved = ParameterArena::Persistence::kSaved;
   if (!plain()) {
-    gradient_ =
-        arena_->AddCompanion("optimizer.gradient", ParameterArena::Persistence::kDerived);
+    gradient_ = arena_->AddCompanion("optimizer.gradient", ParameterArena::Persistence::kDerived);
     moment1_ = arena_->AddCompanion(adaptive() ? "optimizer.moment1" : "optimizer.momentum", saved);
   }
   if (adaptive()) moment2_ = arena_->AddCompanion("optimizer.moment2", saved);
@@ -39,8 +38,7 @@ double Optimizer::second_correction() const {
   return 1.0 - std::pow(options_.beta2, static_cast<double>(steps_));
 }
 
-void Optimizer::Step(const std::vector<LayerTrace>& traces,
-                     absl::Span<ProximalPull* const> pulls) {
+void Optimizer::Step(const std::vector<LayerTrace>& traces, absl::Span<ProximalPull* const> pulls) {
   if (plain()) {
     ++steps_;
     StepPlain(traces, pulls);
@@ -71,16 +69,14 @@ void Optimizer::WriteGradient(const std::vector<LayerTrace>& traces,
     const int64_t rows = trace.input.size(0);
     WeightProduct(delta, trace.input.data_ptr<float>(), rows, weight.rows, weight.columns,
                   /*decay=*/0, /*rate=*/-1, values + weight.offset);
-    ActiveKernels().column_sums(delta, rows, weight.rows,
-                                values + arena_->slot(trace.bias).offset);
+    ActiveKernels().column_sums(delta, rows, weight.rows, values + arena_->slot(trace.bias).offset);
   }
 }
 
 void Optimizer::StepPlain(const std::vector<LayerTrace>& traces,
                           absl::Span<ProximalPull* const> pulls) {
   const float rate = static_cast<float>(options_.learning_rate);
-  const float decay =
-      static_cast<float>(1.0 - options_.learning_rate * options_.weight_decay);
+  const float decay = static_cast<float>(1.0 - options_.learning_rate * options_.weight_decay);
   float* values = arena_->flat().data_ptr<float>();
   for (const LayerTrace& trace : traces) {
     const ParameterArena::Slot& weight = arena_->slot(trace.weight);

@@ -74,9 +74,8 @@ absl::Status ValidateNetwork(const ModelOptions& options) {
     in = options.hidden[i];
   }
   if (parameters <= kParametersMax) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("hidden: ", parameters,
-                                                 " parameters exceed the limit of ",
-                                                 kParametersMax));
+  return absl::InvalidArgumentError(
+      absl::StrCat("hidden: ", parameters, " parameters exceed the limit of ", kParametersMax));
 }
 
 bool SameButNumbers(const OptimizerOptions& a, const OptimizerOptions& b) {
@@ -95,8 +94,8 @@ absl::Status ValidateLiveStrategy(const ResolvedStrategy& current, const Resolve
     if (current.parameters.values().at(help.name) == next.parameters.values().at(help.name)) {
       continue;
     }
-    return absl::InvalidArgumentError(absl::StrCat(current.entry->help.name, ".", help.name,
-                                                   ": cannot change on a live model"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(current.entry->help.name, ".", help.name, ": cannot change on a live model"));
   }
   return absl::OkStatus();
 }

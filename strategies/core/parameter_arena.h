@@ -13,11 +13,11 @@
 // Bounds: (1 + companions) * size() floats; capacity doubles, so growth is amortised.
 #pragma once
 
+#include <ATen/ATen.h>
+
 #include <cstdint>
 #include <string>
 #include <vector>
-
-#include <ATen/ATen.h>
 
 #include "absl/strings/string_view.h"
 

@@ -17,8 +17,8 @@ absl::Status WrongKind(const std::string& field, absl::string_view expected) {
 
 absl::Status CheckRange(const std::string& field, const ParameterHelp& help, double value) {
   if (value >= help.min && value <= help.max) return absl::OkStatus();  // NaN fails both
-  return absl::InvalidArgumentError(absl::StrCat(field, ": must be in [", help.min, ", ", help.max,
-                                                 "], got ", value));
+  return absl::InvalidArgumentError(
+      absl::StrCat(field, ": must be in [", help.min, ", ", help.max, "], got ", value));
 }
 
 absl::StatusOr<ParameterValue> CheckNumber(const std::string& field, const ParameterHelp& help,
@@ -40,9 +40,8 @@ absl::StatusOr<ParameterValue> CheckChoice(const std::string& field, const Param
   const auto* text = absl::get_if<std::string>(&value);
   if (text == nullptr) return WrongKind(field, "a choice");
   if (std::find(help.choices.begin(), help.choices.end(), *text) == help.choices.end()) {
-    return absl::InvalidArgumentError(absl::StrCat(field, ": must be one of ",
-                                                   absl::StrJoin(help.choices, ", "), ", got \"",
-                                                   *text, "\""));
+    return absl::InvalidArgumentError(absl::StrCat(
+        field, ": must be one of ", absl::StrJoin(help.choices, ", "), ", got \"", *text, "\""));
   }
   return value;
 }

@@ -8,8 +8,7 @@
 namespace engram::strategies {
 
 ProximalPull::ProximalPull(ParameterArena* arena, const std::string& name) : arena_(arena) {
-  importance_ =
-      arena->AddCompanion(name + ".importance", ParameterArena::Persistence::kSaved);
+  importance_ = arena->AddCompanion(name + ".importance", ParameterArena::Persistence::kSaved);
   anchor_ = arena->AddCompanion(name + ".anchor", ParameterArena::Persistence::kSaved);
   fraction_ = arena->AddCompanion(name + ".fraction", ParameterArena::Persistence::kDerived);
 }

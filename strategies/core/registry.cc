@@ -42,8 +42,8 @@ absl::StatusOr<const StrategyEntry*> FindStrategy(absl::string_view name) {
     if (entry.help.name == name) return &entry;
     known.push_back(entry.help.name);
   }
-  return absl::NotFoundError(absl::StrCat("strategy \"", name, "\" is unknown; there are ",
-                                          absl::StrJoin(known, ", ")));
+  return absl::NotFoundError(
+      absl::StrCat("strategy \"", name, "\" is unknown; there are ", absl::StrJoin(known, ", ")));
 }
 
 }  // namespace engram::strategies

@@ -28,9 +28,8 @@ struct StrategyEntry {
   // It has Members; the first such strategy of a model gets memory 0.
   bool keeps_exemplars = false;
   // RESOURCE_EXHAUSTED when what the parameters ask for cannot be held.
-  absl::StatusOr<std::unique_ptr<Strategy>> (*make)(const StrategyParameters& parameters,
-                                                    const StrategyEnvironment& environment) =
-      nullptr;
+  absl::StatusOr<std::unique_ptr<Strategy>> (*make)(
+      const StrategyParameters& parameters, const StrategyEnvironment& environment) = nullptr;
   // Small enough for the contract suite's tiny streams.
   absl::btree_map<std::string, ParameterValue> test_parameters;
 };

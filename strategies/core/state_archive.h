@@ -10,13 +10,13 @@
 // Bounds: header 16 MiB, 100 000 tensors, rank 4, names 256 bytes.
 #pragma once
 
+#include <ATen/ATen.h>
+
 #include <cstdint>
 #include <map>
 #include <memory>
 #include <string>
 #include <vector>
-
-#include <ATen/ATen.h>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"

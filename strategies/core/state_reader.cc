@@ -1,9 +1,8 @@
 #include <algorithm>
 #include <cstring>
+#include <nlohmann/json.hpp>
 #include <set>
 #include <utility>
-
-#include <nlohmann/json.hpp>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -27,10 +26,8 @@ struct StoredType {
   uint64_t width;
 };
 
-constexpr StoredType kTypes[] = {{"F32", at::kFloat, 4},
-                                 {"I32", at::kInt, 4},
-                                 {"I64", at::kLong, 8},
-                                 {"U8", at::kByte, 1}};
+constexpr StoredType kTypes[] = {
+    {"F32", at::kFloat, 4}, {"I32", at::kInt, 4}, {"I64", at::kLong, 8}, {"U8", at::kByte, 1}};
 
 struct StoredTensor {
   const StoredType* type = nullptr;
@@ -111,8 +108,8 @@ absl::StatusOr<StoredTensor> ParseTensor(const std::string& name, const Json& en
   const absl::optional<uint64_t> size = ByteCount(tensor.shape, tensor.type->width);
   if (!size.has_value()) return broken("shape overflows");
   if (*size != tensor.end - tensor.begin) {
-    return broken(absl::StrCat("shape needs ", *size, " bytes, offsets hold ",
-                               tensor.end - tensor.begin));
+    return broken(
+        absl::StrCat("shape needs ", *size, " bytes, offsets hold ", tensor.end - tensor.begin));
   }
   return tensor;
 }
@@ -195,10 +192,10 @@ absl::StatusOr<at::Tensor> StateReader::GetTensor(absl::string_view name) const 
 absl::Status StateReader::GetTensor(absl::string_view name, at::Tensor out) const {
   ENGRAM_ASSIGN_OR_RETURN(const at::Tensor values, GetTensor(name));
   if (values.scalar_type() != out.scalar_type() || values.sizes() != out.sizes()) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "tensor ", prefix_, name, " is ",
-        Describe(at::toString(values.scalar_type()), values.sizes()), ", model needs ",
-        Describe(at::toString(out.scalar_type()), out.sizes())));
+    return absl::FailedPreconditionError(
+        absl::StrCat("tensor ", prefix_, name, " is ",
+                     Describe(at::toString(values.scalar_type()), values.sizes()), ", model needs ",
+                     Describe(at::toString(out.scalar_type()), out.sizes())));
   }
   out.copy_(values);
   return absl::OkStatus();

@@ -1,7 +1,6 @@
 #include <cstring>
-#include <utility>
-
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -57,8 +56,8 @@ void StateWriter::PutTensor(absl::string_view name, const at::Tensor& tensor) {
   const at::Tensor values = tensor.contiguous();
   const char* type = TypeName(values.scalar_type());
   ENGRAM_CHECK(type != nullptr);
-  char* to = contents_->Append(absl::StrCat(prefix_, name), type, values.sizes().vec(),
-                               values.nbytes());
+  char* to =
+      contents_->Append(absl::StrCat(prefix_, name), type, values.sizes().vec(), values.nbytes());
   if (values.nbytes() > 0) std::memcpy(to, values.data_ptr(), values.nbytes());
 }
 
@@ -70,8 +69,8 @@ void StateWriter::PutInts(absl::string_view name, absl::Span<const int64_t> valu
 }
 
 void StateWriter::PutUnsigned(absl::string_view name, absl::Span<const uint64_t> values) {
-  PutInts(name, absl::MakeConstSpan(reinterpret_cast<const int64_t*>(values.data()),
-                                    values.size()));
+  PutInts(name,
+          absl::MakeConstSpan(reinterpret_cast<const int64_t*>(values.data()), values.size()));
 }
 
 void StateWriter::PutInteger(absl::string_view name, int64_t value) {

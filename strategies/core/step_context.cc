@@ -68,8 +68,8 @@ absl::optional<std::string> StepContext::Guard(double loss) const {
   for (const LayerTrace& trace : network_->traces()) {
     const double input =
         ActiveKernels().largest_magnitude(trace.input.data_ptr<float>(), trace.input.numel());
-    const double delta = ActiveKernels().largest_magnitude(
-        trace.output_gradient.data_ptr<float>(), trace.output_gradient.numel());
+    const double delta = ActiveKernels().largest_magnitude(trace.output_gradient.data_ptr<float>(),
+                                                           trace.output_gradient.numel());
     // No element of delta^T a, nor of the bias gradient, is larger.
     const double bound = static_cast<double>(trace.input.size(0)) * delta * std::max(1.0, input);
     if (bound <= kGradientMax) continue;

@@ -8,11 +8,11 @@
 // Failure: Status of the pieces; c10::Error passes through to the learner.
 #pragma once
 
+#include <ATen/ATen.h>
+
 #include <cstdint>
 #include <string>
 #include <vector>
-
-#include <ATen/ATen.h>
 
 #include "absl/status/statusor.h"
 #include "absl/types/optional.h"

@@ -1,10 +1,10 @@
 // The Learner: checks what comes in, runs the strategy list around the plain step, and turns a
 // c10::Error into a Status.
+#include <c10/core/InferenceMode.h>
+
 #include <algorithm>
 #include <exception>
 #include <utility>
-
-#include <c10/core/InferenceMode.h>
 
 #include "absl/strings/str_cat.h"
 #include "storage/base/status_macros.h"
@@ -33,13 +33,12 @@ absl::Status CheckBatch(const BatchView& batch, const ModelOptions& options) {
         absl::StrCat("batch.", field, ": expected ", expected, " values, got ", got));
   };
   if (batch.rows < 1 || batch.rows > options.batch_size) {
-    return absl::InvalidArgumentError(absl::StrCat("batch.rows: must be in [1, ",
-                                                   options.batch_size, "], got ", batch.rows));
+    return absl::InvalidArgumentError(
+        absl::StrCat("batch.rows: must be in [1, ", options.batch_size, "], got ", batch.rows));
   }
   if (batch.feature_count != options.feature_count) {
-    return absl::InvalidArgumentError(absl::StrCat("batch.feature_count: expected ",
-                                                   options.feature_count, ", got ",
-                                                   batch.feature_count));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "batch.feature_count: expected ", options.feature_count, ", got ", batch.feature_count));
   }
   const size_t rows = static_cast<size_t>(batch.rows);
   const size_t values = rows * static_cast<size_t>(batch.feature_count);

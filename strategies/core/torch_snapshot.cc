@@ -1,12 +1,12 @@
 #include "strategies/core/torch_snapshot.h"
 
+#include <c10/core/InferenceMode.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <cstring>
 #include <exception>
-
-#include <c10/core/InferenceMode.h>
 
 #include "absl/strings/str_cat.h"
 #include "storage/base/status_macros.h"

@@ -8,11 +8,11 @@
 // Bounds: as many copies as readers hold at once, plus one.
 #pragma once
 
+#include <ATen/ATen.h>
+
 #include <cstdint>
 #include <memory>
 #include <vector>
-
-#include <ATen/ATen.h>
 
 #include "strategies/api/snapshot.h"
 #include "strategies/core/learner_state.h"
@@ -29,8 +29,7 @@ class TorchSnapshot : public Snapshot {
   uint64_t version() const override { return version_; }
   int64_t class_count() const override { return units_->class_count(); }
   absl::Status Predict(absl::Span<const float> features, int64_t rows,
-                       absl::Span<const int32_t> tasks,
-                       std::vector<float>* scores) const override;
+                       absl::Span<const int32_t> tasks, std::vector<float>* scores) const override;
 
  private:
   absl::Status CheckInput(absl::Span<const float> features, int64_t rows,

@@ -6,10 +6,10 @@
 // Bounds: batch_size + the extra rows that the strategies declared.
 #pragma once
 
+#include <ATen/ATen.h>
+
 #include <cstdint>
 #include <vector>
-
-#include <ATen/ATen.h>
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"

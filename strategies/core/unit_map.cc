@@ -21,9 +21,8 @@ absl::Status UnitMap::Admit(absl::Span<const int32_t> classes, absl::Span<const 
   for (size_t i = 0; i < classes.size(); ++i) {
     const Owner owner{per_task() ? tasks[i] : 0, classes[i]};
     if (owner.cls < 0 || owner.task < 0) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("row ", i, ": class and task must be >= 0, got ", owner.cls, " and ",
-                       owner.task));
+      return absl::InvalidArgumentError(absl::StrCat(
+          "row ", i, ": class and task must be >= 0, got ", owner.cls, " and ", owner.task));
     }
     if (Find(owner.task, owner.cls) != kNoUnit) continue;
     if (head_.kind == HeadKind::kFixed) {
@@ -61,8 +60,8 @@ absl::Span<const int64_t> UnitMap::UnitsOf(int32_t task) const {
 absl::Status UnitMap::Load(const std::vector<Owner>& owners) {
   UnitMap loaded(head_);
   if (head_.kind == HeadKind::kFixed && owners.size() != owners_.size()) {
-    return absl::InvalidArgumentError(absl::StrCat("unit map: saved ", owners.size(),
-                                                   " outputs, the fixed head has ", size()));
+    return absl::InvalidArgumentError(
+        absl::StrCat("unit map: saved ", owners.size(), " outputs, the fixed head has ", size()));
   }
   std::vector<int32_t> classes, tasks;
   for (const Owner& owner : owners) {
@@ -72,10 +71,9 @@ absl::Status UnitMap::Load(const std::vector<Owner>& owners) {
   int64_t added = 0;
   const absl::Status admitted = loaded.Admit(classes, tasks, &added);
   if (!admitted.ok()) return absl::InvalidArgumentError(admitted.message());
-  const bool in_order = std::equal(owners.begin(), owners.end(), loaded.owners_.begin(),
-                                   loaded.owners_.end(), [](const Owner& a, const Owner& b) {
-                                     return a.task == b.task && a.cls == b.cls;
-                                   });
+  const bool in_order =
+      std::equal(owners.begin(), owners.end(), loaded.owners_.begin(), loaded.owners_.end(),
+                 [](const Owner& a, const Owner& b) { return a.task == b.task && a.cls == b.cls; });
   if (!in_order) return absl::InvalidArgumentError("unit map: an output is listed twice");
   *this = std::move(loaded);
   return absl::OkStatus();

@@ -106,8 +106,7 @@ class Mlp : public Network {
       float* output = outputs_[i].data_ptr<float>();
       ForwardProduct(traces_[i].input.data_ptr<float>(), Values(layers_[i].weight), rows, out,
                      layers_[i].in, output);
-      ActiveKernels().add_bias(output, Values(layers_[i].bias), rows, out,
-                               i + 1 < layers_.size());
+      ActiveKernels().add_bias(output, Values(layers_[i].bias), rows, out, i + 1 < layers_.size());
     }
     return outputs_.back();
   }
@@ -164,7 +163,8 @@ class Mlp : public Network {
       delta_stores_.clear();
       for (size_t i = 0; i < layers_.size(); ++i) {
         output_stores_.push_back(at::empty({capacity_, Out(i)}, at::kFloat));
-        delta_stores_.push_back(at::empty({i + 1 < layers_.size() ? capacity_ : 0, Out(i)}, at::kFloat));
+        delta_stores_.push_back(
+            at::empty({i + 1 < layers_.size() ? capacity_ : 0, Out(i)}, at::kFloat));
       }
     }
     rows_ = rows;

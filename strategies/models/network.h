@@ -11,11 +11,11 @@
 // Bounds: buffers for the most rows ever passed.
 #pragma once
 
+#include <ATen/ATen.h>
+
 #include <cstdint>
 #include <memory>
 #include <vector>
-
-#include <ATen/ATen.h>
 
 #include "strategies/core/generator.h"
 #include "strategies/core/parameter_arena.h"

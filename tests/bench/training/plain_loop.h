@@ -1,4 +1,5 @@
-// The peer to beat: the plain LibTorch training loop of the same network, autograd and torch::optim.
+// The peer to beat: the plain LibTorch training loop of the same network, autograd and
+// torch::optim.
 #pragma once
 
 #include <cstdint>

@@ -57,7 +57,8 @@ class Stream {
     BatchView view;
     view.rows = rows_;
     view.feature_count = kFeatures;
-    view.features = absl::MakeConstSpan(examples.features).subspan(at * kFeatures, rows * kFeatures);
+    view.features =
+        absl::MakeConstSpan(examples.features).subspan(at * kFeatures, rows * kFeatures);
     view.classes = absl::MakeConstSpan(examples.classes).subspan(at, rows);
     view.tasks = absl::MakeConstSpan(examples.tasks).subspan(at, rows);
     view.sequences = sequences_;
@@ -137,7 +138,8 @@ void PlainLibTorchReplayRows(benchmark::State& state) {
 
 void EwcStep(benchmark::State& state) {
   const int64_t batch = state.range(0);
-  const auto learner = Must(MakeLearner(Model(batch, {{"ewc", {{"fisher_examples", int64_t{200}}}}})));
+  const auto learner =
+      Must(MakeLearner(Model(batch, {{"ewc", {{"fisher_examples", int64_t{200}}}}})));
   Stream fill(batch);
   for (int64_t task = 0; task < state.range(1); ++task) {
     for (int64_t seen = 0; seen < 64; seen += batch) Must(learner->Train(fill.Next()));
@@ -161,8 +163,8 @@ void PredictRows(benchmark::State& state) {
   const auto snapshot = Must(learner->TakeSnapshot(1));
   const int64_t rows = state.range(0);
   std::vector<float> scores;
-  const auto features = absl::MakeConstSpan(SharedExamples().features)
-                            .first(static_cast<size_t>(rows * kFeatures));
+  const auto features =
+      absl::MakeConstSpan(SharedExamples().features).first(static_cast<size_t>(rows * kFeatures));
   for (auto _ : state) {
     if (!snapshot->Predict(features, rows, {}, &scores).ok()) std::abort();
     benchmark::DoNotOptimize(scores.data());

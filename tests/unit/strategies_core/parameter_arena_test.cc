@@ -1,0 +1,94 @@
+#include "strategies/core/parameter_arena.h"
+
+#include <gtest/gtest.h>
+
+namespace engram::strategies {
+namespace {
+
+struct Arena {
+  ParameterArena arena;
+  ParameterId body, head, bias;
+
+  Arena() {
+    body = arena.Add("body.weight", 3, 5, 3);
+    head = arena.Add("head.weight", 2, 3, 4);
+    bias = arena.Add("head.bias", 2, 1, 4);
+    arena.Allocate();
+  }
+};
+
+TEST(ParameterArenaTest, ParametersAreViewsOfOneFlatTensor) {
+  Arena a;
+  a.arena.View(a.head).fill_(2);
+  EXPECT_EQ(a.arena.flat().sum().item<float>(), 12.0f);
+  EXPECT_EQ(a.arena.View(a.body).sum().item<float>(), 0.0f);
+  EXPECT_EQ(a.arena.parameter_count(), 15 + 6 + 2);
+}
+
+TEST(ParameterArenaTest, EveryParameterStartsAtACacheLine) {
+  Arena a;
+  for (const auto& slot : a.arena.slots()) EXPECT_EQ(slot.offset % 16, 0) << slot.name;
+}
+
+TEST(ParameterArenaTest, GrowthWithinCapacityKeepsAddresses) {
+  Arena a;
+  const uint64_t generation = a.arena.generation();
+  const float* before = a.arena.flat().data_ptr<float>();
+  a.arena.GrowRows({a.head, a.bias}, 4);
+  EXPECT_EQ(a.arena.generation(), generation);
+  EXPECT_EQ(a.arena.flat().data_ptr<float>(), before);
+  EXPECT_EQ(a.arena.View(a.head).size(0), 4);
+}
+
+TEST(ParameterArenaTest, GrowthBeyondCapacityMovesParametersAndCompanionsTogether) {
+  Arena a;
+  const CompanionId moment = a.arena.AddCompanion("moment", ParameterArena::Persistence::kSaved);
+  a.arena.View(a.body).copy_(at::arange(15, at::kFloat).view({3, 5}));
+  a.arena.View(a.head).fill_(3);
+  a.arena.View(a.arena.Companion(moment), a.head).fill_(7);
+  a.arena.View(a.arena.Companion(moment), a.bias).fill_(9);
+  const uint64_t generation = a.arena.generation();
+  a.arena.GrowRows({a.head, a.bias}, 9);
+  EXPECT_NE(a.arena.generation(), generation);
+  EXPECT_TRUE(a.arena.View(a.body).equal(at::arange(15, at::kFloat).view({3, 5})));
+  EXPECT_EQ(a.arena.View(a.head).narrow(0, 0, 2).sum().item<float>(), 18.0f);
+  EXPECT_EQ(a.arena.View(a.head).narrow(0, 2, 7).abs().sum().item<float>(), 0.0f);
+  const at::Tensor& moved = a.arena.Companion(moment);
+  EXPECT_EQ(moved.numel(), a.arena.size());
+  EXPECT_EQ(a.arena.View(moved, a.head).sum().item<float>(), 42.0f);
+  EXPECT_EQ(a.arena.View(moved, a.bias).sum().item<float>(), 18.0f);
+  EXPECT_EQ(a.arena.View(moved, a.body).abs().sum().item<float>(), 0.0f);
+}
+
+TEST(ParameterArenaTest, LayoutDependsOnTheRowCountAlone) {
+  Arena stepwise, at_once;
+  for (int64_t rows = 3; rows <= 40; ++rows) {
+    stepwise.arena.GrowRows({stepwise.head, stepwise.bias}, rows);
+  }
+  at_once.arena.GrowRows({at_once.head, at_once.bias}, 40);
+  EXPECT_EQ(stepwise.arena.size(), at_once.arena.size());
+  EXPECT_EQ(stepwise.arena.slot(stepwise.bias).offset, at_once.arena.slot(at_once.bias).offset);
+}
+
+TEST(ParameterArenaTest, CapacityDoublesSoThatGrowthIsRare) {
+  Arena a;
+  const uint64_t before = a.arena.generation();
+  for (int64_t rows = 3; rows <= 1000; ++rows) a.arena.GrowRows({a.head, a.bias}, rows);
+  EXPECT_LE(a.arena.generation() - before, 8u);
+}
+
+TEST(ParameterArenaTest, CompanionsCountAgainstMemory) {
+  Arena a;
+  EXPECT_EQ(a.arena.companion_bytes(), 0);
+  a.arena.AddCompanion("x", ParameterArena::Persistence::kDerived);
+  EXPECT_EQ(a.arena.companion_bytes(), a.arena.size() * 4);
+}
+
+TEST(ParameterArenaDeathTest, ACompanionNameIsTakenOnce) {
+  Arena a;
+  a.arena.AddCompanion("x", ParameterArena::Persistence::kSaved);
+  EXPECT_DEATH(a.arena.AddCompanion("x", ParameterArena::Persistence::kSaved), "check failed");
+}
+
+}  // namespace
+}  // namespace engram::strategies
