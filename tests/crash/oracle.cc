@@ -149,6 +149,13 @@ std::vector<bool> Standing(const std::vector<storage::LogRecord>& records) {
   return standing;
 }
 
+std::vector<storage::NewRecord> Everything(const std::vector<storage::LogRecord>& records) {
+  std::vector<storage::NewRecord> out;
+  out.reserve(records.size());
+  for (const storage::LogRecord& record : records) out.push_back({record.kind, record.payload});
+  return out;
+}
+
 std::vector<storage::NewRecord> WithoutDropped(const std::vector<storage::LogRecord>& records) {
   const std::vector<bool> standing = Standing(records);
   std::vector<storage::NewRecord> out;

@@ -41,6 +41,9 @@ Verdict Judge(const std::vector<storage::LogRecord>& records,
 // 1; rollback records themselves do not stand. Records must begin at sequence 1.
 std::vector<bool> Standing(const std::vector<storage::LogRecord>& records);
 
+// The log as it is.
+std::vector<storage::NewRecord> Everything(const std::vector<storage::LogRecord>& records);
+
 // The log that a server would have had if what was dropped had never been said: dropped records and
 // rollbacks become flush records, which change nothing at a cut, so that every other record keeps
 // its sequence.
