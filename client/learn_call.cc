@@ -31,7 +31,7 @@ void LearnCall::Start(const engram::v1::LearnHello& hello) {
   // Pump writes from threads of the producer: the hold keeps the call alive until the last read.
   AddHold();
   {
-    absl::MutexLock lock(&mu_);
+    base::MutexLock lock(&mu_);
     write_ = ToBuffer(request);
     writing_ = true;
     StartWrite(&write_);
@@ -41,7 +41,7 @@ void LearnCall::Start(const engram::v1::LearnHello& hello) {
 }
 
 void LearnCall::Pump() {
-  absl::MutexLock lock(&mu_);
+  base::MutexLock lock(&mu_);
   PumpLocked();
 }
 
@@ -75,7 +75,7 @@ void LearnCall::PumpLocked() {
 void LearnCall::Cancel() { context_.TryCancel(); }
 
 void LearnCall::OnWriteDone(bool ok) {
-  absl::MutexLock lock(&mu_);
+  base::MutexLock lock(&mu_);
   writing_ = false;
   // After a failed write the reads fail too, and bring the status.
   if (ok) PumpLocked();
@@ -84,7 +84,7 @@ void LearnCall::OnWriteDone(bool ok) {
 void LearnCall::OnReadDone(bool ok) {
   if (!ok) {
     {
-      absl::MutexLock lock(&mu_);
+      base::MutexLock lock(&mu_);
       open_ = false;
     }
     RemoveHold();
@@ -104,7 +104,7 @@ absl::Status LearnCall::Take(const engram::v1::LearnResponse& response) {
     case engram::v1::LearnResponse::kWelcome: {
       const absl::StatusOr<uint64_t> first = owner_->OnWelcome(response.welcome());
       if (!first.ok()) return first.status();
-      absl::MutexLock lock(&mu_);
+      base::MutexLock lock(&mu_);
       if (welcomed_) return absl::InternalError("the server sent a second welcome");
       welcomed_ = true;
       open_ = true;
@@ -122,7 +122,7 @@ absl::Status LearnCall::Take(const engram::v1::LearnResponse& response) {
 
 void LearnCall::FailHere(const absl::Status& status) {
   {
-    absl::MutexLock lock(&mu_);
+    base::MutexLock lock(&mu_);
     open_ = false;
     if (local_error_.ok()) local_error_ = status;
   }
@@ -132,7 +132,7 @@ void LearnCall::FailHere(const absl::Status& status) {
 void LearnCall::OnDone(const grpc::Status& status) {
   absl::Status outcome;
   {
-    absl::MutexLock lock(&mu_);
+    base::MutexLock lock(&mu_);
     outcome = local_error_.ok() ? FromGrpcStatus(status) : local_error_;
     if (outcome.ok() && !end_written_) {
       outcome = absl::InternalError("the server ended the stream before its end record");

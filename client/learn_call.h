@@ -19,12 +19,12 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "client/connection.h"
 #include "client/learn_window.h"
 #include "engram/v1/learning.pb.h"
 #include "grpcpp/generic/generic_stub.h"
 #include "grpcpp/support/client_callback.h"
+#include "storage/base/mutex.h"
 
 namespace engram::client {
 
@@ -71,7 +71,7 @@ class LearnCall : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBuf
   // Touched by one read reaction at a time.
   grpc::ByteBuffer read_;
 
-  absl::Mutex mu_;
+  base::Mutex mu_;
   grpc::ByteBuffer write_ ABSL_GUARDED_BY(mu_);
   bool writing_ ABSL_GUARDED_BY(mu_) = false;
   // Between the welcome and the last read.

@@ -8,11 +8,11 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/types/optional.h"
 #include "client/learn_call.h"
 #include "client/learn_window.h"
 #include "client/status.h"
+#include "storage/base/mutex.h"
 
 namespace engram::client {
 namespace {
@@ -69,12 +69,19 @@ class LearnStream::Core : public LearnCallOwner {
   }
   bool IsStopping() const ABSL_SHARED_LOCKS_REQUIRED(mu_) { return stopping_; }
 
+  using State = bool (Core::*)() const;
+  void WaitUntil(State reached) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // False when the time ran out first.
+  bool WaitUntil(State reached, absl::Duration longest) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
   const std::shared_ptr<Connection> connection_;
   const LearnStreamOptions options_;
 
   // Orders producers: numbering, serialising and pushing are one step for the others.
-  absl::Mutex send_mu_;
-  mutable absl::Mutex mu_ ABSL_ACQUIRED_AFTER(send_mu_);
+  base::Mutex send_mu_;
+  mutable base::Mutex mu_ ABSL_ACQUIRED_AFTER(send_mu_);
+  // Any of the states below changed.
+  base::CondVar changed_;
   LearnWindow window_ ABSL_GUARDED_BY(mu_);
   LearnProgress progress_ ABSL_GUARDED_BY(mu_);
   std::shared_ptr<LearnCall> call_ ABSL_GUARDED_BY(mu_);
@@ -102,20 +109,37 @@ LearnStream::Core::Core(std::shared_ptr<Connection> connection, LearnStreamOptio
 
 LearnStream::Core::~Core() {
   {
-    absl::MutexLock lock(&mu_);
+    base::MutexLock lock(&mu_);
     stopping_ = true;
+    changed_.NotifyAll();
   }
   keeper_.join();
 }
 
+void LearnStream::Core::WaitUntil(State reached) {
+  while (!(this->*reached)()) changed_.Wait(&mu_);
+}
+
+bool LearnStream::Core::WaitUntil(State reached, absl::Duration longest) {
+  const SteadyTime deadline = std::chrono::steady_clock::now() + absl::ToChronoNanoseconds(longest);
+  while (!(this->*reached)()) {
+    const auto left = deadline - std::chrono::steady_clock::now();
+    if (left <= left.zero()) return false;
+    // Rounded up, so that the last wait does not spin.
+    changed_.WaitFor(&mu_, std::chrono::duration_cast<std::chrono::milliseconds>(left) +
+                               std::chrono::milliseconds(1));
+  }
+  return true;
+}
+
 absl::Status LearnStream::Core::AwaitWelcome() {
-  absl::MutexLock lock(&mu_);
-  mu_.Await(absl::Condition(this, &Core::IsOpenedOrOver));
+  base::MutexLock lock(&mu_);
+  WaitUntil(&Core::IsOpenedOrOver);
   return opened_ ? absl::OkStatus() : *final_;
 }
 
 absl::StatusOr<uint64_t> LearnStream::Core::Send(engram::v1::LearnMessage* message) {
-  absl::MutexLock send_lock(&send_mu_);
+  base::MutexLock send_lock(&send_mu_);
   message->set_producer_sequence(progress().sent_sequence + 1);
   PendingMessage pending = SerialiseMessage(*message);
   const int size_max = connection_->options().send_message_bytes_max;
@@ -125,11 +149,8 @@ absl::StatusOr<uint64_t> LearnStream::Core::Send(engram::v1::LearnMessage* messa
   }
   std::shared_ptr<LearnCall> call;
   {
-    absl::MutexLock lock(&mu_);
-    const auto may_go_on = [this, &pending]() ABSL_SHARED_LOCKS_REQUIRED(mu_) {
-      return IsOver() || window_.HasRoomFor(pending.size);
-    };
-    mu_.Await(absl::Condition(&may_go_on));
+    base::MutexLock lock(&mu_);
+    while (!IsOver() && !window_.HasRoomFor(pending.size)) changed_.Wait(&mu_);
     if (IsOver() && !final_->ok()) return *final_;
     if (finishing_) return absl::FailedPreconditionError("the stream is finished");
     progress_.sent_sequence = pending.sequence;
@@ -142,33 +163,33 @@ absl::StatusOr<uint64_t> LearnStream::Core::Send(engram::v1::LearnMessage* messa
 }
 
 absl::Status LearnStream::Core::Flush() {
-  absl::MutexLock lock(&mu_);
-  mu_.Await(absl::Condition(this, &Core::IsDrainedOrOver));
+  base::MutexLock lock(&mu_);
+  WaitUntil(&Core::IsDrainedOrOver);
   return window_.empty() ? absl::OkStatus() : *final_;
 }
 
 absl::StatusOr<LearnProgress> LearnStream::Core::Finish() {
   std::shared_ptr<LearnCall> call;
   {
-    absl::MutexLock lock(&mu_);
+    base::MutexLock lock(&mu_);
     if (finishing_) return absl::FailedPreconditionError("the stream is finished");
     finishing_ = true;
     call = call_;
   }
   if (call != nullptr) call->Pump();
-  absl::MutexLock lock(&mu_);
-  mu_.Await(absl::Condition(this, &Core::IsOver));
+  base::MutexLock lock(&mu_);
+  WaitUntil(&Core::IsOver);
   if (!final_->ok()) return *final_;
   return progress_;
 }
 
 LearnProgress LearnStream::Core::progress() const {
-  absl::MutexLock lock(&mu_);
+  base::MutexLock lock(&mu_);
   return progress_;
 }
 
 absl::StatusOr<uint64_t> LearnStream::Core::OnWelcome(const engram::v1::LearnWelcome& welcome) {
-  absl::MutexLock lock(&mu_);
+  base::MutexLock lock(&mu_);
   const uint64_t last = welcome.last_producer_sequence();
   const uint64_t acked = opened_ ? progress_.acked_sequence : options_.last_acked_sequence;
   if (last < acked) {
@@ -188,6 +209,7 @@ absl::StatusOr<uint64_t> LearnStream::Core::OnWelcome(const engram::v1::LearnWel
   progress_.applied_sequence = welcome.applied_sequence();
   opened_ = true;
   welcomed_ = true;
+  changed_.NotifyAll();
   if (window_.empty()) stuck_since_.reset();
   // Also what the server already holds: its answer to a repeat says again which were rejected.
   return progress_.acked_sequence + 1;
@@ -204,7 +226,7 @@ void LearnStream::Core::CountRejections(const engram::v1::LearnAck& ack) {
 absl::Status LearnStream::Core::OnAck(const engram::v1::LearnAck& ack) {
   LearnProgress now;
   {
-    absl::MutexLock lock(&mu_);
+    base::MutexLock lock(&mu_);
     if (ack.producer_sequence() > progress_.sent_sequence) {
       return absl::InternalError(absl::StrCat("the server acked ", ack.producer_sequence(),
                                               ", sent were ", progress_.sent_sequence));
@@ -214,6 +236,7 @@ absl::Status LearnStream::Core::OnAck(const engram::v1::LearnAck& ack) {
       progress_.acked_examples += window_.AckThrough(ack.producer_sequence());
       progress_.acked_sequence = ack.producer_sequence();
       stuck_since_.reset();
+      changed_.NotifyAll();
     }
     progress_.durable_sequence = std::max(progress_.durable_sequence, ack.durable_sequence());
     progress_.applied_sequence = ack.applied_sequence();
@@ -228,7 +251,7 @@ absl::Status LearnStream::Core::OnAck(const engram::v1::LearnAck& ack) {
 }
 
 LearnCallOwner::Next LearnStream::Core::TakeNext(uint64_t sequence, PendingMessage* message) {
-  absl::MutexLock lock(&mu_);
+  base::MutexLock lock(&mu_);
   if (const PendingMessage* next = window_.Find(sequence)) {
     *message = *next;
     return Next::kMessage;
@@ -237,12 +260,13 @@ LearnCallOwner::Next LearnStream::Core::TakeNext(uint64_t sequence, PendingMessa
 }
 
 void LearnStream::Core::OnClosed(const absl::Status& status) {
-  absl::MutexLock lock(&mu_);
+  base::MutexLock lock(&mu_);
   closed_ = status;
+  changed_.NotifyAll();
 }
 
 engram::v1::LearnHello LearnStream::Core::Hello() const {
-  absl::MutexLock lock(&mu_);
+  base::MutexLock lock(&mu_);
   engram::v1::LearnHello hello;
   hello.set_model(options_.model);
   hello.set_producer(options_.producer);
@@ -254,7 +278,7 @@ engram::v1::LearnHello LearnStream::Core::Hello() const {
 absl::Status LearnStream::Core::RunOneCall() {
   const auto call = std::make_shared<LearnCall>(connection_, this);
   {
-    absl::MutexLock lock(&mu_);
+    base::MutexLock lock(&mu_);
     welcomed_ = false;
     closed_.reset();
     call_ = call;
@@ -263,15 +287,14 @@ absl::Status LearnStream::Core::RunOneCall() {
   call->Start(Hello());
   bool welcome_missed = false;
   {
-    absl::MutexLock lock(&mu_);
-    welcome_missed = !mu_.AwaitWithTimeout(absl::Condition(this, &Core::IsWelcomedOrClosed),
-                                           options_.handshake_timeout);
-    if (!welcome_missed) mu_.Await(absl::Condition(this, &Core::IsClosedOrStopping));
+    base::MutexLock lock(&mu_);
+    welcome_missed = !WaitUntil(&Core::IsWelcomedOrClosed, options_.handshake_timeout);
+    if (!welcome_missed) WaitUntil(&Core::IsClosedOrStopping);
   }
   // After the end this does nothing.
   call->Cancel();
-  absl::MutexLock lock(&mu_);
-  mu_.Await(absl::Condition(this, &Core::IsClosed));
+  base::MutexLock lock(&mu_);
+  WaitUntil(&Core::IsClosed);
   call_.reset();
   if (welcome_missed && !closed_->ok()) {
     return absl::UnavailableError(absl::StrCat("no welcome from ", connection_->options().target,
@@ -290,7 +313,7 @@ absl::Status LearnStream::Core::Outcome(const absl::Status& closed) const {
 
 // False when the stream is over.
 bool LearnStream::Core::WaitToReconnect(const absl::Status& status, Backoff* backoff) {
-  absl::MutexLock lock(&mu_);
+  base::MutexLock lock(&mu_);
   if (status.ok() || stopping_ || !IsMendable(status)) return false;
   const SteadyTime now = std::chrono::steady_clock::now();
   if (!stuck_since_) {
@@ -300,7 +323,7 @@ bool LearnStream::Core::WaitToReconnect(const absl::Status& status, Backoff* bac
   if (!opened_ && calls_made_ >= options_.retry.attempts) return false;
   if (absl::FromChrono(now - *stuck_since_) > options_.give_up_after) return false;
   const absl::Duration delay = backoff->Next(RetryDelayOf(status));
-  if (mu_.AwaitWithTimeout(absl::Condition(this, &Core::IsStopping), delay)) return false;
+  if (WaitUntil(&Core::IsStopping, delay)) return false;
   if (opened_) ++progress_.reconnects;
   return true;
 }
@@ -311,8 +334,9 @@ void LearnStream::Core::KeepConnected() {
   do {
     status = RunOneCall();
   } while (WaitToReconnect(status, &backoff));
-  absl::MutexLock lock(&mu_);
+  base::MutexLock lock(&mu_);
   final_ = status;
+  changed_.NotifyAll();
 }
 
 LearnStream::LearnStream(std::shared_ptr<Core> core) : core_(std::move(core)) {}

@@ -46,6 +46,12 @@ std::string TasksText(const Report& report) {
   return table.Text();
 }
 
+std::string RollbackText(const ReportEvent::RolledBack& rollback) {
+  return absl::StrCat("rolled back to ", rollback.checkpoint(), " (version ",
+                      rollback.restored_sequence(), "), ", rollback.dropped_examples(),
+                      " examples dropped, record ", rollback.sequence());
+}
+
 std::string RowText(const AccuracyRow& row) {
   std::vector<std::string> cells;
   for (const auto& cell : row.cells()) cells.push_back(Percent(AccuracyOf(cell, false)));
@@ -99,6 +105,9 @@ std::string ReportText(const Report& report) {
   if (report.pending_evaluations() > 0) {
     absl::StrAppend(&text, report.pending_evaluations(), " boundaries are still being evaluated\n");
   }
+  for (const auto& rollback : report.rollbacks()) {
+    absl::StrAppend(&text, RollbackText(rollback), "\n");
+  }
   if (report.tasks_size() > 0) absl::StrAppend(&text, "\n", TasksText(report));
   if (report.rows_size() > 0) {
     absl::StrAppend(&text, "\nR, % over all classes seen:\n", MatrixText(report, false), "\n",
@@ -132,10 +141,7 @@ std::string EventText(const ReportEvent& event) {
       return absl::StrCat("checkpoint  ", event.checkpoint().id(), "  version ",
                           event.checkpoint().applied_sequence());
     case ReportEvent::kRolledBack:
-      return absl::StrCat("rolled back to ", event.rolled_back().checkpoint(), " (version ",
-                          event.rolled_back().restored_sequence(), "), ",
-                          event.rolled_back().dropped_examples(), " examples dropped, record ",
-                          event.rolled_back().sequence());
+      return RollbackText(event.rolled_back());
     case ReportEvent::KIND_NOT_SET:
       return "unknown event";
   }

@@ -4,9 +4,9 @@
 #include <fstream>
 
 #include "client/status.h"
-#include "fake_engram.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/unit/client/fake_engram.h"
 
 namespace engram::client {
 namespace {

@@ -5,9 +5,9 @@
 #include <sstream>
 
 #include "client/json.h"
-#include "fake_engram.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/unit/client/fake_engram.h"
 
 namespace engram::client {
 namespace {

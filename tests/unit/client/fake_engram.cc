@@ -1,4 +1,4 @@
-#include "fake_engram.h"
+#include "tests/unit/client/fake_engram.h"
 
 #include <zlib.h>
 
@@ -153,13 +153,6 @@ bool FakeLearning::ReceivesMoreThan(int messages, absl::Duration wait) {
     return received_.size() > static_cast<size_t>(messages);
   };
   return mu_.AwaitWithTimeout(absl::Condition(&more), wait);
-}
-
-void FakeLearning::AwaitStreams(int streams) {
-  absl::MutexLock lock(&mu_);
-  const auto enough = [this, streams]()
-                          ABSL_SHARED_LOCKS_REQUIRED(mu_) { return streams_ >= streams; };
-  mu_.Await(absl::Condition(&enough));
 }
 
 std::vector<uint64_t> FakeLearning::received_sequences() const {

@@ -55,7 +55,6 @@ class FakeLearning : public v1::Learning::Service {
   void AwaitReceived(int messages);
   // Whether more than that many messages arrive within `wait`.
   bool ReceivesMoreThan(int messages, absl::Duration wait);
-  void AwaitStreams(int streams);
 
   // Of every message received, repeats included, in order.
   std::vector<uint64_t> received_sequences() const;

@@ -8,10 +8,10 @@
 #include "absl/synchronization/notification.h"
 #include "client/examples.h"
 #include "client/status.h"
-#include "fake_engram.h"
 #include "gmock/gmock.h"
 #include "google/rpc/error_details.pb.h"
 #include "gtest/gtest.h"
+#include "tests/unit/client/fake_engram.h"
 
 namespace engram::client {
 namespace {

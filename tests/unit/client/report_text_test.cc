@@ -47,6 +47,13 @@ TEST(ReportTextTest, MarksRowsThatARollbackUndid) {
   EXPECT_THAT(MatrixText(report, false), HasSubstr("t2 (undone by rollback 1234)"));
 }
 
+TEST(ReportTextTest, ListsRollbacksAndWhatTheyDropped) {
+  v1::Report report = TwoTasks();
+  report.add_rollbacks()->set_checkpoint("best");
+  report.mutable_rollbacks(0)->set_dropped_examples(640);
+  EXPECT_THAT(ReportText(report), HasSubstr("rolled back to best (version 0), 640 examples"));
+}
+
 TEST(ReportTextTest, ShowsTheTaskIncrementalReadingWhenThereIsOne) {
   v1::Report report = TwoTasks();
   report.mutable_rows(0)->mutable_cells(0)->set_task_accuracy(1.0);

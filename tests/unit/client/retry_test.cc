@@ -1,8 +1,8 @@
 #include "client/retry.h"
 
 #include "client/status.h"
-#include "fake_engram.h"
 #include "gtest/gtest.h"
+#include "tests/unit/client/fake_engram.h"
 
 namespace engram::client {
 namespace {

@@ -1,8 +1,8 @@
 #include "client/status.h"
 
-#include "fake_engram.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/unit/client/fake_engram.h"
 
 namespace engram::client {
 namespace {
