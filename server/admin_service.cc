@@ -131,9 +131,9 @@ class AdminService final : public RawAdmin {
                                            grpc::ByteBuffer* reply) override {
     return AnswerNow<v1::ListStrategiesRequest>(
         edge_, Rpc::kListStrategies, context, bytes, reply,
-        [](const v1::ListStrategiesRequest&) -> absl::StatusOr<v1::ListStrategiesResponse> {
+        [this](const v1::ListStrategiesRequest&) -> absl::StatusOr<v1::ListStrategiesResponse> {
           v1::ListStrategiesResponse response;
-          for (const auto& help : strategies::ListStrategies()) {
+          for (const auto& help : *edge_.strategies) {
             *response.add_strategies() = DescribeStrategy(help);
           }
           return response;

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "absl/time/time.h"
 #include "engram/v1/admin.pb.h"
@@ -15,6 +16,7 @@
 #include "server/errors.h"
 #include "server/model_host.h"
 #include "server/rpc_statistics.h"
+#include "strategies/api/options.h"
 
 namespace engram::server {
 
@@ -46,6 +48,7 @@ struct Edge {
   CallGate* gate = nullptr;
   CallPool* pool = nullptr;
   RpcStatistics* rpcs = nullptr;
+  const std::vector<strategies::StrategyHelp>* strategies = nullptr;  // the registry's table
   v1::ServerConfig config;
   // The part of GetServerInfo that does not change: version, LibTorch, BLAS, threads, warnings.
   v1::ServerInfo fixed_info;

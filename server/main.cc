@@ -136,6 +136,7 @@ int Serve(const v1::ServerConfig& config, storage::Store* store, const std::stri
   edge.gate = &gate;
   edge.pool = &pool;
   edge.rpcs = &rpcs;
+  edge.strategies = &strategies::ListStrategies();
   edge.config = config;
   edge.fixed_info = MakeServerInfo(compute, store->EngineVersion());
   edge.start_time = absl::Now();
