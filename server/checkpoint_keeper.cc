@@ -60,10 +60,10 @@ absl::StatusOr<CheckpointRow> CheckpointKeeper::Write(Pending* pending) {
     payloads.emplace_back(ToStored(payload.key), std::move(payload.bytes));
   }
   pending->new_payloads.clear();
-  absl::StatusOr<CheckpointRow> row = context_->store->episodic().Put(context_->uid, payloads);
-  const bool payloads_stored = row.status().ok();
-  if (payloads_stored) row = context_->store->checkpoints().Put(context_->uid,
-                                                                std::move(pending->row));
+  const absl::Status stored = context_->store->episodic().Put(context_->uid, payloads);
+  absl::StatusOr<CheckpointRow> row =
+      stored.ok() ? context_->store->checkpoints().Put(context_->uid, std::move(pending->row))
+                  : absl::StatusOr<CheckpointRow>(stored);
   base::MutexLock lock(&mutex_);
   on_their_way_.erase(pending->on_its_way);
   if (!row.ok()) return row;
