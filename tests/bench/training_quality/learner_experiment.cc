@@ -1,10 +1,10 @@
 // What the learner itself reaches on a scenario, without a server around it: the same images, tasks
 // and order as `engram scenario run`, trained in process, one JSON object at the end.
 //
-//   learner_experiment --data DIR --scenario split-mnist --strategy experience_replay,ewc
+//   learner_experiment --images DIR --scenario split-mnist --strategy experience_replay,ewc
 //     --parameters ewc.lambda=3,experience_replay.memory_size=1000 --seed 1
 //
-// Not part of ctest: it needs images and minutes. Without --data it draws digit-like ones.
+// Not part of ctest: it needs images and minutes. Without --images it draws digit-like ones.
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
@@ -31,7 +31,7 @@
 #include "strategies/api/forgetting.h"
 #include "strategies/api/learner.h"
 
-ABSL_FLAG(std::string, data, "", "folder of idx files; empty: generated digits");
+ABSL_FLAG(std::string, images, "", "folder of idx files; empty: generated digits");
 ABSL_FLAG(std::string, scenario, "split-mnist", "split-mnist, permuted-mnist or rotated-mnist");
 ABSL_FLAG(std::string, incremental, "", "class, task or domain; empty: the scenario's own");
 ABSL_FLAG(std::vector<std::string>, strategy, {"finetune"}, "strategies, outermost first");
@@ -258,10 +258,10 @@ absl::Status RunFromFlags() {
   SetComputeThreads(1);
   EnterComputeThread();
   datasets::DigitSplit digits;
-  if (absl::GetFlag(FLAGS_data).empty()) {
+  if (absl::GetFlag(FLAGS_images).empty()) {
     ENGRAM_ASSIGN_OR_RETURN(digits, datasets::GenerateDigits({}));
   } else {
-    ENGRAM_ASSIGN_OR_RETURN(digits, datasets::LoadDigitFolder(absl::GetFlag(FLAGS_data)));
+    ENGRAM_ASSIGN_OR_RETURN(digits, datasets::LoadDigitFolder(absl::GetFlag(FLAGS_images)));
   }
   scenario::ScenarioOptions options;
   options.name = absl::GetFlag(FLAGS_scenario);
