@@ -102,6 +102,8 @@ class LearnStream final : public Reactor,
   base::Mutex mutex_;
   Phase phase_ ABSL_GUARDED_BY(mutex_) = Phase::kOpening;
   bool reading_ ABSL_GUARDED_BY(mutex_) = false;
+  // frame_ is being looked at: a read would replace it.
+  bool parsing_ ABSL_GUARDED_BY(mutex_) = false;
   bool submitting_ ABSL_GUARDED_BY(mutex_) = false;
   // The message in frame_ met a full queue and waits for the retry alarm; since when in all.
   bool parked_ ABSL_GUARDED_BY(mutex_) = false;
@@ -135,6 +137,7 @@ void LearnStream::OnReadDone(bool ok) {
                        model_ == nullptr ? 0 : model_->DurableSequence()),
           "messages", absl::StrCat(messages_)));
     }
+    parsing_ = true;
   }
   OnFrame();
 }
@@ -162,6 +165,7 @@ void LearnStream::OnFrame() {
   uint64_t learn_ticket = 0;
   {
     base::MutexLock lock(&mutex_);
+    parsing_ = false;
     submitting_ = true;
     learn_ticket = acks_.Add(request.message().producer_sequence(),
                              static_cast<int64_t>(frame_.Length()));
@@ -176,6 +180,7 @@ void LearnStream::OnHello(const v1::LearnHello& hello) {
   producer_ = hello.producer();
   {
     base::MutexLock lock(&mutex_);
+    parsing_ = false;
     phase_ = Phase::kGreeting;
   }
   model_->Hello(hello, [self = shared_from_this()](absl::StatusOr<v1::LearnWelcome> welcome) {
@@ -232,6 +237,7 @@ void LearnStream::Retry() {
 
 void LearnStream::CloseNow(const absl::Status& status) {
   base::MutexLock lock(&mutex_);
+  parsing_ = false;
   Close(status);
 }
 
@@ -280,7 +286,7 @@ void LearnStream::Read() {
 }
 
 void LearnStream::ReadIfRoom() {
-  if (reading_ || submitting_ || parked_ || closing_.has_value() || ended_) return;
+  if (reading_ || parsing_ || submitting_ || parked_ || closing_.has_value() || ended_) return;
   if (phase_ != Phase::kLearning) return;
   if (acks_.bytes_in_flight() >= limits_.unacked_bytes ||
       static_cast<int64_t>(acks_.in_flight()) >= limits_.unacked_messages ||
@@ -355,7 +361,7 @@ void LearnStream::Close(const absl::Status& status) {
 }
 
 void LearnStream::EndIfIdle() {
-  if (!closing_.has_value() || ended_ || writing_ || submitting_ || parked_) return;
+  if (!closing_.has_value() || ended_ || writing_ || parsing_ || submitting_ || parked_) return;
   if (acks_.in_flight() > 0 || phase_ == Phase::kGreeting) return;
   if (acks_.ready()) return WriteAck();
   End(*closing_);
