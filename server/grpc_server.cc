@@ -86,7 +86,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::string&
   }
   made->server_ = builder.BuildAndStart();
   if (made->server_ == nullptr) {
-    return absl::UnavailableError(absl::StrCat("cannot listen on ", listen, ": port in use?"));
+    return absl::UnavailableError(absl::StrCat("gRPC: cannot listen on ", listen, ": port in use?"));
   }
   made->address_ = address.host.empty()
                        ? listen

@@ -1,15 +1,20 @@
 #include "server/http_server.h"
 
+#include <atomic>
 #include <sstream>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include "CivetServer.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/clock.h"
 #include "prometheus/metric_family.h"
 #include "prometheus/text_serializer.h"
 #include "server/config.h"
+#include "server/logging.h"
+#include "server/thread_stacks.h"
 #include "storage/base/status_macros.h"
 
 namespace engram::server {
@@ -36,6 +41,19 @@ bool Send(mg_connection* connection, const Reply& reply, bool with_body) {
   mg_write(connection, head.data(), head.size());
   if (with_body) mg_write(connection, reply.body.data(), reply.body.size());
   return true;
+}
+
+// CivetWeb's own complaints, the reason of a failed start among them.
+const CivetCallbacks& Callbacks() {
+  static const CivetCallbacks* const callbacks = [] {
+    auto* made = new CivetCallbacks();
+    made->log_message = [](const mg_connection*, const char* message) {
+      Log(LogLevel::kWarning, "http_server", {{"message", message}});
+      return 1;
+    };
+    return made;
+  }();
+  return *callbacks;
 }
 
 // One handler for every path: what is not in its table is 404, whatever CivetWeb would do with it.
@@ -100,19 +118,40 @@ class CivetHttpServer final : public HttpServer {
         civet_(std::vector<std::string>{"listening_ports", listen, "num_threads", "8",
                                         "request_timeout_ms", "1500", "keep_alive_timeout_ms",
                                         "0", "linger_timeout_ms", "0", "max_request_size",
-                                        "8192"}) {
+                                        "8192"},
+             &Callbacks()) {
     civet_.addHandler("/", pages_);
     const std::vector<int> ports = civet_.getListeningPorts();
-    address_ = absl::StrCat(listen.substr(0, listen.rfind(':')), ":",
-                            ports.empty() ? address.port : ports.front());
+    port_ = ports.empty() ? address.port : ports.front();
+    address_ = absl::StrCat(listen.substr(0, listen.rfind(':')), ":", port_);
   }
-  ~CivetHttpServer() override { civet_.close(); }
+  // CivetWeb's acceptor looks at its stop flag every two seconds, or when somebody connects.
+  ~CivetHttpServer() override {
+    std::atomic<bool> closed{false};
+    std::thread closer([this, &closed] {
+      civet_.close();
+      closed.store(true);
+    });
+    while (!closed.load()) {
+      Knock();
+      absl::SleepFor(absl::Milliseconds(10));
+    }
+    closer.join();
+  }
 
   const std::string& address() const override { return address_; }
 
  private:
+  void Knock() const {
+    char error[128];
+    mg_connection* const knock =
+        mg_connect_client("127.0.0.1", port_, /*use_ssl=*/0, error, sizeof(error));
+    if (knock != nullptr) mg_close_connection(knock);
+  }
+
   Pages pages_;
   CivetServer civet_;
+  int port_ = 0;
   std::string address_;
 };
 
@@ -122,11 +161,12 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(
     const std::string& listen, const prometheus::Collectable* metrics, const ServingBoard* board) {
   ENGRAM_ASSIGN_OR_RETURN(const ListenAddress address,
                           ParseListenAddress("--http_listen", listen));
+  Log(LogLevel::kDebug, "http_starting", {{"least_thread_stack", LeastThreadStack()}});
   // CivetWeb's constructor is the one place here that throws.
   try {
     return std::make_unique<CivetHttpServer>(listen, address, metrics, board);
   } catch (const CivetException&) {
-    return absl::UnavailableError(absl::StrCat("cannot listen on ", listen, ": port in use?"));
+    return absl::UnavailableError(absl::StrCat("HTTP: cannot listen on ", listen, ": port in use?"));
   }
 }
 

@@ -104,9 +104,13 @@ TEST(ListenerTest, CallsBeforeTheModelsAreThereAreUnavailable) {
   EXPECT_EQ(gate.Admit().code(), absl::StatusCode::kUnavailable);
 }
 
+// As much as OpenBLAS and glog bring along in engramd: CivetWeb's own stacks would not hold it.
+thread_local volatile char large_thread_local[192 * 1024];
+
 class HttpTest : public ::testing::Test {
  protected:
   HttpTest() : exporter_(rig_.edge()) {
+    large_thread_local[0] = 1;
     auto http = server::HttpServer::Start("127.0.0.1:0", &exporter_, &rig_.board());
     EXPECT_TRUE(http.ok()) << http.status();
     http_ = *std::move(http);
