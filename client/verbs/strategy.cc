@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "client/clients.h"
 #include "client/json.h"
 #include "client/table.h"
@@ -13,8 +14,8 @@ namespace engram::client {
 namespace {
 
 std::string ExplainText(const v1::StrategyDescription& strategy) {
-  std::string text =
-      absl::StrCat(strategy.name(), " (", strategy.family(), ")\n  ", strategy.idea(), "\n");
+  std::string text = absl::StrCat(strategy.name(), " (", strategy.family(), ")\n  ",
+                                  absl::StrReplaceAll(strategy.idea(), {{"\n", "\n  "}}), "\n");
   const std::pair<const char*, const std::string&> lines[] = {{"paper", strategy.paper()},
                                                               {"memory", strategy.memory()},
                                                               {"time", strategy.time()},
