@@ -55,12 +55,21 @@ PredictLoadReport PredictLoad::Stop() {
 }
 
 void PredictLoad::Run() {
-  const absl::Time start = absl::Now();
+  absl::Time start = absl::Now();
+  bool begun = false;
   for (int64_t turn = 0; !stop_; ++turn) {
     const v1::PredictRequest request = RequestFor(turn);
     const absl::Time sent = absl::Now();
     const absl::Status status = client_.Predict(request).status();
     const absl::Time answered = absl::Now();
+    // A model that has learned nothing has no class to answer with.
+    const bool not_yet = !begun && absl::IsFailedPrecondition(status);
+    if (status.ok() && !begun) start = sent;
+    begun = begun || status.ok();
+    if (not_yet) {
+      absl::SleepFor(kPauseAfterFailure);
+      continue;
+    }
     if (!status.ok()) {
       ++report_.failures;
       report_.last_failure = status;
@@ -72,7 +81,7 @@ void PredictLoad::Run() {
       latencies_.push_back(static_cast<float>(absl::ToDoubleSeconds(answered - sent)));
     }
   }
-  report_.seconds = absl::ToDoubleSeconds(absl::Now() - start);
+  if (begun) report_.seconds = absl::ToDoubleSeconds(absl::Now() - start);
 }
 
 v1::PredictRequest PredictLoad::RequestFor(int64_t turn) const {

@@ -3,7 +3,8 @@
 //
 // Threading: one thread of its own; the public calls come from one other thread.
 // Ownership: borrows scenario and digits until Stop.
-// Failure: failed calls are counted, and the last status is kept; the load goes on.
+// Failure: failed calls are counted, and the last status is kept; the load goes on. The time begins
+//   with the first answer: FAILED_PRECONDITION before it means that the model has no class yet.
 // Bounds: keeps one float a call, up to ten million.
 #pragma once
 

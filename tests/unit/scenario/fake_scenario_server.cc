@@ -39,6 +39,14 @@ Calls FakeScenarioServer::calls() const {
   return calls_;
 }
 
+void FakeScenarioServer::AwaitPredictions(size_t calls) const {
+  absl::MutexLock lock(&mu_);
+  const auto enough = [this, calls]() ABSL_SHARED_LOCKS_REQUIRED(mu_) {
+    return calls_.predicted_tasks.size() >= calls;
+  };
+  mu_.Await(absl::Condition(&enough));
+}
+
 grpc::Status FakeScenarioServer::Learning::WaitApplied(grpc::ServerContext* /*context*/,
                                                        const v1::WaitAppliedRequest* request,
                                                        v1::WaitAppliedResponse* response) {
@@ -145,6 +153,14 @@ grpc::Status FakeScenarioServer::Predict(grpc::ServerContext* /*context*/,
   response->add_predictions();
   absl::MutexLock lock(&mu_);
   calls_.predicted_tasks.push_back(request->task());
+  const auto calls = static_cast<int>(calls_.predicted_tasks.size());
+  if (calls <= script_.classless_predictions) {
+    return grpc::Status(grpc::StatusCode::FAILED_PRECONDITION, "no class yet");
+  }
+  if (calls > script_.classless_predictions + 1 &&
+      calls <= script_.classless_predictions + 1 + script_.failed_predictions) {
+    return grpc::Status(grpc::StatusCode::FAILED_PRECONDITION, "gone");
+  }
   return grpc::Status::OK;
 }
 

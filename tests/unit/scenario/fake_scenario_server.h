@@ -25,6 +25,10 @@ struct ServerScript {
   client::LearnScript learn;
   // How often WaitApplied answers DEADLINE_EXCEEDED first; the model moves meanwhile.
   int slow_waits = 0;
+  // How often Predict answers that there is no class yet.
+  int classless_predictions = 0;
+  // How often it fails after that.
+  int failed_predictions = 0;
   // Added to the number of examples that the report says were learned.
   int64_t miscount = 0;
 };
@@ -51,6 +55,7 @@ class FakeScenarioServer : public v1::Models::Service,
   std::shared_ptr<client::Connection> Connect() const;
   std::vector<v1::LearnMessage> stored() const { return learning_.stored(); }
   Calls calls() const;
+  void AwaitPredictions(size_t calls) const;
 
   grpc::Status CreateModel(grpc::ServerContext* context, const v1::CreateModelRequest* request,
                            v1::Model* response) override;

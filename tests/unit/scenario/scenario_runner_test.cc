@@ -195,6 +195,38 @@ TEST(ScenarioRunnerTest, PredictLoadIsMeasured) {
   EXPECT_THAT(server.calls().predicted_tasks, Each(""));
 }
 
+// Drives the load alone, so that the number of calls is certain.
+PredictLoadReport LoadUntil(FakeScenarioServer* server, size_t calls) {
+  ScenarioOptions options;
+  options.name = "split-mnist";
+  const Scenario scenario = MakeScenario(options, Digits()).value();
+  PredictLoad load(server->Connect(), "m", scenario, Digits());
+  load.UseTasks(1);
+  server->AwaitPredictions(calls);
+  return load.Stop();
+}
+
+TEST(PredictLoadTest, ModelWithoutAClassIsNoFailure) {
+  ServerScript script;
+  script.classless_predictions = 2;
+  FakeScenarioServer server(script);
+  const PredictLoadReport report = LoadUntil(&server, 6);
+  EXPECT_EQ(report.failures, 0);
+  EXPECT_GE(report.predictions, 3);
+  EXPECT_GT(report.PredictionsPerSecond(), 0);
+}
+
+TEST(PredictLoadTest, LaterFailuresAreCountedAndTheLoadGoesOn) {
+  ServerScript script;
+  script.failed_predictions = 2;
+  FakeScenarioServer server(script);
+  const PredictLoadReport report = LoadUntil(&server, 6);
+  EXPECT_EQ(report.failures, 2);
+  EXPECT_THAT(report.last_failure.message(), HasSubstr("gone"));
+  EXPECT_GE(report.predictions, 3);
+  EXPECT_GE(report.p99_seconds, report.p50_seconds);
+}
+
 TEST(ScenarioRunnerTest, TaskIncrementalPredictionsNameATaskThatHasBegun) {
   FakeScenarioServer server;
   RunOptions options = TwoTasks();
