@@ -122,11 +122,13 @@ int Serve(const v1::ServerConfig& config, storage::Store* store, const std::stri
   options.config = config;
   options.compute_fingerprint = compute.Fingerprint();
   options.make_learner = strategies::MakeLearner;
-  options.on_serving = [&board](const std::string& model, bool serving) {
-    board.Set(model, serving);
+  std::unique_ptr<ModelHost> host;
+  options.on_serving = [&board, &host](const std::string& model, bool serving) {
+    // A deleted model stops serving too, and must not keep the server from being ready.
+    serving || host->Find(model).ok() ? board.Set(model, serving) : board.Remove(model);
   };
   options.enter_compute_thread = strategies::EnterComputeThread;
-  const std::unique_ptr<ModelHost> host = MakeModelHost(std::move(options), store);
+  host = MakeModelHost(std::move(options), store);
 
   CallGate gate;
   RpcStatistics rpcs;
@@ -155,6 +157,8 @@ int Serve(const v1::ServerConfig& config, storage::Store* store, const std::stri
     host->Drain(absl::ZeroDuration());
     return Fail(StoreExitCode(started), started);
   }
+  for (const auto& model : host->List()) board.Expect(model->name());
+  board.Set("", true);
   gate.Open();
   const EndpointsFile endpoints(data_dir, (*grpc)->address(), (*http)->address());
   if (!endpoints.status().ok()) {

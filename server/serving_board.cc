@@ -6,7 +6,19 @@ void ServingBoard::Set(const std::string& model, bool serving) {
   base::MutexLock lock(&mutex_);
   if (withdrawn_) return;
   serving_[model] = serving;
-  if (health_ != nullptr) health_->SetServingStatus(model, serving);
+  Tell(model, serving);
+}
+
+void ServingBoard::Expect(const std::string& model) {
+  base::MutexLock lock(&mutex_);
+  if (withdrawn_ || !serving_.emplace(model, false).second) return;
+  Tell(model, false);
+}
+
+void ServingBoard::Remove(const std::string& model) {
+  base::MutexLock lock(&mutex_);
+  serving_.erase(model);
+  Tell(model, false);
 }
 
 void ServingBoard::Withdraw() {
@@ -14,23 +26,32 @@ void ServingBoard::Withdraw() {
   withdrawn_ = true;
   for (auto& [model, serving] : serving_) {
     serving = false;
-    if (health_ != nullptr) health_->SetServingStatus(model, false);
+    Tell(model, false);
   }
 }
 
 bool ServingBoard::Ready() const {
   base::MutexLock lock(&mutex_);
+  return AllServe();
+}
+
+void ServingBoard::Attach(grpc::HealthCheckServiceInterface* health) {
+  base::MutexLock lock(&mutex_);
+  health_ = health;
+  for (const auto& [model, serving] : serving_) Tell(model, serving);
+}
+
+bool ServingBoard::AllServe() const {
   for (const auto& [model, serving] : serving_) {
     if (!serving) return false;
   }
   return true;
 }
 
-void ServingBoard::Attach(grpc::HealthCheckServiceInterface* health) {
-  base::MutexLock lock(&mutex_);
-  health_ = health;
+void ServingBoard::Tell(const std::string& model, bool serving) {
   if (health_ == nullptr) return;
-  for (const auto& [model, serving] : serving_) health_->SetServingStatus(model, serving);
+  if (!model.empty()) health_->SetServingStatus(model, serving);
+  health_->SetServingStatus("", AllServe());
 }
 
 }  // namespace engram::server

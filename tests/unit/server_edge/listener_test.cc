@@ -66,6 +66,26 @@ TEST(ListenerTest, WhatWasSetBeforeTheServerStartedIsServed) {
   EXPECT_EQ(*CheckHealth(channel, ""), ServingStatus::kNotServing);
 }
 
+TEST(ListenerTest, TheServerServesOnceEveryModelDoes) {
+  EdgeRig rig;
+  rig.board().Expect("digits");
+  rig.board().Set("", true);
+  EXPECT_EQ(*CheckHealth(rig.channel(), ""), ServingStatus::kNotServing);
+  rig.board().Set("digits", true);
+  rig.board().Expect("digits");  // it already said that it serves
+  EXPECT_EQ(*CheckHealth(rig.channel(), ""), ServingStatus::kServing);
+}
+
+TEST(ListenerTest, ADeletedModelIsNotWaitedFor) {
+  EdgeRig rig;
+  rig.board().Set("", true);
+  rig.board().Set("digits", true);
+  rig.board().Remove("digits");
+  EXPECT_EQ(*CheckHealth(rig.channel(), "digits"), ServingStatus::kNotServing);
+  EXPECT_EQ(*CheckHealth(rig.channel(), ""), ServingStatus::kServing);
+  EXPECT_TRUE(rig.board().Ready());
+}
+
 TEST(ListenerTest, NothingServesAfterWithdrawing) {
   server::ServingBoard board;
   board.Set("", true);
