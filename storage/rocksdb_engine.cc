@@ -25,7 +25,7 @@ class RocksDbEngine::ErrorListener : public rocksdb::EventListener {
   void OnBackgroundError(rocksdb::BackgroundErrorReason /*reason*/,
                          rocksdb::Status* error) override {
     if (error->severity() >= rocksdb::Status::Severity::kFatalError) {
-      engine_->Fail(*error).IgnoreError();
+      engine_->Fail(engine_->Convert(*error)).IgnoreError();
     }
   }
 
@@ -37,34 +37,92 @@ absl::StatusOr<std::unique_ptr<RocksDbEngine>> RocksDbEngine::Open(const std::st
                                                                    const StoreOptions& options,
                                                                    const StoreHooks& hooks) {
   ENGRAM_ASSIGN_OR_RETURN(const bool created, HasStoreFormat(folder));
+  if (!created) ENGRAM_RETURN_IF_ERROR(HighWater::Create(folder));
   std::unique_ptr<RocksDbEngine> engine(new RocksDbEngine(folder, options.sync));
-  rocksdb::DBOptions db_options = MakeDbOptions();
-  // A store that was complete once is never silently begun anew.
-  db_options.create_if_missing = !created;
-  db_options.create_missing_column_families = !created;
-  db_options.listeners.push_back(std::make_shared<ErrorListener>(engine.get()));
-  if (hooks.file_system != nullptr) {
-    engine->env_ = rocksdb::NewCompositeEnv(hooks.file_system);
-    db_options.env = engine->env_.get();
+  absl::StatusOr<std::unique_ptr<HighWater>> high_water = HighWater::Open(folder);
+  absl::Status opened = high_water.status();
+  if (opened.ok()) {
+    engine->high_water_ = *std::move(high_water);
+    engine->witnessed_ = engine->high_water_->value();
+    opened = engine->OpenDatabase(hooks, created);
   }
-  rocksdb::DB* db = nullptr;
-  const rocksdb::Status opened =
-      rocksdb::DB::Open(db_options, absl::StrCat(folder, "/db"), MakeColumnFamilies(),
-                        &engine->handles_, &db);
   if (!opened.ok()) {
-    const absl::Status reason = engine->Convert(opened);
-    return absl::Status(reason.code(), absl::StrCat("refusing to open the store: ",
-                                                    reason.message()));
+    return absl::Status(opened.code(),
+                        absl::StrCat("refusing to open the store: ", opened.message()));
   }
-  engine->db_.reset(db);
   if (!created) ENGRAM_RETURN_IF_ERROR(WriteStoreFormat(folder));
   return engine;
 }
 
+absl::Status RocksDbEngine::OpenDatabase(const StoreHooks& hooks, bool created) {
+  rocksdb::DBOptions options = MakeDbOptions();
+  // A store that was complete once is never silently begun anew.
+  options.create_if_missing = !created;
+  options.create_missing_column_families = !created;
+  if (hooks.file_system != nullptr) {
+    env_ = rocksdb::NewCompositeEnv(hooks.file_system);
+    options.env = env_.get();
+  }
+  if (created) ENGRAM_RETURN_IF_ERROR(CheckHighWater(options));
+  options.listeners.push_back(std::make_shared<ErrorListener>(this));
+  rocksdb::DB* db = nullptr;
+  const rocksdb::Status opened =
+      rocksdb::DB::Open(options, DatabaseFolder(), MakeColumnFamilies(), &handles_, &db);
+  db_.reset(db);
+  return Convert(opened);
+}
+
+absl::Status RocksDbEngine::CheckHighWater(const rocksdb::DBOptions& options) const {
+  rocksdb::DB* opened = nullptr;
+  std::vector<rocksdb::ColumnFamilyHandle*> handles;
+  const rocksdb::Status status = rocksdb::DB::OpenForReadOnly(
+      options, DatabaseFolder(), MakeColumnFamilies(), &handles, &opened);
+  if (!status.ok()) {
+    const absl::Status reason = Convert(status);
+    // Files that are not there any more are loss, not a missing thing that somebody asked for.
+    const bool gone = absl::IsNotFound(reason) || status.IsPathNotFound();
+    return gone ? absl::DataLossError(reason.message()) : reason;
+  }
+  const std::unique_ptr<rocksdb::DB> db(opened);
+  const uint64_t found = db->GetLatestSequenceNumber();
+  for (rocksdb::ColumnFamilyHandle* handle : handles) db->DestroyColumnFamilyHandle(handle);
+  if (found >= high_water_->value()) return absl::OkStatus();
+  return absl::DataLossError(absl::StrCat("the database ends at write ", found, ", write ",
+                                          high_water_->value(),
+                                          " was durable; nothing was modified"));
+}
+
 RocksDbEngine::~RocksDbEngine() {
   if (db_ == nullptr) return;
+  if (WitnessIsBehind()) AdvanceHighWater();
   for (rocksdb::ColumnFamilyHandle* handle : handles_) db_->DestroyColumnFamilyHandle(handle);
   db_->Close().PermitUncheckedError();
+}
+
+bool RocksDbEngine::WitnessIsBehind() const {
+  return sync_ && !failed_.load(std::memory_order_acquire) &&
+         db_->GetLatestSequenceNumber() > witnessed_.load();
+}
+
+void RocksDbEngine::Witness() {
+  const auto now = std::chrono::steady_clock::now();
+  if (now - witnessed_at_ < kWitnessPeriod || !WitnessIsBehind()) return;
+  witnessed_at_ = now;
+  AdvanceHighWater();
+}
+
+// An empty synced write makes durable whatever was written before it, also what others wrote
+// without a sync of their own.
+void RocksDbEngine::AdvanceHighWater() {
+  const uint64_t reached = db_->GetLatestSequenceNumber();
+  rocksdb::WriteBatch nothing;
+  if (!Write(&nothing, Durability::kSynced).ok()) return;
+  const absl::Status advanced = high_water_->Advance(reached);
+  if (!advanced.ok()) {
+    Fail(advanced).IgnoreError();
+    return;
+  }
+  witnessed_.store(reached);
 }
 
 absl::Status RocksDbEngine::Convert(const rocksdb::Status& status) const {
@@ -74,17 +132,17 @@ absl::Status RocksDbEngine::Convert(const rocksdb::Status& status) const {
   if (status.IsNotFound()) return absl::NotFoundError(message);
   if (status.IsNoSpace()) return absl::ResourceExhaustedError(message);
   if (status.IsInvalidArgument()) {
-    // RocksDB's word for files that do not fit together, e.g. a missing CURRENT.
+    // RocksDB's word for files that do not fit together, e.g. a missing column family.
     return absl::DataLossError(message);
   }
   return absl::UnavailableError(message);
 }
 
-absl::Status RocksDbEngine::Fail(const rocksdb::Status& status) {
+absl::Status RocksDbEngine::Fail(const absl::Status& reason) {
   base::MutexLock lock(&mutex_);
   if (failure_.ok()) {
-    failure_ = absl::FailedPreconditionError(absl::StrCat(
-        "storage is read-only: ", Convert(status).message(), "; restart required"));
+    failure_ = absl::FailedPreconditionError(
+        absl::StrCat("storage is read-only: ", reason.message(), "; restart required"));
     failed_.store(true, std::memory_order_release);
   }
   return failure_;
@@ -102,7 +160,7 @@ absl::Status RocksDbEngine::Write(rocksdb::WriteBatch* batch, Durability durabil
   options.sync = sync_ && durability == Durability::kSynced;
   options.protection_bytes_per_key = 8;
   const rocksdb::Status written = db_->Write(options, batch);
-  return written.ok() ? absl::OkStatus() : Fail(written);
+  return written.ok() ? absl::OkStatus() : Fail(Convert(written));
 }
 
 absl::Status RocksDbEngine::Put(ColumnFamily family, absl::string_view key,

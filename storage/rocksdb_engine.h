@@ -3,12 +3,14 @@
 //
 // Threading: every method from any thread.
 // Ownership: owns the database; destroyed after every store that uses it.
+// Loss: a database that holds less than HIGHWATER says was durable is DATA_LOSS at Open, untouched.
 // Failure: a failed write is sticky: it and every later Write answer FAILED_PRECONDITION "storage is
 //   read-only: ..." (RocksDB cannot tell what reached the disk after a failed sync); reads go on.
 //   Corruption is DATA_LOSS, other I/O errors UNAVAILABLE. Messages hold no path of the machine.
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <string>
 #include <vector>
@@ -21,6 +23,7 @@
 #include "rocksdb/db.h"
 #include "rocksdb/write_batch.h"
 #include "storage/base/mutex.h"
+#include "storage/high_water.h"
 #include "storage/rocksdb_options.h"
 
 namespace engram::storage {
@@ -74,19 +77,34 @@ class RocksDbEngine {
   // OK, or why nothing can be written any more.
   absl::Status Health() const;
 
+  // Notes in HIGHWATER that everything written so far is durable, which it makes so first. Does
+  // nothing when that was done less than `kWitnessPeriod` ago; the committer calls it.
+  void Witness();
+  // Something was written since.
+  bool WitnessIsBehind() const;
+  static constexpr std::chrono::milliseconds kWitnessPeriod{1000};
+
  private:
   class ErrorListener;
 
   RocksDbEngine(std::string folder, bool sync) : folder_(std::move(folder)), sync_(sync) {}
 
+  std::string DatabaseFolder() const { return folder_ + "/db"; }
   absl::Status Convert(const rocksdb::Status& status) const;
-  absl::Status Fail(const rocksdb::Status& status);
+  absl::Status Fail(const absl::Status& reason);
+  absl::Status OpenDatabase(const StoreHooks& hooks, bool created);
+  // Opens read-only, so that nothing is modified where the answer is DATA_LOSS.
+  absl::Status CheckHighWater(const rocksdb::DBOptions& options) const;
+  void AdvanceHighWater();
 
   const std::string folder_;
   const bool sync_;
   std::unique_ptr<rocksdb::Env> env_;  // only around a test's file system
   std::unique_ptr<rocksdb::DB> db_;
   std::vector<rocksdb::ColumnFamilyHandle*> handles_;
+  std::unique_ptr<HighWater> high_water_;  // the committer's, and the destructor's
+  std::atomic<uint64_t> witnessed_{0};
+  std::chrono::steady_clock::time_point witnessed_at_;
   std::atomic<bool> failed_{false};  // set after failure_: spares the lock while all is well
   mutable base::Mutex mutex_;
   absl::Status failure_ ABSL_GUARDED_BY(mutex_);

@@ -69,29 +69,36 @@ absl::Status RocksDbModelCatalog::RecoverUidCounter() {
 
 absl::Status RocksDbModelCatalog::RecoverRows() {
   absl::Status damage;
+  std::map<ModelUid, ModelRow> rows;
   const std::string prefix = MetaKey(MetaTag::kModel);
   ENGRAM_RETURN_IF_ERROR(
       engine_->Scan(kFamily, prefix, PrefixEnd(prefix),
-                    [&](absl::string_view key, absl::string_view value) {
+                    [&rows, &damage](absl::string_view key, absl::string_view value) {
                       absl::StatusOr<ModelRow> row = DecodeRow(key, value);
                       damage = row.status();
-                      if (row.ok() && row->uid > last_uid_) {
-                        damage = absl::DataLossError(absl::StrCat(
-                            "model ", row->uid, " is above the last uid ", last_uid_));
-                      }
-                      if (damage.ok()) rows_[row->uid] = *std::move(row);
+                      if (row.ok()) rows[row->uid] = *std::move(row);
                       return damage.ok();
                     }));
-  return damage;
+  ENGRAM_RETURN_IF_ERROR(damage);
+  if (!rows.empty() && rows.rbegin()->first > last_uid_) {
+    return absl::DataLossError(absl::StrCat("model ", rows.rbegin()->first,
+                                            " is above the last uid ", last_uid_));
+  }
+  rows_ = std::move(rows);
+  return absl::OkStatus();
 }
 
 absl::Status RocksDbModelCatalog::RecoverOrphans() {
+  std::set<ModelUid> orphans;
   const std::string prefix = MetaKey(MetaTag::kOrphan);
-  return engine_->Scan(kFamily, prefix, PrefixEnd(prefix),
-                       [&](absl::string_view key, absl::string_view /*value*/) {
-                         orphans_.insert(LastNumber(key));
-                         return true;
-                       });
+  ENGRAM_RETURN_IF_ERROR(
+      engine_->Scan(kFamily, prefix, PrefixEnd(prefix),
+                    [&orphans](absl::string_view key, absl::string_view /*value*/) {
+                      orphans.insert(LastNumber(key));
+                      return true;
+                    }));
+  orphans_ = std::move(orphans);
+  return absl::OkStatus();
 }
 
 absl::StatusOr<ModelRow> RocksDbModelCatalog::Create(absl::string_view name, std::string spec) {

@@ -165,16 +165,17 @@ void RocksDbSampleLog::CommitLoop() {
     disk_->Refresh();
     if (!taken.empty()) Commit(&taken);
     taken.clear();
+    engine_->Witness();
   }
 }
 
-// False when all is done. Comes back empty-handed now and then while the disk is nearly full, so that
-// somebody notices when it no longer is.
+// False when all is done. Comes back empty-handed now and then while the disk is nearly full or
+// HIGHWATER is behind, so that the committer sees to both without new submissions.
 bool RocksDbSampleLog::TakeQueued(std::vector<PendingSubmission>* taken) {
   base::MutexLock lock(&mutex_);
   while (queue_.empty()) {
     if (stopping_) return false;
-    if (disk_->Check(0).ok()) {
+    if (disk_->Check(0).ok() && !engine_->WitnessIsBehind()) {
       work_.Wait(&mutex_);
     } else if (!work_.WaitFor(&mutex_, DiskWatch::kMeasurePeriod)) {
       return true;

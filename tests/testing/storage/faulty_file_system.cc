@@ -91,12 +91,13 @@ void FaultyFileSystem::CutPower() {
   power_cut_ = true;
 }
 
-void FaultyFileSystem::DropUnsynced() {
+void FaultyFileSystem::DropUnsynced(uint64_t torn_bytes) {
   base::MutexLock lock(&mutex_);
   ENGRAM_CHECK(power_cut_);
   for (const auto& [name, extent] : extents_) {
-    if (!absl::EndsWith(name, kWalSuffix) || extent.synced == extent.written) continue;
-    ENGRAM_CHECK(::truncate(name.c_str(), static_cast<off_t>(extent.synced)) == 0);
+    if (!absl::EndsWith(name, kWalSuffix)) continue;
+    const uint64_t left = std::min(extent.written, extent.synced + torn_bytes);
+    ENGRAM_CHECK(::truncate(name.c_str(), static_cast<off_t>(left)) == 0);
   }
   extents_.clear();
   power_cut_ = false;

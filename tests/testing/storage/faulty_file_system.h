@@ -34,9 +34,9 @@ class FaultyFileSystem : public rocksdb::FileSystemWrapper {
   void ReleaseSyncs();
 
   // Power is lost now: whatever is synced later does not count. When the store is gone, DropUnsynced
-  // cuts every write-ahead log to what was synced before.
+  // cuts every write-ahead log to what was synced before and at most `torn_bytes` more.
   void CutPower();
-  void DropUnsynced();
+  void DropUnsynced(uint64_t torn_bytes = 0);
 
   rocksdb::IOStatus NewWritableFile(const std::string& name, const rocksdb::FileOptions& options,
                                     std::unique_ptr<rocksdb::FSWritableFile>* result,

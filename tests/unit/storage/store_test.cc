@@ -130,6 +130,7 @@ TEST_F(StoreTest, EverythingOutlivesARestart) {
 
 TEST_F(StoreTest, ProducerRowsAreOneWriteWithTheirRecords) {
   OpenWithModel();
+  const std::string early_high_water = ReadWholeFile(options_.folder + "/HIGHWATER");
   for (uint64_t sequence = 1; sequence <= 40; ++sequence) {
     Submission submission = Records(kModel, {"a", "b", "c"});
     submission.mark = ProducerMark{"p", 4, sequence, sequence};
@@ -146,6 +147,7 @@ TEST_F(StoreTest, ProducerRowsAreOneWriteWithTheirRecords) {
     std::filesystem::copy(options_.folder, copy, std::filesystem::copy_options::recursive);
     std::filesystem::permissions(copy, std::filesystem::perms::owner_all);
     WriteWholeFile(FilesEndingWith(copy + "/db", ".log")[0], whole.substr(0, size));
+    WriteWholeFile(copy + "/HIGHWATER", early_high_water);
     StoreOptions options = options_;
     options.folder = copy;
     auto opened = RocksDbStore::Open(options, hooks_);
