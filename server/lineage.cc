@@ -40,15 +40,22 @@ uint64_t CommonEnd(const std::vector<Segment>& a, const std::vector<Segment>& b)
 }  // namespace
 
 uint64_t UndoneBy(const Rewinds& rewinds, uint64_t sequence) {
-  uint64_t end = kHead;
-  for (int i = rewinds.size() - 1; i >= 0; --i) {
-    const auto& rewind = rewinds[i];
-    if (rewind.record() > end) continue;
-    if (sequence > rewind.record()) return 0;
-    if (sequence > rewind.restored()) return rewind.record();
-    end = rewind.restored();
+  uint64_t undone_by = 0;
+  // stands[k]: whether the record is part of the line after the first k rollbacks.
+  std::vector<bool> stands = {true};
+  for (const auto& rewind : rewinds) {
+    bool standing = true;  // a rollback before the record leaves it alone
+    if (rewind.record() > sequence) {
+      const auto before = std::upper_bound(
+          rewinds.begin(), rewinds.end(), rewind.restored(),
+          [](uint64_t end, const auto& other) { return end < other.record(); });
+      standing = sequence <= rewind.restored() && stands[before - rewinds.begin()];
+    }
+    if (stands.back() && !standing) undone_by = rewind.record();
+    if (standing) undone_by = 0;
+    stands.push_back(standing);
   }
-  return 0;
+  return undone_by;
 }
 
 int64_t DroppedBy(const Rewinds& rewinds, int64_t train_examples_now, uint64_t sequence,

@@ -11,7 +11,8 @@ namespace engram::server {
 
 using Rewinds = google::protobuf::RepeatedPtrField<internal::StreamState::Rewind>;
 
-// 0 when a record at `sequence` stands, else the rollback record that undid it.
+// 0 when a record at `sequence` stands, else the rollback record that undid it (the last one, if a
+// later rollback had brought it back in between).
 uint64_t UndoneBy(const Rewinds& rewinds, uint64_t sequence);
 
 // TRAIN examples that the present state has learned and the state at `sequence` (that of a checkpoint,

@@ -110,7 +110,7 @@ void ModelBench::Build() {
   context.limits = limits_;
   context.retention = retention_;
   context.statistics = std::make_shared<server::ModelStatistics>();
-  context.wake = [] {};
+  context.wake = [woken = woken_] { *woken = true; };
   context.deadline_set = [] {};
   const auto rows = *store_->catalog().List();
   for (const storage::ModelRow& row : rows) {
@@ -135,8 +135,9 @@ void ModelBench::Restart(bool crash) {
 void ModelBench::Train() {
   while (true) {
     const size_t committed = store_->Commit();
+    *woken_ = false;
     const server::Turn turn = model_->RunOnce();
-    if (committed == 0 && !turn.more && store_->Commit() == 0) return;
+    if (committed == 0 && !turn.more && !*woken_ && store_->Commit() == 0) return;
   }
 }
 

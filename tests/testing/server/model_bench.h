@@ -78,6 +78,7 @@ class ModelBench {
   std::unique_ptr<FakeStore> store_;
   storage::ModelRow row_;
   std::shared_ptr<FakeLearnerScript> script_ = std::make_shared<FakeLearnerScript>();
+  std::shared_ptr<bool> woken_ = std::make_shared<bool>(false);
   std::unique_ptr<server::Background> background_;
   std::shared_ptr<server::LiveModel> model_;
   FakeLearner* learner_ = nullptr;

@@ -87,7 +87,7 @@ TEST_P(RandomRecoveryTest, KilledAnywhereItEndsWithTheSameBitsAsAReplayOfItsLog)
   std::mt19937_64 random(seed);
   ModelBench killed(RandomSpec(seed));
   for (int round = 0; round < 12; ++round) {
-    const int acts = static_cast<int>(random() % 12);
+    const int acts = 10 + static_cast<int>(random() % 20);
     for (int i = 0; i < acts; ++i) Act(&killed, &random);
     killed.Restart();
     // A producer asks where it stands, and goes on from there.
@@ -99,6 +99,8 @@ TEST_P(RandomRecoveryTest, KilledAnywhereItEndsWithTheSameBitsAsAReplayOfItsLog)
   const std::string before = Fingerprint(&killed);
   killed.Restart();
   EXPECT_EQ(Fingerprint(&killed), before);
+
+  EXPECT_GT(killed.model().Report().train_examples(), 20);
 
   ModelBench replayed(RandomSpec(seed));
   ReplayWhole(&killed, &replayed);

@@ -185,9 +185,17 @@ TEST(LineageTest, ARollbackOfARollbackBringsTheBranchBack) {
   // 100 went back to 40; 150 went on from a checkpoint at 80, on the branch that 100 had left.
   const Rewinds rewinds = MakeRewinds({{100, 40, 40}, {150, 80, 80}});
   EXPECT_EQ(UndoneBy(rewinds, 60), 0);
-  EXPECT_EQ(UndoneBy(rewinds, 90), 150);
+  EXPECT_EQ(UndoneBy(rewinds, 90), 100);
   EXPECT_EQ(UndoneBy(rewinds, 120), 150);
   EXPECT_EQ(UndoneBy(rewinds, 151), 0);
+}
+
+TEST(LineageTest, TheRollbackThatUndidARecordKeepsTheBlame) {
+  const Rewinds rewinds = MakeRewinds({{100, 40, 40}, {120, 40, 40}});
+  EXPECT_EQ(UndoneBy(rewinds, 60), 100);
+  EXPECT_EQ(UndoneBy(rewinds, 110), 120);
+  // Undone by 100, brought back by 150, undone again by 160.
+  EXPECT_EQ(UndoneBy(MakeRewinds({{100, 40, 40}, {150, 80, 80}, {160, 50, 50}}), 60), 160);
 }
 
 TEST(LineageTest, DropsAreCountedOnTheSameLine) {
