@@ -54,14 +54,14 @@ std::map<std::string, std::vector<AnsweredRollback>> Operator::rollbacks() const
 void Operator::Run() {
   for (uint64_t turn = 0; !stop_; ++turn) {
     const uint64_t draw = testing::Mix(seed_ + turn);
-    absl::SleepFor(absl::Milliseconds(20 + draw % 120));
+    absl::SleepFor(absl::Milliseconds(10 + draw % 80));
     const std::string address = addresses_->Get();
     if (!address.empty()) Act(address, models_[(draw >> 8) % models_.size()], draw >> 16);
   }
 }
 
 void Operator::Act(const std::string& address, const std::string& model, uint64_t draw) {
-  if (draw % 4 == 0) return RollBack(address, model, draw >> 4);
+  if (draw % 3 == 0) return RollBack(address, model, draw >> 4);
   const testing::Stubs stubs = Connect(address);
   v1::CreateCheckpointRequest request;
   request.set_model(model);

@@ -242,8 +242,13 @@ TEST_F(LearnStreamTest, IdleStreamsCostNoThreadsAndPredictionsGoOn) {
   model_.Learn({0, 1}, 100);
   model_.WaitApplied();
   const int before = ThreadsOf(server_->pid());
+  std::vector<std::shared_ptr<grpc::Channel>> channels;
   std::vector<std::unique_ptr<LearnSession>> idle;
-  for (int i = 0; i < 300; ++i) idle.push_back(Opened("idle-" + std::to_string(i)));
+  for (int i = 0; i < 300; ++i) {
+    if (i % 50 == 0) channels.push_back(server_->NewChannel());  // 100 streams a connection
+    idle.push_back(std::make_unique<LearnSession>(channels.back()));
+    ASSERT_TRUE(idle.back()->Open("toy", "idle-" + std::to_string(i)));
+  }
   EXPECT_LT(ThreadsOf(server_->pid()), before + 20);
   EXPECT_EQ(model_.Predict({0, 1}).predictions_size(), 2);
 }

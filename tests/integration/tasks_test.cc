@@ -37,13 +37,18 @@ TEST_F(TasksTest, AGrowingHeadTakesLabelsInFirstSeenOrder) {
   EXPECT_GE(model_.Accuracy({5, 7}), 0.9);
 }
 
-TEST_F(TasksTest, BeforeAnyExampleAPredictionHasNoLabel) {
+grpc::Status PredictNothing(const testing::Stubs& stubs) {
+  v1::PredictRequest request;
+  request.set_model("toy");
+  request.mutable_features()->set_dense(testing::ToyRows({}, {0}, 1));
+  return testing::Call(*stubs.prediction, &v1::Prediction::Stub::Predict, request).status;
+}
+
+TEST_F(TasksTest, BeforeAnyClassIsLearnedAPredictionSaysSo) {
   model_.Create(ToySpec());
-  const v1::PredictResponse response = model_.Predict({0, 1});
-  ASSERT_EQ(response.predictions_size(), 2);
-  EXPECT_FALSE(response.predictions(0).has_label());
-  EXPECT_EQ(response.predictions(0).scores_size(), 0);
-  EXPECT_EQ(response.model_version(), 0u);
+  const grpc::Status status = PredictNothing(*stubs_);
+  EXPECT_EQ(status.error_code(), grpc::FAILED_PRECONDITION) << status.error_message();
+  EXPECT_NE(status.error_message().find("0 examples applied"), std::string::npos);
 }
 
 TEST_F(TasksTest, AFixedHeadHasItsClassesFromTheStart) {
@@ -112,7 +117,8 @@ TEST_F(TasksTest, HeldOutRowsAreNeverTrainedOn) {
   EXPECT_EQ(report.tasks(0).held_out_rows(), 100);
   EXPECT_EQ(report.tasks(1).task(), "later");
   EXPECT_EQ(report.tasks(1).held_out_rows(), 100);
-  EXPECT_FALSE(model_.Predict({0}).predictions(0).has_label()) << "nothing was learned";
+  EXPECT_EQ(PredictNothing(*stubs_).error_code(), grpc::FAILED_PRECONDITION)
+      << "nothing was learned";
 }
 
 TEST_F(TasksTest, ATaskKeepsAtMostSoManyHeldOutRows) {

@@ -2,7 +2,16 @@
 
 #include <zlib.h>
 
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+
 namespace engram::testing {
+namespace {
+
+// No test waits for a server for ever.
+const absl::Duration kLongestStream = absl::Minutes(5);
+
+}  // namespace
 
 uint32_t FrameCrc(absl::string_view frame) {
   return static_cast<uint32_t>(
@@ -10,8 +19,10 @@ uint32_t FrameCrc(absl::string_view frame) {
 }
 
 LearnSession::LearnSession(const std::shared_ptr<grpc::Channel>& channel)
-    : stream_(OpenRawStream(channel, "/engram.v1.Learning/Learn", &context_)),
-      crc_(static_cast<uint32_t>(crc32(0, nullptr, 0))) {}
+    : crc_(static_cast<uint32_t>(crc32(0, nullptr, 0))) {
+  context_.set_deadline(absl::ToChronoTime(absl::Now() + kLongestStream));
+  stream_ = OpenRawStream(channel, "/engram.v1.Learning/Learn", &context_);
+}
 
 LearnSession::~LearnSession() {
   if (finished_) return;
@@ -73,10 +84,10 @@ bool LearnSession::ReadUntil(uint64_t sequence, v1::LearnAck* merged) {
   v1::LearnAck ack;
   while (merged->producer_sequence() < sequence) {
     if (!ReadAck(&ack)) return false;
-    const uint64_t duplicates = merged->duplicates() + ack.duplicates();
-    for (const auto& earlier : merged->rejections()) *ack.add_rejections() = earlier;
-    *merged = ack;
-    merged->set_duplicates(duplicates);
+    v1::LearnAck all = *merged;
+    all.MergeFrom(ack);
+    all.set_duplicates(merged->duplicates() + ack.duplicates());
+    *merged = all;
   }
   return true;
 }
