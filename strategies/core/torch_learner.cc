@@ -3,6 +3,7 @@
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
+#include <cmath>
 #include <exception>
 #include <utility>
 
@@ -64,7 +65,8 @@ int64_t CountCorrect(const at::Tensor& logits, const TrainingBatch& batch, const
     const size_t index = static_cast<size_t>(row);
     int64_t best = UnitMap::kNoUnit;
     const auto consider = [&](int64_t unit) {
-      if (unit < known_units && (best < 0 || scores[unit] > scores[best])) best = unit;
+      if (unit >= known_units || std::isnan(scores[unit])) return;
+      if (best < 0 || scores[unit] > scores[best]) best = unit;
     };
     if (units.per_task()) {
       for (int64_t unit : units.UnitsOf(batch.tasks()[index])) consider(unit);

@@ -32,13 +32,29 @@ absl::Status UnitMap::Admit(absl::Span<const int32_t> classes, absl::Span<const 
     }
     if (wanted_keys.insert(Key(owner.task, owner.cls)).second) wanted.push_back(owner);
   }
-  if (size() + static_cast<int64_t>(wanted.size()) > head_.max_classes) {
-    return absl::ResourceExhaustedError(absl::StrCat("head: ", wanted.size(), " more outputs than ",
-                                                     size(), " exceed max_classes ",
-                                                     head_.max_classes));
-  }
+  const absl::Status room = CheckRoom(wanted);
+  if (!room.ok()) return room;
   for (const Owner& owner : wanted) AddUnit(owner.task, owner.cls);
   *added = static_cast<int64_t>(wanted.size());
+  return absl::OkStatus();
+}
+
+absl::Status UnitMap::CheckRoom(const std::vector<Owner>& wanted) const {
+  if (head_.kind == HeadKind::kFixed || wanted.empty()) return absl::OkStatus();
+  absl::flat_hash_set<int32_t> fresh;
+  for (const Owner& owner : wanted) {
+    if (!classes_.contains(owner.cls)) fresh.insert(owner.cls);
+  }
+  const auto exhausted = [](absl::string_view what, size_t more, size_t now, int64_t limit) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("head: ", more, " more ", what, " than ", now, " exceed ", limit));
+  };
+  if (static_cast<int64_t>(classes_.size() + fresh.size()) > head_.max_classes) {
+    return exhausted("classes (max_classes)", fresh.size(), classes_.size(), head_.max_classes);
+  }
+  if (size() + static_cast<int64_t>(wanted.size()) > kUnitsMax) {
+    return exhausted("outputs", wanted.size(), owners_.size(), kUnitsMax);
+  }
   return absl::OkStatus();
 }
 
@@ -86,6 +102,7 @@ uint64_t UnitMap::Key(int32_t task, int32_t cls) const {
 void UnitMap::AddUnit(int32_t task, int32_t cls) {
   const int64_t unit = size();
   owners_.push_back({task, cls});
+  classes_.insert(cls);
   units_.emplace(Key(task, cls), unit);
   class_count_ = std::max<int64_t>(class_count_, int64_t{cls} + 1);
   if (!per_task()) return;

@@ -6,14 +6,15 @@
 //
 // Threading: const methods from any thread while nobody adds. Value type, copied into snapshots.
 // Failure: Admit answers INVALID_ARGUMENT (class outside a fixed head, negative index) or
-//   RESOURCE_EXHAUSTED (more than max_classes units) and changes nothing.
-// Bounds: max_classes units.
+//   RESOURCE_EXHAUSTED (a bound) and changes nothing.
+// Bounds: max_classes different classes, kUnitsMax units.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "strategies/api/options.h"
@@ -23,6 +24,7 @@ namespace engram::strategies {
 class UnitMap {
  public:
   static constexpr int64_t kNoUnit = -1;
+  static constexpr int64_t kUnitsMax = 100000;
 
   struct Owner {
     int32_t task = 0;  // 0 unless kPerTask
@@ -55,11 +57,13 @@ class UnitMap {
 
  private:
   uint64_t Key(int32_t task, int32_t cls) const;
+  absl::Status CheckRoom(const std::vector<Owner>& wanted) const;
   void AddUnit(int32_t task, int32_t cls);
 
   HeadOptions head_;
   std::vector<Owner> owners_;
   absl::flat_hash_map<uint64_t, int64_t> units_;
+  absl::flat_hash_set<int32_t> classes_;
   std::vector<std::vector<int64_t>> units_of_task_;
   int64_t class_count_ = 0;
 };

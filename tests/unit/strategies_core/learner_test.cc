@@ -174,6 +174,17 @@ TEST(LearnerTest, TheGuardSkipsAStepBeforeAnyWeightIsWritten) {
   }
 }
 
+TEST(LearnerTest, ASkippedRowWithoutFiniteOutputIsNotCorrect) {
+  auto learner = Fresh(SmallModel(kFeatures));
+  SmallStream stream(kFeatures, 1);
+  Train(*learner, stream.Next({0, 1}));
+  for (int32_t cls : {0, 1}) {
+    SmallBatch batch = stream.Next({cls});
+    batch.features.assign(kFeatures, std::numeric_limits<float>::quiet_NaN());
+    EXPECT_EQ(Train(*learner, batch).correct, 0) << cls;
+  }
+}
+
 TEST(LearnerTest, WeightsStayFiniteUnderHostileMagnitudes) {
   ModelOptions options = SmallModel(kFeatures);
   options.optimizer.learning_rate = 10;

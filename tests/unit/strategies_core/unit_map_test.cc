@@ -64,6 +64,25 @@ TEST(UnitMapTest, BeyondMaxClassesNothingIsAdded) {
   EXPECT_TRUE(map.Admit({4}, {0}, &added).ok());
 }
 
+TEST(UnitMapTest, PerTaskMaxClassesCountsClassesNotOutputs) {
+  UnitMap map(Head(HeadKind::kPerTask));
+  int64_t added = 0;
+  for (int32_t task = 0; task < 50; ++task) {
+    ASSERT_TRUE(map.Admit({0, 1, 2, 3, 4}, {task, task, task, task, task}, &added).ok());
+  }
+  EXPECT_EQ(map.size(), 250);
+  EXPECT_EQ(map.Admit({5}, {0}, &added).code(), absl::StatusCode::kResourceExhausted);
+}
+
+TEST(UnitMapTest, OutputsOfAllHeadsAreBounded) {
+  UnitMap map(Head(HeadKind::kPerTask));
+  int64_t added = 0;
+  const int32_t tasks = static_cast<int32_t>(UnitMap::kUnitsMax);
+  for (int32_t task = 0; task < tasks; ++task) ASSERT_TRUE(map.Admit({0}, {task}, &added).ok());
+  EXPECT_EQ(map.Admit({0}, {tasks}, &added).code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(map.size(), UnitMap::kUnitsMax);
+}
+
 TEST(UnitMapTest, NegativeIndexesAreRefused) {
   UnitMap map(Head(HeadKind::kPerTask));
   int64_t added = 0;
