@@ -285,6 +285,9 @@ absl::Status Admission::Submit(Producer* producer, Prepared* message, OnAccepted
   producer->in_flight.push_back(in_flight);
   producer->last_sequence = in_flight->sequence;
   producer->last_seen_ms = absl::ToUnixMillis(options_.clock->Now());
+  if (!message->verdict.ok()) {
+    options_.statistics->rejected_examples += ExampleCount(message->message);
+  }
   if (accepted.count == 0) return absl::OkStatus();
   accepted.first_sequence = first;
   if (!boundary.empty()) return head_.Apply(RecordKind::kBoundary, boundary, first);

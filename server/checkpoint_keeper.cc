@@ -1,9 +1,11 @@
 #include "server/checkpoint_keeper.h"
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "server/errors.h"
 #include "server/logging.h"
 #include "server/stream_state.h"
@@ -18,6 +20,24 @@ using strategies::MemberKey;
 
 ExemplarKey ToStored(const MemberKey& key) { return {key.memory, key.sequence, key.revision}; }
 MemberKey FromStored(const ExemplarKey& key) { return {key.memory, key.sequence, key.revision}; }
+
+// What the store answers, with the details of the surface.
+absl::Status Detailed(const absl::Status& status, absl::string_view checkpoint) {
+  switch (status.code()) {
+    case absl::StatusCode::kInvalidArgument:
+      return BadField("checkpoint", status.message());
+    case absl::StatusCode::kAlreadyExists:
+      return AlreadyExists("checkpoint", checkpoint);
+    case absl::StatusCode::kFailedPrecondition:
+      return WrongState("CHECKPOINT", checkpoint, status.message());
+    case absl::StatusCode::kResourceExhausted:
+      return OverLimit("checkpoints", status.message(), std::chrono::milliseconds(0));
+    case absl::StatusCode::kDataLoss:
+      return WithReason(status.code(), "CHECKSUM", status.message());
+    default:
+      return status;
+  }
+}
 
 }  // namespace
 
@@ -60,13 +80,14 @@ absl::StatusOr<CheckpointRow> CheckpointKeeper::Write(Pending* pending) {
     payloads.emplace_back(ToStored(payload.key), std::move(payload.bytes));
   }
   pending->new_payloads.clear();
+  const std::string label = pending->row.label;
   const absl::Status stored = context_->store->episodic().Put(context_->uid, payloads);
   absl::StatusOr<CheckpointRow> row =
       stored.ok() ? context_->store->checkpoints().Put(context_->uid, std::move(pending->row))
                   : absl::StatusOr<CheckpointRow>(stored);
   base::MutexLock lock(&mutex_);
   on_their_way_.erase(pending->on_its_way);
-  if (!row.ok()) return row;
+  if (!row.ok()) return Detailed(row.status(), label);
   for (const auto& payload : payloads) durable_.insert(FromStored(payload.first));
   ModelStatistics& statistics = *context_->statistics;
   statistics.last_checkpoint_bytes = row->bytes;
@@ -84,8 +105,9 @@ absl::StatusOr<CheckpointRow> CheckpointKeeper::Alias(const std::string& source_
 
 absl::StatusOr<RestorableLearner> CheckpointKeeper::Load(const CheckpointRow& row) const {
   RestorableLearner loaded;
-  ENGRAM_ASSIGN_OR_RETURN(loaded.saved.tensors,
-                          context_->store->checkpoints().Load(context_->uid, row));
+  auto tensors = context_->store->checkpoints().Load(context_->uid, row);
+  if (!tensors.ok()) return Detailed(tensors.status(), row.id);
+  loaded.saved.tensors = *std::move(tensors);
   ENGRAM_ASSIGN_OR_RETURN(auto payloads,
                           context_->store->episodic().Read(context_->uid, row.members));
   loaded.saved.members.reserve(row.members.size());
@@ -98,7 +120,14 @@ absl::StatusOr<RestorableLearner> CheckpointKeeper::Load(const CheckpointRow& ro
 }
 
 absl::StatusOr<CheckpointRow> CheckpointKeeper::Find(absl::string_view id) const {
-  return context_->store->checkpoints().Find(context_->uid, id);
+  const auto row = context_->store->checkpoints().Find(context_->uid, id);
+  if (row.ok()) return row;
+  if (!absl::IsNotFound(row.status())) return Detailed(row.status(), id);
+  ENGRAM_ASSIGN_OR_RETURN(const auto rows, List());
+  return NotFound("checkpoint", id,
+                  absl::StrJoin(rows, ", ", [](std::string* out, const CheckpointRow& one) {
+                    absl::StrAppend(out, one.id);
+                  }));
 }
 
 absl::StatusOr<std::vector<CheckpointRow>> CheckpointKeeper::List() const {
