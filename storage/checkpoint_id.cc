@@ -30,9 +30,9 @@ std::string Encode(uint64_t ms, uint16_t high, uint64_t low) {
 }  // namespace
 
 bool IsCheckpointId(absl::string_view id) {
-  return id.size() == kIdLength && id[0] <= '7' &&
-         std::all_of(id.begin(), id.end(),
-                     [](char c) { return kAlphabet.find(c) != absl::string_view::npos; });
+  return id.size() == kIdLength && id[0] <= '7' && std::all_of(id.begin(), id.end(), [](char c) {
+           return kAlphabet.find(c) != absl::string_view::npos;
+         });
 }
 
 CheckpointIds::CheckpointIds() : random_(RandomSeed()) {}

@@ -1,5 +1,5 @@
-// Payloads of exemplars: immutable, keyed (model, memory, sequence, revision). A payload lives while
-// a kept checkpoint names it; the live memory needs none beyond the last checkpoint, because
+// Payloads of exemplars: immutable, keyed (model, memory, sequence, revision). A payload lives
+// while a kept checkpoint names it; the live memory needs none beyond the last checkpoint, because
 // replaying the log rebuilds it.
 //
 // Threading: every method from any thread. Failure: as the log; DATA_LOSS names the key.

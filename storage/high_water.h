@@ -1,5 +1,5 @@
-// A witness outside of RocksDB of how far the database was durable: a write-ahead log that is gone or
-// was cut at a record boundary opens without complaint, and only something beside it can tell.
+// A witness outside of RocksDB of how far the database was durable: a write-ahead log that is gone
+// or was cut at a record boundary opens without complaint, and only something beside it can tell.
 //
 // The file has two slots that are written in turn, so that a torn write leaves the other.
 //

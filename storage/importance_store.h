@@ -1,5 +1,5 @@
-// Each task's importance (Fisher) snapshot, for inspection and for redoing a penalty without a task;
-// never read in a training step.
+// Each task's importance (Fisher) snapshot, for inspection and for redoing a penalty without a
+// task; never read in a training step.
 //
 // Threading: every method from any thread. Bounds: the newest snapshots within `bytes_max` a model
 // are kept, the oldest go first. Failure: as the log; DATA_LOSS when a snapshot fails its checksum.
@@ -22,7 +22,7 @@ struct ImportanceRow {
   std::string estimator;
   std::string label_mode;
   int64_t examples = 0;
-  std::string tensors;    // empty in List
+  std::string tensors;  // empty in List
   int64_t bytes = 0;
 };
 

@@ -1,6 +1,6 @@
 // Bytes of one log record. Key: model uid, sequence, both big-endian. Value: kind (1), CRC-32C (4),
-// commit time in ms (8), payload. The checksum covers payload, kind, time and key, in this order: the
-// long part can be summed before the sequence is known.
+// commit time in ms (8), payload. The checksum covers payload, kind, time and key, in this order:
+// the long part can be summed before the sequence is known.
 #pragma once
 
 #include <array>

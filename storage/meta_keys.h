@@ -10,14 +10,14 @@
 namespace engram::storage {
 
 enum class MetaTag : char {
-  kModel = 'c',          // catalog row
-  kOrphan = 'o',         // uid of a removed model whose leftovers may still be there
-  kUidCounter = 'n',     // last uid given out; no uid follows
-  kReport = 'r',         // + sequence: row of the report
-  kTrimMark = 't',       // how far the log was trimmed
-  kLogIndex = 'i',       // + sequence: bytes and time of the log up to it
-  kProducer = 'p',       // + producer, 'h' or 'm': its last hello, its last message
-  kMessage = 'q',        // + producer, slot: one of its last 1 024 messages
+  kModel = 'c',       // catalog row
+  kOrphan = 'o',      // uid of a removed model whose leftovers may still be there
+  kUidCounter = 'n',  // last uid given out; no uid follows
+  kReport = 'r',      // + sequence: row of the report
+  kTrimMark = 't',    // how far the log was trimmed
+  kLogIndex = 'i',    // + sequence: bytes and time of the log up to it
+  kProducer = 'p',    // + producer, 'h' or 'm': its last hello, its last message
+  kMessage = 'q',     // + producer, slot: one of its last 1 024 messages
 };
 
 std::string MetaKey(MetaTag tag);

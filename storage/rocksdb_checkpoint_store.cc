@@ -31,9 +31,9 @@ absl::Status CheckLabel(absl::string_view label) {
                                      [](char c) { return c >= ' ' && c <= '~' && c != '/'; });
   if (label.size() > kLabelBytesMax || !printable || IsCheckpointId(label) || label == "." ||
       label == "..") {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "checkpoint label: expected at most ", kLabelBytesMax,
-        " printable characters without '/', and not the form of a checkpoint id"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("checkpoint label: expected at most ", kLabelBytesMax,
+                     " printable characters without '/', and not the form of a checkpoint id"));
   }
   return absl::OkStatus();
 }
@@ -76,9 +76,8 @@ absl::Status RocksDbCheckpointStore::CheckRoom(ModelUid model, absl::string_view
     }
   }
   if (static_cast<int64_t>(rows.size()) >= options_.checkpoints_max) {
-    return absl::ResourceExhaustedError(absl::StrCat("model keeps ", rows.size(),
-                                                     " checkpoints, the limit is ",
-                                                     options_.checkpoints_max));
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "model keeps ", rows.size(), " checkpoints, the limit is ", options_.checkpoints_max));
   }
   return absl::OkStatus();
 }
@@ -149,27 +148,24 @@ absl::StatusOr<CheckpointRow> RocksDbCheckpointStore::Find(ModelUid model,
   for (const CheckpointRow& row : rows) {
     if (row.label == id) return row;
   }
-  const std::string available =
-      absl::StrJoin(rows, ", ", [](std::string* out, const CheckpointRow& row) {
-        absl::StrAppend(out, row.id);
-      });
-  return absl::NotFoundError(absl::StrCat("checkpoint \"", id, "\" is not there; available: ",
-                                          available.empty() ? "none" : available));
+  const std::string available = absl::StrJoin(
+      rows, ", ", [](std::string* out, const CheckpointRow& row) { absl::StrAppend(out, row.id); });
+  return absl::NotFoundError(absl::StrCat(
+      "checkpoint \"", id, "\" is not there; available: ", available.empty() ? "none" : available));
 }
 
 absl::StatusOr<std::vector<CheckpointRow>> RocksDbCheckpointStore::List(ModelUid model) const {
   std::vector<CheckpointRow> rows;
   absl::Status damage;
   const std::string begin = RowKey(model, "");
-  ENGRAM_RETURN_IF_ERROR(engine_->Scan(
-      ColumnFamily::kCheckpoints, begin, RowKey(model + 1, ""),
-      [&](absl::string_view key, absl::string_view value) {
-        absl::StatusOr<CheckpointRow> row =
-            DecodeCheckpointRow(key, key.substr(begin.size()), value);
-        damage = row.status();
-        if (row.ok()) rows.push_back(*std::move(row));
-        return damage.ok();
-      }));
+  ENGRAM_RETURN_IF_ERROR(engine_->Scan(ColumnFamily::kCheckpoints, begin, RowKey(model + 1, ""),
+                                       [&](absl::string_view key, absl::string_view value) {
+                                         absl::StatusOr<CheckpointRow> row = DecodeCheckpointRow(
+                                             key, key.substr(begin.size()), value);
+                                         damage = row.status();
+                                         if (row.ok()) rows.push_back(*std::move(row));
+                                         return damage.ok();
+                                       }));
   ENGRAM_RETURN_IF_ERROR(damage);
   std::sort(rows.begin(), rows.end(), [](const CheckpointRow& a, const CheckpointRow& b) {
     return a.applied != b.applied ? a.applied > b.applied : a.id > b.id;
@@ -190,8 +186,8 @@ absl::StatusOr<std::string> RocksDbCheckpointStore::ReadVerified(ModelUid model,
   }
   const std::string found = Sha256Hex(*tensors);
   if (found != row.sha256) {
-    return absl::DataLossError(absl::StrCat("checkpoint ", row.id, ": sha256 expected ",
-                                            row.sha256, ", found ", found));
+    return absl::DataLossError(
+        absl::StrCat("checkpoint ", row.id, ": sha256 expected ", row.sha256, ", found ", found));
   }
   return tensors;
 }
@@ -212,15 +208,15 @@ absl::StatusOr<std::string> RocksDbCheckpointStore::Load(ModelUid model,
   if (!absl::IsDataLoss(tensors.status())) return tensors;
   // A Delete may have taken the file since the caller read the row.
   if (absl::Status found = Find(model, row.id).status(); absl::IsNotFound(found)) return found;
-  return absl::DataLossError(absl::StrCat(tensors.status().message(),
-                                          "; newest valid: ", NewestValid(model, row)));
+  return absl::DataLossError(
+      absl::StrCat(tensors.status().message(), "; newest valid: ", NewestValid(model, row)));
 }
 
 absl::Status RocksDbCheckpointStore::Delete(ModelUid model, absl::string_view id) {
   base::MutexLock lock(MutexOf(model));
   ENGRAM_ASSIGN_OR_RETURN(const CheckpointRow gone, Find(model, id));
-  ENGRAM_RETURN_IF_ERROR(engine_->Delete(ColumnFamily::kCheckpoints, RowKey(model, gone.id),
-                                         Durability::kSynced));
+  ENGRAM_RETURN_IF_ERROR(
+      engine_->Delete(ColumnFamily::kCheckpoints, RowKey(model, gone.id), Durability::kSynced));
   ENGRAM_ASSIGN_OR_RETURN(const std::vector<CheckpointRow> rows, List(model));
   const bool shared = std::any_of(rows.begin(), rows.end(), [&gone](const CheckpointRow& row) {
     return row.file == gone.file;

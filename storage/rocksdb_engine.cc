@@ -16,8 +16,8 @@ constexpr size_t kRemoveBatchKeys = 4096;
 
 }  // namespace
 
-// RocksDB's own threads fail too, e.g. in a flush: a fatal error shows in Health at once and not only
-// at the next write.
+// RocksDB's own threads fail too, e.g. in a flush: a fatal error shows in Health at once and not
+// only at the next write.
 class RocksDbEngine::ErrorListener : public rocksdb::EventListener {
  public:
   explicit ErrorListener(RocksDbEngine* engine) : engine_(engine) {}
@@ -163,8 +163,8 @@ absl::Status RocksDbEngine::Write(rocksdb::WriteBatch* batch, Durability durabil
   return written.ok() ? absl::OkStatus() : Fail(Convert(written));
 }
 
-absl::Status RocksDbEngine::Put(ColumnFamily family, absl::string_view key,
-                                absl::string_view value, Durability durability) {
+absl::Status RocksDbEngine::Put(ColumnFamily family, absl::string_view key, absl::string_view value,
+                                Durability durability) {
   rocksdb::WriteBatch batch;
   batch.Put(handle_of(family), ToSlice(key), ToSlice(value));
   return Write(&batch, durability);

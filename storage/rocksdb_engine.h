@@ -1,10 +1,11 @@
-// The one RocksDB instance, as the stores of this room use it: strings in, absl::Status out, and the
-// memory of the first failed write. Private to this room.
+// The one RocksDB instance, as the stores of this room use it: strings in, absl::Status out, and
+// the memory of the first failed write. Private to this room.
 //
 // Threading: every method from any thread.
 // Ownership: owns the database; destroyed after every store that uses it.
 // Loss: a database that holds less than HIGHWATER says was durable is DATA_LOSS at Open, untouched.
-// Failure: a failed write is sticky: it and every later Write answer FAILED_PRECONDITION "storage is
+// Failure: a failed write is sticky: it and every later Write answer FAILED_PRECONDITION "storage
+// is
 //   read-only: ..." (RocksDB cannot tell what reached the disk after a failed sync); reads go on.
 //   Corruption is DATA_LOSS, other I/O errors UNAVAILABLE. Messages hold no path of the machine.
 #pragma once

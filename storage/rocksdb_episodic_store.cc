@@ -56,8 +56,7 @@ absl::Status RocksDbEpisodicStore::Put(
       batch.Clear();
     }
   }
-  return batch.Count() == 0 ? engine_->Health()
-                            : engine_->Write(&batch, Durability::kWithTheNext);
+  return batch.Count() == 0 ? engine_->Health() : engine_->Write(&batch, Durability::kWithTheNext);
 }
 
 absl::StatusOr<std::vector<std::string>> RocksDbEpisodicStore::Read(
@@ -83,17 +82,15 @@ absl::StatusOr<std::vector<std::string>> RocksDbEpisodicStore::Read(
 
 absl::StatusOr<std::vector<ExemplarKey>> RocksDbEpisodicStore::Keys(ModelUid model) const {
   std::vector<ExemplarKey> keys;
-  ENGRAM_RETURN_IF_ERROR(
-      engine_->Scan(kFamily, ModelPrefix(model), ModelPrefix(model + 1),
-                    [&keys](absl::string_view key, absl::string_view /*value*/) {
-                      keys.push_back(ExemplarOf(key));
-                      return true;
-                    }));
+  ENGRAM_RETURN_IF_ERROR(engine_->Scan(kFamily, ModelPrefix(model), ModelPrefix(model + 1),
+                                       [&keys](absl::string_view key, absl::string_view /*value*/) {
+                                         keys.push_back(ExemplarOf(key));
+                                         return true;
+                                       }));
   return keys;
 }
 
-absl::StatusOr<int64_t> RocksDbEpisodicStore::Sweep(ModelUid model,
-                                                    std::vector<ExemplarKey> keep) {
+absl::StatusOr<int64_t> RocksDbEpisodicStore::Sweep(ModelUid model, std::vector<ExemplarKey> keep) {
   std::sort(keep.begin(), keep.end());
   ENGRAM_ASSIGN_OR_RETURN(const std::vector<ExemplarKey> stored, Keys(model));
   rocksdb::WriteBatch batch;
@@ -109,8 +106,7 @@ absl::StatusOr<int64_t> RocksDbEpisodicStore::Sweep(ModelUid model,
 
 absl::Status RocksDbEpisodicStore::RemoveAll(ModelUid model) {
   const std::string begin = ModelPrefix(model);
-  return engine_
-      ->RemoveRange(kFamily, begin, ModelPrefix(model + 1), begin, Durability::kSynced)
+  return engine_->RemoveRange(kFamily, begin, ModelPrefix(model + 1), begin, Durability::kSynced)
       .status();
 }
 

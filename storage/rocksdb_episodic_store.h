@@ -17,8 +17,8 @@ class RocksDbEpisodicStore : public EpisodicStore {
 
   absl::Status Put(ModelUid model,
                    absl::Span<const std::pair<ExemplarKey, std::string>> payloads) override;
-  absl::StatusOr<std::vector<std::string>> Read(
-      ModelUid model, absl::Span<const ExemplarKey> keys) const override;
+  absl::StatusOr<std::vector<std::string>> Read(ModelUid model,
+                                                absl::Span<const ExemplarKey> keys) const override;
   absl::StatusOr<std::vector<ExemplarKey>> Keys(ModelUid model) const override;
   absl::StatusOr<int64_t> Sweep(ModelUid model, std::vector<ExemplarKey> keep) override;
   absl::Status RemoveAll(ModelUid model) override;

@@ -43,8 +43,8 @@ absl::optional<HeldOutRow> ParseRow(absl::string_view key, absl::string_view val
 
 }  // namespace
 
-// Not synced by itself: the log holds these rows too, until a checkpoint, which is synced after them,
-// lets it be trimmed.
+// Not synced by itself: the log holds these rows too, until a checkpoint, which is synced after
+// them, lets it be trimmed.
 absl::Status RocksDbHeldOutStore::Put(ModelUid model, absl::Span<const HeldOutRow> rows) {
   rocksdb::WriteBatch batch;
   for (const HeldOutRow& row : rows) {
@@ -62,26 +62,24 @@ absl::Status RocksDbHeldOutStore::Delete(ModelUid model, absl::string_view task,
 absl::Status RocksDbHeldOutStore::ForEach(ModelUid model,
                                           const std::function<bool(HeldOutRow)>& visit) const {
   absl::Status damage;
-  ENGRAM_RETURN_IF_ERROR(engine_->Scan(
-      kFamily, ModelPrefix(model), ModelPrefix(model + 1),
-      [&](absl::string_view key, absl::string_view value) {
-        absl::optional<HeldOutRow> row = ParseRow(key, value);
-        if (!row.has_value()) {
-          damage = absl::DataLossError(absl::StrCat("a held-out row of model ", model,
-                                                    " (sequence ",
-                                                    ReadBig64(key.data() + key.size() - 8),
-                                                    ") fails its checksum"));
-          return false;
-        }
-        return visit(*std::move(row));
-      }));
+  ENGRAM_RETURN_IF_ERROR(engine_->Scan(kFamily, ModelPrefix(model), ModelPrefix(model + 1),
+                                       [&](absl::string_view key, absl::string_view value) {
+                                         absl::optional<HeldOutRow> row = ParseRow(key, value);
+                                         if (!row.has_value()) {
+                                           damage = absl::DataLossError(absl::StrCat(
+                                               "a held-out row of model ", model, " (sequence ",
+                                               ReadBig64(key.data() + key.size() - 8),
+                                               ") fails its checksum"));
+                                           return false;
+                                         }
+                                         return visit(*std::move(row));
+                                       }));
   return damage;
 }
 
 absl::Status RocksDbHeldOutStore::RemoveAll(ModelUid model) {
   const std::string begin = ModelPrefix(model);
-  return engine_
-      ->RemoveRange(kFamily, begin, ModelPrefix(model + 1), begin, Durability::kSynced)
+  return engine_->RemoveRange(kFamily, begin, ModelPrefix(model + 1), begin, Durability::kSynced)
       .status();
 }
 

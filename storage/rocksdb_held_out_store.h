@@ -1,5 +1,5 @@
-// The HeldOutStore on RocksDB. Key: model uid, task (ordered text), sequence; value: payload, sealed.
-// Private to this room; see held_out_store.h for the contract.
+// The HeldOutStore on RocksDB. Key: model uid, task (ordered text), sequence; value: payload,
+// sealed. Private to this room; see held_out_store.h for the contract.
 #pragma once
 
 #include <functional>
@@ -15,8 +15,7 @@ class RocksDbHeldOutStore : public HeldOutStore {
 
   absl::Status Put(ModelUid model, absl::Span<const HeldOutRow> rows) override;
   absl::Status Delete(ModelUid model, absl::string_view task, Sequence sequence) override;
-  absl::Status ForEach(ModelUid model,
-                       const std::function<bool(HeldOutRow)>& visit) const override;
+  absl::Status ForEach(ModelUid model, const std::function<bool(HeldOutRow)>& visit) const override;
   absl::Status RemoveAll(ModelUid model) override;
 
  private:

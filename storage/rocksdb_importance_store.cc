@@ -99,9 +99,8 @@ absl::Status RocksDbImportanceStore::Put(ModelUid model, const ImportanceRow& ro
                                          int64_t bytes_max) {
   int64_t total = static_cast<int64_t>(row.tensors.size());
   if (total > bytes_max) {
-    return absl::ResourceExhaustedError(absl::StrCat(Name(row), ": ", total,
-                                                     " bytes are above the limit of ",
-                                                     bytes_max));
+    return absl::ResourceExhaustedError(
+        absl::StrCat(Name(row), ": ", total, " bytes are above the limit of ", bytes_max));
   }
   base::MutexLock lock(&mutex_);
   ENGRAM_ASSIGN_OR_RETURN(const std::vector<ImportanceRow> rows, List(model));
@@ -132,14 +131,14 @@ absl::Status RocksDbImportanceStore::Put(ModelUid model, const ImportanceRow& ro
 absl::StatusOr<std::vector<ImportanceRow>> RocksDbImportanceStore::List(ModelUid model) const {
   std::vector<ImportanceRow> rows;
   absl::Status damage;
-  ENGRAM_RETURN_IF_ERROR(
-      engine_->Scan(kFamily, ModelPrefix(kHead, model), ModelPrefix(kHead, model + 1),
-                    [&](absl::string_view key, absl::string_view value) {
-                      absl::StatusOr<ImportanceRow> row = DecodeHead(key, value);
-                      damage = row.status();
-                      if (row.ok()) rows.push_back(*std::move(row));
-                      return damage.ok();
-                    }));
+  ENGRAM_RETURN_IF_ERROR(engine_->Scan(kFamily, ModelPrefix(kHead, model),
+                                       ModelPrefix(kHead, model + 1),
+                                       [&](absl::string_view key, absl::string_view value) {
+                                         absl::StatusOr<ImportanceRow> row = DecodeHead(key, value);
+                                         damage = row.status();
+                                         if (row.ok()) rows.push_back(*std::move(row));
+                                         return damage.ok();
+                                       }));
   ENGRAM_RETURN_IF_ERROR(damage);
   return rows;
 }
@@ -147,11 +146,10 @@ absl::StatusOr<std::vector<ImportanceRow>> RocksDbImportanceStore::List(ModelUid
 absl::StatusOr<ImportanceRow> RocksDbImportanceStore::Read(ModelUid model, Sequence boundary,
                                                            uint32_t position) const {
   const std::string head_key = HeadKey(model, boundary, position);
-  ENGRAM_ASSIGN_OR_RETURN(const absl::optional<std::string> head,
-                          engine_->Get(kFamily, head_key));
+  ENGRAM_ASSIGN_OR_RETURN(const absl::optional<std::string> head, engine_->Get(kFamily, head_key));
   if (!head.has_value()) {
-    return absl::NotFoundError(absl::StrCat("no importance snapshot of boundary ", boundary,
-                                            ", strategy ", position));
+    return absl::NotFoundError(
+        absl::StrCat("no importance snapshot of boundary ", boundary, ", strategy ", position));
   }
   ENGRAM_ASSIGN_OR_RETURN(ImportanceRow row, DecodeHead(head_key, *head));
   row.tensors.reserve(static_cast<size_t>(row.bytes));
@@ -161,14 +159,15 @@ absl::StatusOr<ImportanceRow> RocksDbImportanceStore::Read(ModelUid model, Seque
     const absl::optional<absl::string_view> body =
         stored.has_value() ? Unseal(key, *stored) : absl::nullopt;
     if (!body.has_value()) {
-      return absl::DataLossError(absl::StrCat(
-          Name(row), ": piece ", piece, stored.has_value() ? " fails its checksum" : " is missing"));
+      return absl::DataLossError(
+          absl::StrCat(Name(row), ": piece ", piece,
+                       stored.has_value() ? " fails its checksum" : " is missing"));
     }
     row.tensors.append(body->data(), body->size());
   }
   if (static_cast<int64_t>(row.tensors.size()) != row.bytes) {
-    return absl::DataLossError(absl::StrCat(Name(row), ": expected ", row.bytes, " bytes, found ",
-                                            row.tensors.size()));
+    return absl::DataLossError(
+        absl::StrCat(Name(row), ": expected ", row.bytes, " bytes, found ", row.tensors.size()));
   }
   return row;
 }
@@ -187,10 +186,10 @@ absl::Status RocksDbImportanceStore::RemoveAll(ModelUid model) {
   base::MutexLock lock(&mutex_);
   for (const char part : {kHead, kPiece}) {
     const std::string begin = ModelPrefix(part, model);
-    ENGRAM_RETURN_IF_ERROR(engine_
-                               ->RemoveRange(kFamily, begin, ModelPrefix(part, model + 1), begin,
-                                             Durability::kSynced)
-                               .status());
+    ENGRAM_RETURN_IF_ERROR(
+        engine_
+            ->RemoveRange(kFamily, begin, ModelPrefix(part, model + 1), begin, Durability::kSynced)
+            .status());
   }
   return absl::OkStatus();
 }

@@ -69,15 +69,14 @@ absl::Status RocksDbSampleLog::RecoverIndex(ModelUid model, ModelLog* log) const
   }
   log->index.Reset(mark);
   bool damaged = false;
-  ENGRAM_RETURN_IF_ERROR(
-      engine_->Scan(ColumnFamily::kMeta, MetaKey(MetaTag::kLogIndex, model, mark.sequence + 1),
-                    MetaKey(MetaTag::kLogIndex, model + 1),
-                    [&](absl::string_view key, absl::string_view value) {
-                      const absl::optional<LogPosition> position = DecodePosition(key, value);
-                      damaged = !position.has_value();
-                      if (!damaged) log->index.Append(*position);
-                      return !damaged;
-                    }));
+  ENGRAM_RETURN_IF_ERROR(engine_->Scan(
+      ColumnFamily::kMeta, MetaKey(MetaTag::kLogIndex, model, mark.sequence + 1),
+      MetaKey(MetaTag::kLogIndex, model + 1), [&](absl::string_view key, absl::string_view value) {
+        const absl::optional<LogPosition> position = DecodePosition(key, value);
+        damaged = !position.has_value();
+        if (!damaged) log->index.Append(*position);
+        return !damaged;
+      }));
   return damaged ? DamagedRow("log index", model) : absl::OkStatus();
 }
 
@@ -85,15 +84,13 @@ absl::Status RocksDbSampleLog::RecoverIndex(ModelUid model, ModelLog* log) const
 // acknowledged records, whatever RocksDB says.
 absl::Status RocksDbSampleLog::RecoverTail(ModelUid model, ModelLog* log) const {
   const Sequence mark = log->index.mark().sequence;
-  ENGRAM_ASSIGN_OR_RETURN(
-      const absl::optional<std::string> last_key,
-      engine_->LastKey(ColumnFamily::kLog, ToView(MakeLogKey(model, mark + 1)),
-                       ToView(MakeLogKey(model + 1, 0))));
+  ENGRAM_ASSIGN_OR_RETURN(const absl::optional<std::string> last_key,
+                          engine_->LastKey(ColumnFamily::kLog, ToView(MakeLogKey(model, mark + 1)),
+                                           ToView(MakeLogKey(model + 1, 0))));
   const Sequence last = last_key.has_value() ? SequenceOf(*last_key) : mark;
   if (last > mark) {
-    ENGRAM_ASSIGN_OR_RETURN(
-        const absl::optional<std::string> first,
-        engine_->Get(ColumnFamily::kLog, ToView(MakeLogKey(model, mark + 1))));
+    ENGRAM_ASSIGN_OR_RETURN(const absl::optional<std::string> first,
+                            engine_->Get(ColumnFamily::kLog, ToView(MakeLogKey(model, mark + 1))));
     if (!first.has_value()) {
       return absl::DataLossError(absl::StrCat("log of model ", model, ": record ", mark + 1,
                                               " is missing, the trim mark is ", mark));
@@ -107,8 +104,8 @@ absl::Status RocksDbSampleLog::RecoverTail(ModelUid model, ModelLog* log) const 
   ENGRAM_ASSIGN_OR_RETURN(log->durable, Walk(model, log->index.last(), NoLimits()));
   if (log->durable.sequence != last) {
     return absl::DataLossError(absl::StrCat("log of model ", model, ": record ",
-                                            log->durable.sequence + 1,
-                                            " is missing, the last is ", last));
+                                            log->durable.sequence + 1, " is missing, the last is ",
+                                            last));
   }
   return absl::OkStatus();
 }
@@ -123,9 +120,8 @@ absl::StatusOr<LogPosition> RocksDbSampleLog::Walk(ModelUid model, LogPosition s
         if (SequenceOf(key) != position.sequence + 1) return false;
         const absl::optional<RecordView> record = ParseRecord(key, value);
         if (!record.has_value()) {
-          damage = absl::DataLossError(absl::StrCat("record ", position.sequence + 1,
-                                                    " of model ", model,
-                                                    " fails its checksum"));
+          damage = absl::DataLossError(absl::StrCat("record ", position.sequence + 1, " of model ",
+                                                    model, " fails its checksum"));
           return false;
         }
         LogPosition next;
@@ -164,8 +160,8 @@ absl::Status RocksDbSampleLog::Remove(ModelUid model) {
                          Durability::kSynced);
 }
 
-// First the mark, durably; then the records: reads never look below the mark, so what a crash leaves
-// there is only waste, which the next trim after a start finds.
+// First the mark, durably; then the records: reads never look below the mark, so what a crash
+// leaves there is only waste, which the next trim after a start finds.
 absl::Status RocksDbSampleLog::Trim(ModelUid model, Sequence up_to) {
   base::MutexLock maintenance(&maintenance_mutex_);
   LogPosition start;
@@ -190,8 +186,8 @@ absl::Status RocksDbSampleLog::Trim(ModelUid model, Sequence up_to) {
         absl::StrCat("record ", mark.sequence + 1, " of model ", model, " is missing"));
   }
   const std::string mark_key = MetaKey(MetaTag::kTrimMark, model);
-  ENGRAM_RETURN_IF_ERROR(engine_->Put(ColumnFamily::kMeta, mark_key,
-                                      EncodePosition(mark_key, mark), Durability::kSynced));
+  ENGRAM_RETURN_IF_ERROR(engine_->Put(ColumnFamily::kMeta, mark_key, EncodePosition(mark_key, mark),
+                                      Durability::kSynced));
   {
     base::MutexLock lock(&mutex_);
     models_.at(model).index.TrimTo(mark);
@@ -206,13 +202,12 @@ absl::Status RocksDbSampleLog::SweepTrimmed(ModelUid model, Sequence swept, Sequ
                                            ToView(MakeLogKey(model, swept + 1)),
                                            Durability::kWithTheNext)
                              .status());
-  ENGRAM_RETURN_IF_ERROR(engine_
-                             ->RemoveRange(ColumnFamily::kMeta,
-                                           MetaKey(MetaTag::kLogIndex, model, 0),
-                                           MetaKey(MetaTag::kLogIndex, model, up_to + 1),
-                                           MetaKey(MetaTag::kLogIndex, model, swept + 1),
-                                           Durability::kWithTheNext)
-                             .status());
+  ENGRAM_RETURN_IF_ERROR(
+      engine_
+          ->RemoveRange(ColumnFamily::kMeta, MetaKey(MetaTag::kLogIndex, model, 0),
+                        MetaKey(MetaTag::kLogIndex, model, up_to + 1),
+                        MetaKey(MetaTag::kLogIndex, model, swept + 1), Durability::kWithTheNext)
+          .status());
   base::MutexLock lock(&mutex_);
   models_.at(model).swept = up_to;
   return absl::OkStatus();
@@ -241,21 +236,21 @@ absl::StatusOr<std::vector<ProducerState>> RocksDbSampleLog::Producers(ModelUid 
   std::map<std::string, ProducerState> states;
   bool damaged = false;
   const std::string prefix = MetaKey(MetaTag::kProducer, model);
-  ENGRAM_RETURN_IF_ERROR(engine_->Scan(
-      ColumnFamily::kMeta, prefix, PrefixEnd(prefix),
-      [&](absl::string_view key, absl::string_view value) {
-        absl::string_view rest = key.substr(prefix.size());
-        const absl::optional<std::string> producer = TakeOrderedText(&rest);
-        const absl::optional<ProducerRow> row = DecodeProducerRow(key, value);
-        damaged = !producer.has_value() || !row.has_value();
-        if (damaged) return false;
-        ProducerState& state = states[*producer];
-        state.producer = *producer;
-        state.epoch = std::max(state.epoch, row->epoch);
-        state.last_sequence = std::max(state.last_sequence, row->last_sequence);
-        state.last_seen_ms = std::max(state.last_seen_ms, row->last_seen_ms);
-        return true;
-      }));
+  ENGRAM_RETURN_IF_ERROR(
+      engine_->Scan(ColumnFamily::kMeta, prefix, PrefixEnd(prefix),
+                    [&](absl::string_view key, absl::string_view value) {
+                      absl::string_view rest = key.substr(prefix.size());
+                      const absl::optional<std::string> producer = TakeOrderedText(&rest);
+                      const absl::optional<ProducerRow> row = DecodeProducerRow(key, value);
+                      damaged = !producer.has_value() || !row.has_value();
+                      if (damaged) return false;
+                      ProducerState& state = states[*producer];
+                      state.producer = *producer;
+                      state.epoch = std::max(state.epoch, row->epoch);
+                      state.last_sequence = std::max(state.last_sequence, row->last_sequence);
+                      state.last_seen_ms = std::max(state.last_seen_ms, row->last_seen_ms);
+                      return true;
+                    }));
   if (damaged) return DamagedRow("producer row", model);
   std::vector<ProducerState> list;
   for (auto& [name, state] : states) list.push_back(std::move(state));

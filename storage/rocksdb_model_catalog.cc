@@ -81,8 +81,8 @@ absl::Status RocksDbModelCatalog::RecoverRows() {
                     }));
   ENGRAM_RETURN_IF_ERROR(damage);
   if (!rows.empty() && rows.rbegin()->first > last_uid_) {
-    return absl::DataLossError(absl::StrCat("model ", rows.rbegin()->first,
-                                            " is above the last uid ", last_uid_));
+    return absl::DataLossError(
+        absl::StrCat("model ", rows.rbegin()->first, " is above the last uid ", last_uid_));
   }
   rows_ = std::move(rows);
   return absl::OkStatus();
@@ -168,8 +168,7 @@ absl::Status RocksDbModelCatalog::ForgetOrphan(ModelUid model) {
   return absl::OkStatus();
 }
 
-absl::Status RocksDbModelCatalog::PutReportRow(ModelUid model, Sequence boundary,
-                                               std::string row) {
+absl::Status RocksDbModelCatalog::PutReportRow(ModelUid model, Sequence boundary, std::string row) {
   const std::string key = MetaKey(MetaTag::kReport, model, boundary);
   return engine_->Put(kFamily, key, Seal(key, std::move(row)), Durability::kSynced);
 }
@@ -196,8 +195,7 @@ absl::StatusOr<std::vector<std::pair<Sequence, std::string>>> RocksDbModelCatalo
 
 absl::Status RocksDbModelCatalog::RemoveReportRows(ModelUid model) {
   const std::string prefix = MetaKey(MetaTag::kReport, model);
-  return engine_
-      ->RemoveRange(kFamily, prefix, PrefixEnd(prefix), prefix, Durability::kSynced)
+  return engine_->RemoveRange(kFamily, prefix, PrefixEnd(prefix), prefix, Durability::kSynced)
       .status();
 }
 

@@ -39,9 +39,6 @@ rocksdb::ColumnFamilyOptions LogOptions(const std::shared_ptr<rocksdb::Cache>& c
       rocksdb::NewFixedPrefixTransform(kModelPrefixBytes));
   options.max_write_buffer_number = 3;
   options.target_file_size_base = kLogBufferBytes;
-  // Reading every flushed file back costs a tenth of a core at full ingest; block checksums, the
-  // record checksums and the key order check stay.
-  options.paranoid_file_checks = false;
   return options;
 }
 

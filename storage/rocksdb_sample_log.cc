@@ -23,11 +23,11 @@ absl::Status CheckForm(const Submission& submission) {
   for (const NewRecord& record : submission.records) {
     if (record.kind == 0) return absl::InvalidArgumentError("record kind 0 is not allowed");
   }
-  if (submission.mark.has_value() && (submission.mark->producer.empty() ||
-                                      submission.mark->producer.size() > kProducerBytesMax)) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "producer: expected 1 to ", kProducerBytesMax, " bytes, got ",
-        submission.mark->producer.size()));
+  if (submission.mark.has_value() &&
+      (submission.mark->producer.empty() || submission.mark->producer.size() > kProducerBytesMax)) {
+    return absl::InvalidArgumentError(absl::StrCat("producer: expected 1 to ", kProducerBytesMax,
+                                                   " bytes, got ",
+                                                   submission.mark->producer.size()));
   }
   return absl::OkStatus();
 }
@@ -42,8 +42,7 @@ int64_t QueuedBytes(const Submission& submission) {
 
 absl::Status Trimmed(ModelUid model, Sequence from, const LogPosition& mark) {
   return absl::OutOfRangeError(absl::StrCat("sequence ", from, " of model ", model,
-                                            " is trimmed; the log begins at ",
-                                            mark.sequence + 1));
+                                            " is trimmed; the log begins at ", mark.sequence + 1));
 }
 
 // Gathers what one Read returns, and notices where the log is not what was stored.
@@ -127,8 +126,8 @@ absl::Status RocksDbSampleLog::CheckSubmit(const Submission& submission, int64_t
   if (FindOpen(submission.model) == nullptr) return NotOpen(submission.model);
   if (statistics_.queued_bytes + bytes > options_.queue_bytes_max) {
     return absl::ResourceExhaustedError(
-        absl::StrCat("log queue of ", options_.queue_bytes_max >> 20, " MiB is full: ",
-                     statistics_.queued_bytes, " bytes wait, ", bytes, " came"));
+        absl::StrCat("log queue of ", options_.queue_bytes_max >> 20,
+                     " MiB is full: ", statistics_.queued_bytes, " bytes wait, ", bytes, " came"));
   }
   return absl::OkStatus();
 }
@@ -275,12 +274,11 @@ absl::StatusOr<std::vector<LogRecord>> RocksDbSampleLog::Read(ModelUid model, Se
   RecordCollector collector(model, from, max_records, max_bytes);
   absl::Status outcome;
   if (from <= durable && !collector.full()) {
-    outcome = engine_->Scan(
-        ColumnFamily::kLog, ToView(MakeLogKey(model, from)),
-        ToView(MakeLogKey(model, durable + 1)),
-        [&collector](absl::string_view key, absl::string_view value) {
-          return collector.Take(key, value);
-        });
+    outcome = engine_->Scan(ColumnFamily::kLog, ToView(MakeLogKey(model, from)),
+                            ToView(MakeLogKey(model, durable + 1)),
+                            [&collector](absl::string_view key, absl::string_view value) {
+                              return collector.Take(key, value);
+                            });
     outcome = collector.Judge(outcome, durable);
   }
   if (outcome.ok()) return collector.TakeRecords();

@@ -36,9 +36,8 @@ absl::StatusOr<std::unique_ptr<Store>> RocksDbStore::Open(StoreOptions options,
   return std::unique_ptr<Store>(std::move(store));
 }
 
-RocksDbStore::RocksDbStore(std::unique_ptr<FolderLock> lock,
-                           std::unique_ptr<RocksDbEngine> engine, std::unique_ptr<DiskWatch> disk,
-                           const StoreOptions& options)
+RocksDbStore::RocksDbStore(std::unique_ptr<FolderLock> lock, std::unique_ptr<RocksDbEngine> engine,
+                           std::unique_ptr<DiskWatch> disk, const StoreOptions& options)
     : lock_(std::move(lock)),
       engine_(std::move(engine)),
       disk_(std::move(disk)),

@@ -20,8 +20,7 @@ namespace engram::storage {
 
 class RocksDbStore : public Store {
  public:
-  static absl::StatusOr<std::unique_ptr<Store>> Open(StoreOptions options,
-                                                     const StoreHooks& hooks);
+  static absl::StatusOr<std::unique_ptr<Store>> Open(StoreOptions options, const StoreHooks& hooks);
 
   SampleLog& log() override { return log_; }
   CheckpointStore& checkpoints() override { return checkpoints_; }

@@ -98,15 +98,16 @@ class SampleLog {
   // Forgets records up to and including `up_to`. The mark is stored; reads always seek to it.
   virtual absl::Status Trim(ModelUid model, Sequence up_to) = 0;
   virtual Sequence TrimMark(ModelUid model) const = 0;
-  // Highest sequence s <= limit such that dropping (mark, s] leaves at least `keep_bytes` of log and
-  // every record younger than `keep_seconds`. For retention.
+  // Highest sequence s <= limit such that dropping (mark, s] leaves at least `keep_bytes` of log
+  // and every record younger than `keep_seconds`. For retention.
   virtual Sequence TrimCandidate(ModelUid model, Sequence limit, int64_t keep_seconds,
                                  int64_t keep_bytes, int64_t now_ms) const = 0;
 
   virtual absl::StatusOr<std::vector<ProducerState>> Producers(ModelUid model) const = 0;
   // One of the last 1 024 messages of a producer, or nullopt when older or never seen.
-  virtual absl::StatusOr<absl::optional<ProducerMessage>> FindMessage(
-      ModelUid model, absl::string_view producer, uint64_t sequence) const = 0;
+  virtual absl::StatusOr<absl::optional<ProducerMessage>> FindMessage(ModelUid model,
+                                                                      absl::string_view producer,
+                                                                      uint64_t sequence) const = 0;
   virtual absl::Status RemoveProducer(ModelUid model, absl::string_view producer) = 0;
 
   // OK, or why the log is read-only.

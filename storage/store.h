@@ -23,12 +23,12 @@ namespace engram::storage {
 
 struct StoreOptions {
   std::string folder;
-  bool sync = true;                       // false only in a test that shows why it must be true
-  int64_t commit_bytes_max = 4 << 20;     // of one group commit
+  bool sync = true;                    // false only in a test that shows why it must be true
+  int64_t commit_bytes_max = 4 << 20;  // of one group commit
   int64_t queue_bytes_max = 64 << 20;
   int64_t disk_reserve_bytes = 512 << 20;
-  int64_t checkpoints_max = 64;           // rows a model
-  std::function<int64_t()> now_ms;        // Unix milliseconds; null: the system's clock
+  int64_t checkpoints_max = 64;     // rows a model
+  std::function<int64_t()> now_ms;  // Unix milliseconds; null: the system's clock
 };
 
 // Durations and sizes since start, for metrics; taken under a lock, cheap.

@@ -114,8 +114,7 @@ absl::StatusOr<bool> HasStoreFormat(const std::string& folder) {
   }
   if (format > kStoreFormat) {
     return absl::FailedPreconditionError(absl::StrCat("the data folder has format ", format,
-                                                      ", newer than the supported ",
-                                                      kStoreFormat));
+                                                      ", newer than the supported ", kStoreFormat));
   }
   return true;
 }
@@ -164,10 +163,9 @@ absl::Status DiskWatch::Check(int64_t more_bytes) const {
   if (space_.total_bytes == 0 || space_.free_bytes - more_bytes >= reserve_bytes_) {
     return absl::OkStatus();
   }
-  return absl::ResourceExhaustedError(
-      absl::StrCat("free space ", space_.free_bytes >> 20, " MiB below reserve ",
-                   reserve_bytes_ >> 20, " MiB",
-                   more_bytes > 0 ? absl::StrCat(" plus ", more_bytes >> 20, " MiB") : ""));
+  return absl::ResourceExhaustedError(absl::StrCat(
+      "free space ", space_.free_bytes >> 20, " MiB below reserve ", reserve_bytes_ >> 20, " MiB",
+      more_bytes > 0 ? absl::StrCat(" plus ", more_bytes >> 20, " MiB") : ""));
 }
 
 DiskSpace DiskWatch::Space() const {

@@ -3,7 +3,8 @@
 // Why not absl::Mutex: Debian's Abseil is not instrumented, so ThreadSanitizer cannot see what
 // absl::Mutex orders and reports every use as a race. It does see std::mutex.
 //
-// Threading: what a mutex is for. CondVar::Wait needs the mutex held and holds it on return; wake-ups
+// Threading: what a mutex is for. CondVar::Wait needs the mutex held and holds it on return;
+// wake-ups
 //   may be spurious, so wait in a loop.
 #pragma once
 

@@ -26,8 +26,7 @@ constexpr int kRecordsPerSubmit = 256;
 class ScratchFolder {
  public:
   ScratchFolder() {
-    std::string pattern =
-        (std::filesystem::temp_directory_path() / "engram-bench-XXXXXX").string();
+    std::string pattern = (std::filesystem::temp_directory_path() / "engram-bench-XXXXXX").string();
     ENGRAM_CHECK(::mkdtemp(pattern.data()) != nullptr);
     path_ = pattern;
   }
@@ -191,7 +190,11 @@ void BM_SampleLogReadTail(benchmark::State& state) {
   CountExamples(state, state.range(0));
 }
 
-BENCHMARK(BM_BareRocksDb)->Arg(kRecordsPerSubmit)->Arg(32)->Arg(1)->UseRealTime()
+BENCHMARK(BM_BareRocksDb)
+    ->Arg(kRecordsPerSubmit)
+    ->Arg(32)
+    ->Arg(1)
+    ->UseRealTime()
     ->MeasureProcessCPUTime();
 BENCHMARK(BM_SampleLogSubmit)
     ->Args({kRecordsPerSubmit, 1})
@@ -202,7 +205,11 @@ BENCHMARK(BM_SampleLogSubmit)
     ->Args({1, 256})
     ->UseRealTime()
     ->MeasureProcessCPUTime();
-BENCHMARK(BM_SampleLogReadTail)->Arg(10)->Arg(128)->Arg(1024)->UseRealTime()
+BENCHMARK(BM_SampleLogReadTail)
+    ->Arg(10)
+    ->Arg(128)
+    ->Arg(1024)
+    ->UseRealTime()
     ->MeasureProcessCPUTime();
 
 }  // namespace

@@ -75,8 +75,8 @@ absl::StatusOr<CheckpointRow> FakeStore::Checkpoints::FindLocked(ModelUid model,
       absl::StrAppend(&present, present.empty() ? "" : ", ", row_id);
     }
   }
-  return absl::NotFoundError(absl::StrCat("checkpoint \"", id, "\" is not there; available: ",
-                                          present.empty() ? "none" : present));
+  return absl::NotFoundError(absl::StrCat(
+      "checkpoint \"", id, "\" is not there; available: ", present.empty() ? "none" : present));
 }
 
 absl::StatusOr<CheckpointRow> FakeStore::Checkpoints::Find(ModelUid model,
@@ -109,8 +109,8 @@ absl::StatusOr<std::string> FakeStore::Checkpoints::Load(ModelUid model,
   }
   const std::string found = storage::Sha256Hex(file->second);
   if (found != row.sha256) {
-    return absl::DataLossError(absl::StrCat("checkpoint ", row.id, ": sha256 expected ",
-                                            row.sha256, ", found ", found));
+    return absl::DataLossError(
+        absl::StrCat("checkpoint ", row.id, ": sha256 expected ", row.sha256, ", found ", found));
   }
   return file->second;
 }

@@ -99,8 +99,8 @@ absl::StatusOr<ImportanceRow> FakeStore::Importance::Read(ModelUid model, Sequen
   base::MutexLock lock(&mutex_);
   const auto rows = rows_.find(model);
   if (rows == rows_.end() || rows->second.count({boundary, position}) == 0) {
-    return absl::NotFoundError(absl::StrCat("no importance snapshot of boundary ", boundary,
-                                            ", strategy ", position));
+    return absl::NotFoundError(
+        absl::StrCat("no importance snapshot of boundary ", boundary, ", strategy ", position));
   }
   return rows->second.at({boundary, position});
 }
@@ -124,15 +124,14 @@ absl::Status FakeStore::HeldOut::Put(ModelUid model, absl::Span<const HeldOutRow
   return absl::OkStatus();
 }
 
-absl::Status FakeStore::HeldOut::Delete(ModelUid model, absl::string_view task,
-                                        Sequence sequence) {
+absl::Status FakeStore::HeldOut::Delete(ModelUid model, absl::string_view task, Sequence sequence) {
   base::MutexLock lock(&mutex_);
   rows_[model].erase({std::string(task), sequence});
   return absl::OkStatus();
 }
 
-absl::Status FakeStore::HeldOut::ForEach(
-    ModelUid model, const std::function<bool(HeldOutRow)>& visit) const {
+absl::Status FakeStore::HeldOut::ForEach(ModelUid model,
+                                         const std::function<bool(HeldOutRow)>& visit) const {
   std::map<Key, std::string> rows;
   {
     base::MutexLock lock(&mutex_);
@@ -201,8 +200,7 @@ absl::Status FakeStore::Catalog::ForgetOrphan(ModelUid model) {
   return absl::OkStatus();
 }
 
-absl::Status FakeStore::Catalog::PutReportRow(ModelUid model, Sequence boundary,
-                                              std::string row) {
+absl::Status FakeStore::Catalog::PutReportRow(ModelUid model, Sequence boundary, std::string row) {
   base::MutexLock lock(&mutex_);
   report_rows_[model][boundary] = std::move(row);
   return absl::OkStatus();

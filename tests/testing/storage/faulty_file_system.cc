@@ -134,8 +134,8 @@ IOStatus FaultyFileSystem::Enter(Operation operation, const std::string& name) {
     while (block_syncs_) changed_.Wait(&mutex_);
     --blocked_syncs_;
   }
-  const bool meant = fault_countdown_ > 0 && operation == fault_operation_ &&
-                     absl::EndsWith(name, fault_suffix_);
+  const bool meant =
+      fault_countdown_ > 0 && operation == fault_operation_ && absl::EndsWith(name, fault_suffix_);
   if (meant && --fault_countdown_ == 0) return fault_status_;
   return IOStatus::OK();
 }

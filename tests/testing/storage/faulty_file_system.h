@@ -1,5 +1,5 @@
-// A RocksDB file system that fails, waits and loses power as a test says. Everything else goes to the
-// real file system below it.
+// A RocksDB file system that fails, waits and loses power as a test says. Everything else goes to
+// the real file system below it.
 //
 // Threading: every method from any thread. Ownership: shared with the store; outlives it.
 #pragma once
@@ -33,8 +33,9 @@ class FaultyFileSystem : public rocksdb::FileSystemWrapper {
   void AwaitBlockedSync();
   void ReleaseSyncs();
 
-  // Power is lost now: whatever is synced later does not count. When the store is gone, DropUnsynced
-  // cuts every write-ahead log to what was synced before and at most `torn_bytes` more.
+  // Power is lost now: whatever is synced later does not count. When the store is gone,
+  // DropUnsynced cuts every write-ahead log to what was synced before and at most `torn_bytes`
+  // more.
   void CutPower();
   void DropUnsynced(uint64_t torn_bytes = 0);
 

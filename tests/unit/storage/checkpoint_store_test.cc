@@ -216,15 +216,14 @@ TEST_F(DamagedRowTest, ADamagedRowIsDataLossEverywhereAndNeverZeros) {
   importance.tensors = "fisher";
   ASSERT_TRUE(store_->importance().Put(uid, importance, 100).ok());
   store_.reset();
-  PutRaw(ColumnFamily::kEpisodic, Key({uid}) + std::string(4, '\0') + Key({1}) +
-                                      std::string(4, '\0'), "zeros");
+  PutRaw(ColumnFamily::kEpisodic,
+         Key({uid}) + std::string(4, '\0') + Key({1}) + std::string(4, '\0'), "zeros");
   PutRaw(ColumnFamily::kHeldOut, Key({uid}) + std::string("t\0\x01", 3) + Key({1}), "zeros");
   PutRaw(ColumnFamily::kMeta, "r" + Key({uid, 1}), "zeros");
   PutRaw(ColumnFamily::kImportance, "t" + Key({uid, 1}) + std::string(8, '\0'), "zeros");
   Open();
   const auto code = [](const absl::Status& status) { return status.code(); };
-  EXPECT_EQ(code(store_->episodic().Read(uid, {{0, 1, 0}}).status()),
-            absl::StatusCode::kDataLoss);
+  EXPECT_EQ(code(store_->episodic().Read(uid, {{0, 1, 0}}).status()), absl::StatusCode::kDataLoss);
   EXPECT_EQ(code(store_->held_out().ForEach(uid, [](HeldOutRow) { return true; })),
             absl::StatusCode::kDataLoss);
   EXPECT_EQ(code(store_->catalog().ReportRows(uid).status()), absl::StatusCode::kDataLoss);

@@ -29,13 +29,13 @@ TEST(Crc32cTest, ExtendingEqualsTheWhole) {
 }
 
 TEST(Sha256Test, MatchesThePublishedVector) {
-  EXPECT_EQ(Sha256Hex("abc"),
-            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  EXPECT_EQ(Sha256Hex("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
 }
 
 TEST(OrderedTextTest, KeepsTheOrderOfTheTextsAndComesBack) {
-  const std::vector<std::string> texts = {"", std::string("\0", 1), std::string("\0a", 2), "a",
-                                          std::string("a\0", 2), "a\x01", "ab", "b"};
+  const std::vector<std::string> texts = {
+      "", std::string("\0", 1), std::string("\0a", 2), "a", std::string("a\0", 2), "a\x01", "ab",
+      "b"};
   std::string last;
   for (const std::string& text : texts) {
     std::string key;

@@ -1,4 +1,5 @@
-// Loss that RocksDB opens without a word: the witness has to find it, and to leave the evidence alone.
+// Loss that RocksDB opens without a word: the witness has to find it, and to leave the evidence
+// alone.
 
 #include "storage/high_water.h"
 
@@ -109,8 +110,8 @@ TEST_F(SilentLossTest, AnyCutOfTheWriteAheadLogIsRefusedUntouched) {
 TEST_F(SilentLossTest, ALostManifestOrWitnessIsRefusedUntouched) {
   std::string manifest = ReadWholeFile(db_folder() + "/CURRENT");
   manifest.pop_back();  // a line feed
-  for (const std::string& path : {db_folder() + "/CURRENT", db_folder() + "/" + manifest,
-                                  options_.folder + "/HIGHWATER"}) {
+  for (const std::string& path :
+       {db_folder() + "/CURRENT", db_folder() + "/" + manifest, options_.folder + "/HIGHWATER"}) {
     std::filesystem::rename(path, folder_.path() + "/away");
     ExpectRefusedUntouched();
     std::filesystem::rename(folder_.path() + "/away", path);

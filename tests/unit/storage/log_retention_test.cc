@@ -132,9 +132,8 @@ TEST_F(LogRetentionTest, ALogThatEndsBeforeItsIndexIsDataLoss) {
       std::string key;
       AppendBig64(&key, kModel);
       AppendBig64(&key, s);
-      ASSERT_TRUE((*engine)
-                      ->Delete(ColumnFamily::kLog, key, RocksDbEngine::Durability::kSynced)
-                      .ok());
+      ASSERT_TRUE(
+          (*engine)->Delete(ColumnFamily::kLog, key, RocksDbEngine::Durability::kSynced).ok());
     }
   }
   Open();

@@ -3,8 +3,8 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
-#include "tests/unit/storage/store_fixture.h"
 #include "tests/testing/storage/faulty_file_system.h"
+#include "tests/unit/storage/store_fixture.h"
 
 namespace engram::storage {
 namespace {
@@ -28,9 +28,7 @@ class SampleLogTest : public StoreTest {
 // With a file system below that a test steers.
 class SampleLogFaultTest : public SampleLogTest {
  protected:
-  SampleLogFaultTest() : disk_(std::make_shared<FaultyFileSystem>()) {
-    hooks_.file_system = disk_;
-  }
+  SampleLogFaultTest() : disk_(std::make_shared<FaultyFileSystem>()) { hooks_.file_system = disk_; }
   void CutPower() {
     high_water_ = ReadWholeFile(options_.folder + "/HIGHWATER");
     disk_->CutPower();
@@ -194,9 +192,7 @@ TEST_F(SampleLogFaultTest, AFailureReachesEverySubmissionThatWaits) {
   disk_->BlockSyncs();
   std::atomic<int> refused{0};
   std::atomic<int> acknowledged{0};
-  const auto count = [&](const absl::Status& status) {
-    status.ok() ? ++acknowledged : ++refused;
-  };
+  const auto count = [&](const absl::Status& status) { status.ok() ? ++acknowledged : ++refused; };
   ASSERT_TRUE(log().Submit(Records(kModel, {"1"}), count).ok());
   disk_->AwaitBlockedSync();
   for (int i = 0; i < 20; ++i) ASSERT_TRUE(log().Submit(Records(kModel, {"x"}), count).ok());
@@ -208,7 +204,8 @@ TEST_F(SampleLogFaultTest, AFailureReachesEverySubmissionThatWaits) {
   EXPECT_EQ(refused, 21);
 }
 
-// For every N: the N-th append or sync of the write-ahead log fails, and nothing acknowledged is lost.
+// For every N: the N-th append or sync of the write-ahead log fails, and nothing acknowledged is
+// lost.
 TEST_F(SampleLogFaultTest, NoFaultAtAnyPointCausesAFalseAcknowledgement) {
   for (const auto operation :
        {FaultyFileSystem::Operation::kAppend, FaultyFileSystem::Operation::kSync}) {

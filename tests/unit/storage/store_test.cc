@@ -1,12 +1,11 @@
 // The store as a whole: its folder, its lock, and what outlives a restart.
 
-#include "tests/unit/storage/store_fixture.h"
-
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "absl/strings/str_cat.h"
 #include "tests/testing/storage/fake_store.h"
+#include "tests/unit/storage/store_fixture.h"
 
 namespace engram::storage {
 namespace {
@@ -186,8 +185,11 @@ TEST_F(StoreTest, ARingOf1024MessagesIsKeptPerProducer) {
 }
 
 TEST(DiskWatchTest, CountsWhatIsAboutToBeWritten) {
-  DiskWatch disk([]() -> absl::StatusOr<DiskSpace> { return DiskSpace{100 << 20, 1 << 30}; },
-                 50 << 20);
+  DiskWatch disk(
+      []() -> absl::StatusOr<DiskSpace> {
+        return DiskSpace{100 << 20, 1 << 30};
+      },
+      50 << 20);
   EXPECT_TRUE(disk.Check(1 << 30).ok()) << "never measured";
   disk.Refresh();
   EXPECT_TRUE(disk.Check(50 << 20).ok());
@@ -241,9 +243,9 @@ TEST_F(FakeStoreTest, ACrashForgetsWhatWasNotCommitted) {
   ASSERT_TRUE(store_.log().Submit(Records(kModel, {"a"}), nullptr).ok());
   store_.Commit();
   bool called = false;
-  ASSERT_TRUE(
-      store_.log().Submit(Records(kModel, {"b"}), [&called](const absl::Status&) { called = true; })
-          .ok());
+  ASSERT_TRUE(store_.log()
+                  .Submit(Records(kModel, {"b"}), [&called](const absl::Status&) { called = true; })
+                  .ok());
   store_.Crash();
   EXPECT_EQ(store_.log().Read(kModel, 1, 1, 1).status().code(), absl::StatusCode::kNotFound);
   ASSERT_TRUE(store_.log().Open(kModel).ok());
