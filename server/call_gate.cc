@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "server/errors.h"
 
 namespace engram::server {
@@ -41,6 +42,15 @@ uint64_t CallGate::Enter(std::weak_ptr<OpenCall> call) {
 void CallGate::Leave(uint64_t ticket) {
   base::MutexLock lock(&mutex_);
   open_.erase(ticket);
+}
+
+absl::StatusOr<std::shared_ptr<void>> CallGate::ReserveWait() {
+  if (waits_->fetch_add(1) >= kWaitsMax) {
+    waits_->fetch_sub(1);
+    return OverLimit("waits", absl::StrCat(kWaitsMax, " calls already wait for a sequence"),
+                     std::chrono::seconds(1));
+  }
+  return std::shared_ptr<void>(waits_.get(), [waits = waits_](void*) { waits->fetch_sub(1); });
 }
 
 void CallGate::Drain() {

@@ -2,6 +2,7 @@
 //
 // Threading: every method from any thread. Drain() calls back outside the lock.
 // Ownership: holds open calls weakly.
+// Bounds: 4 096 waits.
 #pragma once
 
 #include <atomic>
@@ -11,6 +12,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "storage/base/mutex.h"
 
 namespace engram::server {
@@ -34,6 +36,11 @@ class CallGate {
   uint64_t Enter(std::weak_ptr<OpenCall> call) ABSL_LOCKS_EXCLUDED(mutex_);
   void Leave(uint64_t ticket) ABSL_LOCKS_EXCLUDED(mutex_);
 
+  // A place among those who wait inside a model, given back with the last copy. A wait outlives a
+  // client that cancelled, up to its deadline: so the places are counted, not the calls.
+  // RESOURCE_EXHAUSTED when all are taken.
+  absl::StatusOr<std::shared_ptr<void>> ReserveWait();
+
   // Refuses new calls and tells the open ones.
   void Drain() ABSL_LOCKS_EXCLUDED(mutex_);
   size_t OpenCalls() const ABSL_LOCKS_EXCLUDED(mutex_);
@@ -43,7 +50,11 @@ class CallGate {
  private:
   enum class State { kStarting, kOpen, kDraining };
 
+  static constexpr int64_t kWaitsMax = 4096;
+
   std::atomic<State> state_{State::kStarting};
+  // Shared with the places, which may outlive the gate.
+  const std::shared_ptr<std::atomic<int64_t>> waits_ = std::make_shared<std::atomic<int64_t>>(0);
   mutable base::Mutex mutex_;
   uint64_t next_ticket_ ABSL_GUARDED_BY(mutex_) = 1;
   absl::flat_hash_map<uint64_t, std::weak_ptr<OpenCall>> open_ ABSL_GUARDED_BY(mutex_);

@@ -99,8 +99,11 @@ class CheckpointsService final : public RawCheckpoints {
           request, [call](absl::StatusOr<v1::Checkpoint> made) { call->Finish(made); });
     };
     if (request.min_applied_sequence() <= (*model)->AppliedSequence()) return take();
+    const auto place = edge_.gate->ReserveWait();
+    if (!place.ok()) return call->Finish(place.status());
     (*model)->WaitApplied(request.min_applied_sequence(), false, deadline,
-                          [call, take](absl::StatusOr<v1::WaitAppliedResponse> reached) {
+                          [call, take, place = *place](
+                              const absl::StatusOr<v1::WaitAppliedResponse>& reached) {
                             if (!reached.ok()) return call->Finish(reached.status());
                             take();
                           });

@@ -1,5 +1,7 @@
 #include "server/grpc_server.h"
 
+#include <grpc/support/log.h>
+
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -11,6 +13,7 @@
 #include "grpcpp/server_builder.h"
 #include "server/config.h"
 #include "server/errors.h"
+#include "server/logging.h"
 #include "server/services.h"
 #include "storage/base/status_macros.h"
 
@@ -58,6 +61,14 @@ void SetLimits(const v1::Limits& limits, grpc::ServerBuilder* builder) {
   builder->SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::MAX_POLLERS, 1);
 }
 
+// gRPC's own lines in our form.
+void LogFromGrpc(gpr_log_func_args* line) {
+  const LogLevel level = line->severity == GPR_LOG_SEVERITY_ERROR ? LogLevel::kError
+                         : line->severity == GPR_LOG_SEVERITY_INFO ? LogLevel::kInfo
+                                                                   : LogLevel::kDebug;
+  Log(level, "grpc", {{"message", line->message}});
+}
+
 absl::Status CheckLocal(absl::string_view listen, const ListenAddress& address) {
   if (address.local_only) return absl::OkStatus();
   return BadField("--listen",
@@ -72,6 +83,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::string&
                                                               ServingBoard* board) {
   ENGRAM_ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress("--listen", listen));
   ENGRAM_RETURN_IF_ERROR(CheckLocal(listen, address));
+  gpr_set_log_function(LogFromGrpc);
   std::unique_ptr<GrpcServer> made(new GrpcServer(edge, board));
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();

@@ -16,6 +16,7 @@
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
 #include "absl/flags/usage.h"
+#include "absl/flags/usage_config.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -218,6 +219,11 @@ int Run(char** argv) {
 
 int main(int argc, char** argv) {
   absl::SetProgramUsageMessage("the Engram server: engramd --data_dir=DIR [--listen=HOST:PORT]");
+  absl::FlagsUsageConfig usage;
+  usage.contains_help_flags = [](absl::string_view file) {
+    return absl::EndsWith(file, "server/main.cc");
+  };
+  absl::SetFlagsUsageConfig(usage);
   const absl::Status flags = engram::server::CheckFlags(argc, argv);
   if (!flags.ok()) return engram::server::Fail(EX_CONFIG, flags);
   absl::ParseCommandLine(argc, argv);

@@ -177,8 +177,11 @@ void Predictor::Later(v1::PredictRequest request, absl::Time deadline,
     if (!queued.ok()) done(queued, {});
   };
   if (wanted <= (*model)->AppliedSequence()) return on_pool();
+  const auto place = edge_.gate->ReserveWait();
+  if (!place.ok()) return done(place.status(), {});
   (*model)->WaitApplied(wanted, false, deadline,
-                        [on_pool, done](const absl::StatusOr<v1::WaitAppliedResponse>& reached) {
+                        [on_pool, done, place = *place](
+                            const absl::StatusOr<v1::WaitAppliedResponse>& reached) {
                           reached.ok() ? on_pool() : done(reached.status(), {});
                         });
 }

@@ -7,6 +7,7 @@
 #include "absl/synchronization/notification.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "server/call_gate.h"
 #include "server/call_pool.h"
 #include "server/endpoints_file.h"
 #include "server/flag_check.h"
@@ -93,6 +94,15 @@ TEST(CallPoolTest, RefusesBeyondItsQueueAndRunsWhatItTook) {
     release.Notify();
   }
   EXPECT_EQ(finished, 2);
+}
+
+TEST(CallGateTest, PlacesToWaitAreLimitedAndGivenBack) {
+  std::vector<std::shared_ptr<void>> places;
+  CallGate gate;
+  for (int i = 0; i < 4096; ++i) places.push_back(*gate.ReserveWait());
+  EXPECT_EQ(gate.ReserveWait().status().code(), absl::StatusCode::kResourceExhausted);
+  places.pop_back();
+  EXPECT_TRUE(gate.ReserveWait().ok());
 }
 
 TEST(ProcessEnvironmentTest, ASettledEnvironmentIsLeftAlone) {
