@@ -194,11 +194,14 @@ absl::optional<absl::StatusOr<Accepted>> Admission::AnswerRepeat(Producer* produ
       continue;
     }
     in_flight->waiting.push_back(std::move(*done));
+    options_.statistics->duplicate_examples += ExampleCount(message->message);
     return absl::nullopt;
   }
   auto answer = AnswerStoredRepeat(*message);
-  if (answer.ok() && answer->duplicate) {
-    options_.statistics->duplicate_examples += ExampleCount(message->message);
+  if (answer.ok()) {
+    ModelStatistics& statistics = *options_.statistics;
+    (answer->rejection.ok() ? statistics.duplicate_examples : statistics.rejected_examples) +=
+        ExampleCount(message->message);
   }
   return answer;
 }
@@ -285,10 +288,10 @@ absl::Status Admission::Submit(Producer* producer, Prepared* message, OnAccepted
   producer->in_flight.push_back(in_flight);
   producer->last_sequence = in_flight->sequence;
   producer->last_seen_ms = absl::ToUnixMillis(options_.clock->Now());
-  if (!message->verdict.ok()) {
+  if (accepted.count == 0) {
     options_.statistics->rejected_examples += ExampleCount(message->message);
+    return absl::OkStatus();
   }
-  if (accepted.count == 0) return absl::OkStatus();
   accepted.first_sequence = first;
   if (!boundary.empty()) return head_.Apply(RecordKind::kBoundary, boundary, first);
   for (int i = 0; i < message->message.examples_size(); ++i) {

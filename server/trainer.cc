@@ -41,7 +41,10 @@ Turn Trainer::RunOnce() {
   }
   RunCommands();
   Turn turn;
-  if (rollback_ != nullptr && !ContinueRollback()) return turn;
+  if (rollback_ != nullptr && !ContinueRollback()) {
+    UpdateProgress(false);
+    return turn;
+  }
   if (phase_ != Phase::kFailed) turn = Train();
   return turn;
 }
@@ -279,6 +282,7 @@ void Trainer::UpdateProgress(bool drained) {
   progress_.recovered =
       std::min(progress_.to_recover, std::max(applied_, recovery_from_) - recovery_from_);
   progress_.drained = drained;
+  progress_.read_to = cursor_ - 1;
 }
 
 Trainer::Progress Trainer::progress() const {

@@ -77,6 +77,8 @@ TEST(AdmissionTest, NamesTheExampleTheFieldAndWhatCame) {
   EXPECT_REJECTED(RejectionOf(&bench, example), IsInvalidArgument,
                   "examples[2].features.dense: expected 8 bytes (model \"digits\"), got 7");
   EXPECT_EQ(bench.model().DurableSequence(), 0);  // nothing of any of them
+  EXPECT_EQ(bench.model().statistics().rejected_examples, 6 * 3);
+  EXPECT_EQ(bench.model().statistics().accepted_examples, 0);
 }
 
 TEST(AdmissionTest, RefusesShapesThatCannotBe) {

@@ -21,9 +21,8 @@ std::vector<v1::Example> Some(int count, int64_t label = 1) {
 
 std::vector<uint64_t> Applied(ModelBench* bench) {
   std::vector<uint64_t> applied;
-  for (const auto& row : *bench->model().ListCheckpoints()) {
-    applied.push_back(row.applied_sequence());
-  }
+  const auto rows = bench->model().ListCheckpoints();
+  for (const auto& row : *rows) applied.push_back(row.applied_sequence());
   return applied;
 }
 

@@ -1,0 +1,198 @@
+#include "server/spec_options.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <functional>
+
+#include "google/protobuf/util/message_differencer.h"
+#include "strategies/api/learner.h"
+
+namespace engram::server {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+v1::ModelSpec Minimal() {
+  v1::ModelSpec spec;
+  spec.set_feature_count(784);
+  return spec;
+}
+
+absl::Status Refusal(const std::function<void(v1::ModelSpec*)>& change) {
+  v1::ModelSpec spec = Minimal();
+  change(&spec);
+  return CompleteSpec(spec).status();
+}
+
+TEST(SpecOptionsTest, TheDefaultsAreThoseOfTheSurface) {
+  const auto spec = CompleteSpec(Minimal());
+  ASSERT_TRUE(spec.ok()) << spec.status();
+  EXPECT_THAT(spec->mlp().hidden(), ElementsAre(256, 256));
+  EXPECT_EQ(spec->optimizer().learning_rate(), 0.05);
+  EXPECT_TRUE(spec->optimizer().has_sgd());
+  EXPECT_EQ(spec->batch_size(), 10);
+  EXPECT_EQ(spec->max_batch_wait_ms(), 50);
+  EXPECT_EQ(spec->max_abs_feature(), 1e6);
+  EXPECT_EQ(spec->max_classes(), 10000);
+  EXPECT_EQ(spec->held_out_fraction(), 0.02);
+  EXPECT_EQ(spec->held_out_max_per_task(), 500);
+  EXPECT_EQ(spec->evaluate_every_examples(), 10000);
+  EXPECT_EQ(spec->publish_every_steps(), 32);
+  EXPECT_EQ(spec->publish_every_ms(), 100);
+  EXPECT_EQ(spec->checkpoint_every_examples(), 100000);
+  EXPECT_EQ(spec->keep_automatic_checkpoints(), 5);
+  EXPECT_EQ(spec->first_task(), "task-1");
+  ASSERT_EQ(spec->strategies_size(), 1);
+  EXPECT_TRUE(spec->strategies(0).has_finetune());
+}
+
+TEST(SpecOptionsTest, ACompletedSpecCompletesToItself) {
+  v1::ModelSpec spec = Minimal();
+  spec.add_strategies()->mutable_experience_replay();
+  spec.add_strategies()->mutable_online_ewc();
+  spec.mutable_optimizer()->mutable_adamw();
+  const auto once = CompleteSpec(spec);
+  ASSERT_TRUE(once.ok()) << once.status();
+  const auto twice = CompleteSpec(*once);
+  EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(*once, *twice));
+  EXPECT_EQ(once->strategies(0).experience_replay().memory_size(), 1000);
+  EXPECT_TRUE(once->strategies(1).online_ewc().has_lambda());
+  EXPECT_EQ(once->optimizer().adamw().beta2(), 0.999);
+}
+
+TEST(SpecOptionsTest, ExplicitZerosAreKept) {
+  v1::ModelSpec spec = Minimal();
+  spec.set_max_batch_wait_ms(0);
+  spec.set_held_out_fraction(0);
+  spec.set_evaluate_every_examples(0);
+  spec.mutable_mlp();
+  const auto complete = CompleteSpec(spec);
+  ASSERT_TRUE(complete.ok());
+  EXPECT_EQ(complete->max_batch_wait_ms(), 0);
+  EXPECT_EQ(complete->held_out_fraction(), 0);
+  EXPECT_EQ(complete->evaluate_every_examples(), 0);
+  EXPECT_EQ(complete->mlp().hidden_size(), 0);  // logistic regression
+}
+
+TEST(SpecOptionsTest, StrategiesBecomeTheirRegistryNamesAndParameters) {
+  v1::ModelSpec spec = Minimal();
+  auto* replay = spec.add_strategies()->mutable_experience_replay();
+  replay->set_memory_size(50);
+  replay->set_policy(v1::ExperienceReplay::CLASS_BALANCED);
+  spec.add_strategies()->mutable_ewc()->set_lambda(3);
+  const auto complete = CompleteSpec(spec);
+  ASSERT_TRUE(complete.ok()) << complete.status();
+  const strategies::ModelOptions options = ToModelOptions(*complete);
+  ASSERT_EQ(options.strategies.size(), 2);
+  EXPECT_EQ(options.strategies[0].name, "experience_replay");
+  EXPECT_EQ(absl::get<int64_t>(options.strategies[0].parameters.at("memory_size")), 50);
+  EXPECT_EQ(absl::get<std::string>(options.strategies[0].parameters.at("policy")),
+            "class_balanced");
+  EXPECT_EQ(options.strategies[1].name, "ewc");
+  EXPECT_EQ(absl::get<double>(options.strategies[1].parameters.at("lambda")), 3);
+  EXPECT_EQ(absl::get<std::string>(options.strategies[1].parameters.at("fisher")), "exact");
+  EXPECT_TRUE(strategies::MakeLearner(options).ok());
+}
+
+TEST(SpecOptionsTest, EveryStrategyOfTheWireIsInTheRegistryAndTheOtherWayRound) {
+  const auto* kinds = v1::StrategySpec::descriptor()->FindOneofByName("kind");
+  std::vector<std::string> wire;
+  for (int i = 0; i < kinds->field_count(); ++i) {
+    const auto* field = kinds->field(i);
+    wire.push_back(field->name());
+    for (const auto& help : strategies::ListStrategies()) {
+      if (help.name != field->name()) continue;
+      std::vector<std::string> documented, typed;
+      for (const auto& parameter : help.parameters) documented.push_back(parameter.name);
+      for (int j = 0; j < field->message_type()->field_count(); ++j) {
+        typed.push_back(field->message_type()->field(j)->name());
+      }
+      EXPECT_THAT(typed, ::testing::UnorderedElementsAreArray(documented)) << help.name;
+    }
+  }
+  std::vector<std::string> registry;
+  for (const auto& help : strategies::ListStrategies()) registry.push_back(help.name);
+  EXPECT_THAT(wire, ::testing::UnorderedElementsAreArray(registry));
+}
+
+TEST(SpecOptionsTest, HeadsTakeTheirClassesFromTheSpec) {
+  v1::ModelSpec spec = Minimal();
+  spec.mutable_head()->set_kind(v1::Head::FIXED);
+  EXPECT_THAT(std::string(CompleteSpec(spec).status().message()),
+              HasSubstr("spec.labels: required with a FIXED head"));
+  for (int label : {0, 1, 2}) spec.add_labels()->set_number(label);
+  const auto complete = CompleteSpec(spec);
+  ASSERT_TRUE(complete.ok()) << complete.status();
+  EXPECT_EQ(ToModelOptions(*complete).head.kind, strategies::HeadKind::kFixed);
+  EXPECT_EQ(ToModelOptions(*complete).head.head_classes, 3);
+  spec.mutable_head()->set_kind(v1::Head::PER_TASK);
+  EXPECT_EQ(ToModelOptions(*CompleteSpec(spec)).head.kind, strategies::HeadKind::kPerTask);
+}
+
+TEST(SpecOptionsTest, RefusesWhatCannotBeNamingTheField) {
+  const struct {
+    const char* field;
+    std::function<void(v1::ModelSpec*)> change;
+  } cases[] = {
+      {"spec.feature_count", [](v1::ModelSpec* s) { s->set_feature_count(0); }},
+      {"spec.feature_count", [](v1::ModelSpec* s) { s->set_feature_count(65537); }},
+      {"spec.batch_size", [](v1::ModelSpec* s) { s->set_batch_size(-1); }},
+      {"spec.batch_size", [](v1::ModelSpec* s) { s->set_batch_size(1025); }},
+      {"spec.max_classes", [](v1::ModelSpec* s) { s->set_max_classes(10001); }},
+      {"spec.held_out_fraction", [](v1::ModelSpec* s) { s->set_held_out_fraction(NAN); }},
+      {"spec.max_abs_feature", [](v1::ModelSpec* s) { s->set_max_abs_feature(INFINITY); }},
+      {"spec.first_task", [](v1::ModelSpec* s) { s->set_first_task("../x"); }},
+      {"spec.strategies[0]", [](v1::ModelSpec* s) { s->add_strategies(); }},
+      {"spec.optimizer.learning_rate",
+       [](v1::ModelSpec* s) { s->mutable_optimizer()->set_learning_rate(0); }},
+      {"spec.optimizer.learning_rate",
+       [](v1::ModelSpec* s) { s->mutable_optimizer()->set_learning_rate(NAN); }},
+      {"spec.hidden", [](v1::ModelSpec* s) { s->mutable_mlp()->add_hidden(0); }},
+      {"spec.labels[1]",
+       [](v1::ModelSpec* s) {
+         s->add_labels()->set_number(1);
+         s->add_labels()->set_text("one");
+       }},
+      {"spec.labels[1]: given twice",
+       [](v1::ModelSpec* s) {
+         s->add_labels()->set_number(1);
+         s->add_labels()->set_number(1);
+       }},
+      {"lambda", [](v1::ModelSpec* s) { s->add_strategies()->mutable_ewc()->set_lambda(-1); }},
+      {"fisher",
+       [](v1::ModelSpec* s) {
+         s->add_strategies()->mutable_ewc()->set_fisher(static_cast<v1::FisherEstimator>(9));
+       }},
+  };
+  for (const auto& each : cases) {
+    const absl::Status status = Refusal(each.change);
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << each.field << ": " << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(each.field));
+    EXPECT_TRUE(status.GetPayload("type.googleapis.com/google.rpc.BadRequest")) << each.field;
+  }
+}
+
+TEST(SpecOptionsTest, OnlyNumbersOfTheOptimizerAndLiveParametersMayChange) {
+  v1::ModelSpec spec = Minimal();
+  spec.add_strategies()->mutable_ewc();
+  const v1::ModelSpec current = *CompleteSpec(spec);
+  v1::ModelSpec next = current;
+  next.mutable_optimizer()->set_learning_rate(0.01);
+  next.mutable_strategies(0)->mutable_ewc()->set_lambda(9);
+  EXPECT_TRUE(CheckLiveChange(current, next).ok()) << CheckLiveChange(current, next);
+  next.set_publish_every_ms(50);
+  EXPECT_THAT(std::string(CheckLiveChange(current, next).message()),
+              HasSubstr("publish_every_ms"));
+  next = current;
+  next.mutable_strategies(0)->mutable_online_ewc();
+  EXPECT_TRUE(absl::IsInvalidArgument(CheckLiveChange(current, next)));
+  next = current;
+  next.set_feature_count(10);
+  EXPECT_TRUE(absl::IsInvalidArgument(CheckLiveChange(current, next)));
+}
+
+}  // namespace
+}  // namespace engram::server
