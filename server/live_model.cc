@@ -87,8 +87,12 @@ void LiveModel::Retire(const absl::Status& why) {
 bool LiveModel::Drained() const {
   const storage::SampleLog& log = context_.store->log();
   if (!log.Health().ok()) return true;
-  return log.AssignedSequence(context_.uid) == log.DurableSequence(context_.uid) &&
-         trainer_.progress().drained;
+  const storage::Sequence durable = log.DurableSequence(context_.uid);
+  const Trainer::Progress progress = trainer_.progress();
+  // The trainer may not have looked since the last record became durable.
+  const bool looked = progress.read_to >= durable || trainer_.paused() ||
+                      progress.phase == Trainer::Phase::kFailed;
+  return log.AssignedSequence(context_.uid) == durable && progress.drained && looked;
 }
 
 void LiveModel::TakeFinalCheckpoint(std::function<void()> done) {

@@ -66,7 +66,8 @@ class Trainer {
     absl::Status failure;
     uint64_t recovered = 0;  // records of
     uint64_t to_recover = 0;
-    bool drained = false;  // nothing durable is left that could be trained now
+    bool drained = false;  // nothing up to read_to is left that could be trained now
+    uint64_t read_to = 0;
   };
 
   // `spec` as created.
