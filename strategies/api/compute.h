@@ -11,6 +11,7 @@ struct ComputeIdentity {
   std::string blas_path;   // real path of the shared object that provides cblas_sgemm
   std::string blas_core;   // kernel the BLAS chose, "SkylakeX"; empty when it does not say
   std::string capability;  // ATen's vector capability, "AVX512"
+  std::string kernels;     // instruction set of our own loops, "AVX512"
   int threads = 1;         // intra-op threads of a compute thread
   bool blas_is_fast = false;  // an OpenBLAS (openmp or serial) or MKL; false for reference BLAS
                               // and for openblas-pthread

@@ -11,6 +11,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
+#include "strategies/core/capability.h"
+#include "strategies/core/kernels.h"
 
 namespace engram::strategies {
 namespace {
@@ -41,7 +43,9 @@ std::string CallForText(const char* symbol) {
   return text == nullptr ? "" : text;
 }
 
-std::string Capability() {
+}  // namespace
+
+std::string AtenCapability() {
   constexpr absl::string_view kMark = "CPU capability usage: ";
   for (absl::string_view line : absl::StrSplit(at::show_config(), '\n')) {
     const size_t found = line.find(kMark);
@@ -50,11 +54,9 @@ std::string Capability() {
   return "";
 }
 
-}  // namespace
-
 std::string ComputeIdentity::Fingerprint() const {
   return absl::StrCat("libtorch ", libtorch, "; blas ", blas_path, " ", blas_core, "; ", capability,
-                      "; threads ", threads);
+                      "; kernels ", kernels, "; threads ", threads);
 }
 
 void SetComputeThreads(int threads) {
@@ -73,7 +75,8 @@ ComputeIdentity DescribeCompute() {
   identity.libtorch = TORCH_VERSION;
   identity.blas_path = BlasPath();
   identity.blas_core = CallForText("openblas_get_corename");
-  identity.capability = Capability();
+  identity.capability = AtenCapability();
+  identity.kernels = ActiveKernels().name;
   identity.threads = at::get_num_threads();
   for (absl::string_view fast : {"openblas-openmp", "openblas-serial", "mkl"}) {
     identity.blas_is_fast |= absl::StrContains(identity.blas_path, fast);

@@ -4,7 +4,6 @@
 
 #include <cmath>
 #include <functional>
-#include <limits>
 
 #include "strategies/core/parameters.h"
 #include "tests/unit/strategies_core/small_stream.h"
@@ -27,9 +26,18 @@ TEST(OptionsTest, DefaultsOfAModelAreValid) {
   EXPECT_TRUE(ValidateOptions(options).ok());
 }
 
-TEST(OptionsTest, EachValueOutOfRangeIsRefusedByName) {
-  const double nan = std::nan("");
-  const std::vector<Wrong> wrongs = {
+void ExpectRefusedByName(const std::vector<Wrong>& wrongs) {
+  for (const Wrong& wrong : wrongs) {
+    ModelOptions options = SmallModel(10);
+    wrong.spoil(&options);
+    const absl::Status status = ValidateOptions(options);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << wrong.field;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(wrong.field));
+  }
+}
+
+TEST(OptionsTest, NetworkAndHeadOutOfRangeAreRefusedByName) {
+  ExpectRefusedByName({
       {"feature_count", [](ModelOptions* o) { o->feature_count = 0; }},
       {"feature_count", [](ModelOptions* o) { o->feature_count = 65537; }},
       {"hidden[1]",
@@ -42,12 +50,28 @@ TEST(OptionsTest, EachValueOutOfRangeIsRefusedByName) {
        [](ModelOptions* o) {
          o->hidden = {65536, 65536};
        }},
-      {"head.head_classes",
-       [](ModelOptions* o) {
-         o->head.kind = HeadKind::kFixed;
-         o->head.head_classes = 0;
-       }},
+      {"head.head_classes", [](ModelOptions* o) { o->head.kind = HeadKind::kFixed; }},
       {"head.max_classes", [](ModelOptions* o) { o->head.max_classes = 10001; }},
+      {"head.max_classes", [](ModelOptions* o) { o->head.max_classes = 0; }},
+      {"batch_size", [](ModelOptions* o) { o->batch_size = 0; }},
+      {"batch_size", [](ModelOptions* o) { o->batch_size = 1025; }},
+  });
+}
+
+TEST(OptionsTest, OptimizerOutOfRangeIsRefusedByName) {
+  const double nan = std::nan("");
+  const auto adam = [](OptimizerOptions optimizer) {
+    return [optimizer](ModelOptions* o) {
+      o->optimizer = optimizer;
+      o->optimizer.kind = OptimizerKind::kAdamW;
+    };
+  };
+  OptimizerOptions momentum, beta1, beta2, epsilon;
+  momentum.momentum = 0.9;
+  beta1.beta1 = 1;
+  beta2.beta2 = nan;
+  epsilon.epsilon = 0;
+  ExpectRefusedByName({
       {"learning_rate", [](ModelOptions* o) { o->optimizer.learning_rate = 0; }},
       {"learning_rate", [](ModelOptions* o) { o->optimizer.learning_rate = -1; }},
       {"learning_rate", [nan](ModelOptions* o) { o->optimizer.learning_rate = nan; }},
@@ -59,76 +83,32 @@ TEST(OptionsTest, EachValueOutOfRangeIsRefusedByName) {
          o->optimizer.weight_decay = 0.5;
        }},
       {"momentum", [](ModelOptions* o) { o->optimizer.momentum = 1; }},
-      {"momentum",
-       [](ModelOptions* o) {
-         o->optimizer.kind = OptimizerKind::kAdam;
-         o->optimizer.momentum = 0.9;
-       }},
-      {"beta1",
-       [](ModelOptions* o) {
-         o->optimizer.kind = OptimizerKind::kAdam;
-         o->optimizer.beta1 = 1;
-       }},
-      {"beta2",
-       [nan](ModelOptions* o) {
-         o->optimizer.kind = OptimizerKind::kAdamW;
-         o->optimizer.beta2 = nan;
-       }},
-      {"epsilon",
-       [](ModelOptions* o) {
-         o->optimizer.kind = OptimizerKind::kAdamW;
-         o->optimizer.epsilon = 0;
-       }},
-      {"batch_size", [](ModelOptions* o) { o->batch_size = 0; }},
-      {"batch_size", [](ModelOptions* o) { o->batch_size = 1025; }},
-      {"strategies[1]",
-       [](ModelOptions* o) {
-         o->strategies = {{"ewc", {}}, {"nope", {}}};
-       }},
-      {"listed twice",
-       [](ModelOptions* o) {
-         o->strategies = {{"ewc", {}}, {"ewc", {}}};
-       }},
-      {"ewc.lambda",
-       [](ModelOptions* o) {
-         o->strategies = {{"ewc", {{"lambda", -1.0}}}};
-       }},
-      {"ewc.lambda",
-       [nan](ModelOptions* o) {
-         o->strategies = {{"ewc", {{"lambda", nan}}}};
-       }},
-      {"ewc.lambda",
-       [](ModelOptions* o) {
-         o->strategies = {{"ewc", {{"lambda", std::string("big")}}}};
-       }},
-      {"ewc.fisher",
-       [](ModelOptions* o) {
-         o->strategies = {{"ewc", {{"fisher", std::string("best")}}}};
-       }},
-      {"ewc.fisher",
-       [](ModelOptions* o) {
-         o->strategies = {{"ewc", {{"fisher", 1.0}}}};
-       }},
-      {"ewc.fisher_examples",
-       [](ModelOptions* o) {
-         o->strategies = {{"ewc", {{"fisher_examples", 1.5}}}};
-       }},
-      {"ewc.speed",
-       [](ModelOptions* o) {
-         o->strategies = {{"ewc", {{"speed", 1.0}}}};
-       }},
-      {"memory_size",
-       [](ModelOptions* o) {
-         o->strategies = {{"experience_replay", {{"memory_size", int64_t{0}}}}};
-       }},
+      {"momentum", adam(momentum)},
+      {"beta1", adam(beta1)},
+      {"beta2", adam(beta2)},
+      {"epsilon", adam(epsilon)},
+  });
+}
+
+TEST(OptionsTest, StrategiesOutOfRangeAreRefusedByName) {
+  const auto ewc = [](const char* name, ParameterValue value) {
+    return [name, value](ModelOptions* o) { o->strategies = {{"ewc", {{name, value}}}}; };
   };
-  for (const Wrong& wrong : wrongs) {
-    ModelOptions options = SmallModel(10);
-    wrong.spoil(&options);
-    const absl::Status status = ValidateOptions(options);
-    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << wrong.field;
-    EXPECT_THAT(std::string(status.message()), HasSubstr(wrong.field));
-  }
+  const auto listed = [](std::vector<StrategySpec> specs) {
+    return [specs](ModelOptions* o) { o->strategies = specs; };
+  };
+  ExpectRefusedByName({
+      {"strategies[1]", listed({{"ewc", {}}, {"nope", {}}})},
+      {"listed twice", listed({{"ewc", {}}, {"ewc", {}}})},
+      {"memory_size", listed({{"experience_replay", {{"memory_size", int64_t{0}}}}})},
+      {"ewc.lambda", ewc("lambda", -1.0)},
+      {"ewc.lambda", ewc("lambda", std::nan(""))},
+      {"ewc.lambda", ewc("lambda", std::string("big"))},
+      {"ewc.fisher", ewc("fisher", std::string("best"))},
+      {"ewc.fisher", ewc("fisher", 1.0)},
+      {"ewc.fisher_examples", ewc("fisher_examples", 1.5)},
+      {"ewc.speed", ewc("speed", 1.0)},
+  });
 }
 
 TEST(OptionsTest, AWholeNumberServesWhereANumberIsAsked) {
