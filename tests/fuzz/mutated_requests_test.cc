@@ -71,7 +71,8 @@ class MutatedRequestsTest : public ServerTest {
   void ExpectServing() {
     model_.WaitApplied();
     EXPECT_EQ(model_.Describe().state(), v1::Model::SERVING);
-    for (const auto& row : model_.Predict({0, 1}).predictions()) {
+    const v1::PredictResponse response = model_.Predict({0, 1});
+    for (const auto& row : response.predictions()) {
       for (const float score : row.scores()) EXPECT_TRUE(std::isfinite(score));
     }
     EXPECT_TRUE(server_->WaitReady("toy").ok());
