@@ -34,7 +34,7 @@ struct Admission::Prepared {
 };
 
 Admission::Admission(AdmissionOptions options, storage::SampleLog* log)
-    : options_(std::move(options)), log_(log), closed_(absl::UnavailableError("not open")) {}
+    : options_(std::move(options)), log_(log) {}
 
 absl::Status Admission::Open(StreamState head) {
   ENGRAM_ASSIGN_OR_RETURN(auto stored, log_->Producers(options_.uid));
@@ -48,13 +48,18 @@ absl::Status Admission::Open(StreamState head) {
     producers_[state.producer] = std::move(producer);
   }
   SetHead(std::move(head));
-  closed_ = absl::OkStatus();
+  open_ = true;
   return absl::OkStatus();
 }
 
 void Admission::Close(absl::Status why) {
   base::MutexLock lock(&mutex_);
   closed_ = std::move(why);
+}
+
+absl::Status Admission::CheckOpen() const {
+  if (!closed_.ok() || open_) return closed_;
+  return NotYet("recovering", kRetryAfter);
 }
 
 void Admission::SetHead(StreamState head) {
@@ -79,7 +84,7 @@ void Admission::Hello(const v1::LearnHello& hello, OnWelcome done) {
   auto answer = std::make_shared<OnWelcome>(std::move(done));
   absl::Status status = [&]() -> absl::Status {
     base::MutexLock lock(&mutex_);
-    ENGRAM_RETURN_IF_ERROR(closed_);
+    ENGRAM_RETURN_IF_ERROR(CheckOpen());
     ENGRAM_ASSIGN_OR_RETURN(Producer * producer, FindProducer(hello.producer()));
     if (hello.last_acked_sequence() > producer->last_sequence) {
       return WithReason(absl::StatusCode::kDataLoss, "ACK_AHEAD",
@@ -133,7 +138,8 @@ void Admission::Learn(const std::string& producer, uint64_t epoch, v1::LearnMess
 absl::optional<absl::StatusOr<Accepted>> Admission::AdmitLocked(Prepared* message,
                                                                 OnAccepted* done) {
   base::MutexLock lock(&mutex_);
-  if (!closed_.ok()) return absl::StatusOr<Accepted>(closed_);
+  const absl::Status open = CheckOpen();
+  if (!open.ok()) return absl::StatusOr<Accepted>(open);
   auto found = FindProducer(message->producer);
   if (!found.ok()) return absl::StatusOr<Accepted>(found.status());
   Producer* producer = *found;
@@ -345,7 +351,7 @@ void Admission::SubmitFlush(uint64_t head) {
 absl::Status Admission::SubmitConfiguration(
     v1::ModelSpec spec, std::function<void(uint64_t, const absl::Status&)> on_durable) {
   base::MutexLock lock(&mutex_);
-  ENGRAM_RETURN_IF_ERROR(closed_);
+  ENGRAM_RETURN_IF_ERROR(CheckOpen());
   ENGRAM_RETURN_IF_ERROR(CheckLiveChange(head_.spec(), spec));
   internal::ConfigurationRecord record;
   *record.mutable_spec() = std::move(spec);
@@ -372,7 +378,7 @@ absl::StatusOr<RollbackPlan> Admission::Rollback(const std::string& checkpoint_i
                                                  const StreamState& checkpoint,
                                                  storage::OnDurable on_durable) {
   base::MutexLock lock(&mutex_);
-  ENGRAM_RETURN_IF_ERROR(closed_);
+  ENGRAM_RETURN_IF_ERROR(CheckOpen());
   RollbackPlan plan;
   plan.record = log_->AssignedSequence(options_.uid) + 1;
   if (restored_sequence >= plan.record) {

@@ -55,7 +55,8 @@ class Admission : public std::enable_shared_from_this<Admission> {
 
   // Begins to admit, with the stream's state at the log's head.
   absl::Status Open(StreamState head);
-  // From now on Learn and Hello answer `why`. What the trainer submits is still taken.
+  // From now on Learn and Hello answer `why`, whether or not Open comes later. What the trainer
+  // submits is still taken.
   void Close(absl::Status why);
 
   // Welcomes lack the applied sequence, which admission does not know.
@@ -95,6 +96,7 @@ class Admission : public std::enable_shared_from_this<Admission> {
   };
   struct Prepared;
 
+  absl::Status CheckOpen() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<Producer*> FindProducer(const std::string& name)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CheckTurn(const Producer& producer, const Prepared& message) const
@@ -129,6 +131,7 @@ class Admission : public std::enable_shared_from_this<Admission> {
   const AdmissionOptions options_;
   storage::SampleLog* const log_;
   mutable base::Mutex mutex_;
+  bool open_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status closed_ ABSL_GUARDED_BY(mutex_);
   StreamState head_ ABSL_GUARDED_BY(mutex_);
   bool interleaved_ ABSL_GUARDED_BY(mutex_) = false;

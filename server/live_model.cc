@@ -96,6 +96,7 @@ bool LiveModel::Drained() const {
 }
 
 void LiveModel::TakeFinalCheckpoint(std::function<void()> done) {
+  if (trainer_.progress().phase != Trainer::Phase::kServing) return done();
   trainer_.RequestCheckpoint("", true,
                              [done = std::move(done)](const absl::StatusOr<v1::Checkpoint>&) {
                                done();
@@ -325,6 +326,7 @@ void LiveModel::Rollback(const v1::RollbackRequest& request,
 }
 
 absl::StatusOr<v1::RollbackResponse> LiveModel::PlanRollback(const v1::RollbackRequest& request) {
+  ENGRAM_RETURN_IF_ERROR(CheckVersion(request.expected_current_version(), AppliedSequence()));
   ENGRAM_ASSIGN_OR_RETURN(const auto row, checkpoints_.Find(request.checkpoint()));
   ENGRAM_ASSIGN_OR_RETURN(const StreamState state, StreamState::Parse(row.stream_state));
   ENGRAM_ASSIGN_OR_RETURN(const RollbackPlan plan,

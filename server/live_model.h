@@ -41,6 +41,7 @@ class LiveModel : public ModelRuntime {
   void Retire(const absl::Status& why);
   // All that is durable is trained, as far as it can be now.
   bool Drained() const;
+  // At once when the model does not serve (a recovery has nothing new to keep).
   void TakeFinalCheckpoint(std::function<void()> done);
   void ExpireWaits(absl::Time now) { waiters_.Expire(now); }
   absl::Time NextDeadline() const { return waiters_.NextDeadline(); }

@@ -56,6 +56,9 @@ struct TrainerParts {
   CheckpointKeeper* checkpoints = nullptr;
 };
 
+// ABORTED, ErrorInfo VERSION_CHANGED, when `expected` is not 0 and not the current version.
+absl::Status CheckVersion(uint64_t expected, uint64_t current);
+
 class Trainer {
  public:
   using OnCheckpoint = std::function<void(absl::StatusOr<v1::Checkpoint>)>;

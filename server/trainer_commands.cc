@@ -16,6 +16,13 @@ constexpr size_t kBackfillRecords = 2048;
 
 }  // namespace
 
+absl::Status CheckVersion(uint64_t expected, uint64_t current) {
+  if (expected == 0 || expected == current) return absl::OkStatus();
+  return WithReason(absl::StatusCode::kAborted, "VERSION_CHANGED",
+                    absl::StrCat("current is ", current, ", request expected ", expected),
+                    "currentVersion", absl::StrCat(current));
+}
+
 void Trainer::SetPaused(bool paused) {
   paused_ = paused;
   if (paused) {
@@ -110,12 +117,7 @@ void Trainer::StartRollback(RollbackRequest request) {
 absl::StatusOr<std::unique_ptr<Trainer::PendingRollback>> Trainer::PrepareRollback(
     const RollbackRequest& request) {
   const uint64_t version = published_;
-  const uint64_t expected = request.request.expected_current_version();
-  if (expected != 0 && expected != version) {
-    return WithReason(absl::StatusCode::kAborted, "VERSION_CHANGED",
-                      absl::StrCat("current is ", version, ", request expected ", expected),
-                      "currentVersion", absl::StrCat(version));
-  }
+  ENGRAM_RETURN_IF_ERROR(CheckVersion(request.request.expected_current_version(), version));
   auto pending = std::make_unique<PendingRollback>();
   ENGRAM_ASSIGN_OR_RETURN(pending->checkpoint,
                           parts_.checkpoints->Find(request.request.checkpoint()));

@@ -168,6 +168,19 @@ TEST(RecoveryTest, AnswersUnavailableUntilItServes) {
   EXPECT_EQ(bench.model().statistics().recovery_replayed_examples, 6);
 }
 
+TEST(RecoveryTest, AModelClosedWhileItRecoversStaysClosed) {
+  ModelBench bench;
+  bench.LearnNow({MakeExample(1)});
+  bench.Reopen();
+  bool checkpoint_answered = false;
+  bench.model().TakeFinalCheckpoint([&] { checkpoint_answered = true; });
+  EXPECT_TRUE(checkpoint_answered);
+  bench.model().Close(absl::UnavailableError("shutting down"));
+  bench.Settle();
+  EXPECT_TRUE(bench.model().Ready().ok());
+  EXPECT_EQ((*bench.Learn({MakeExample(1)}))->status().message(), "shutting down");
+}
+
 TEST(RecoveryTest, StartsFromTheNewestCheckpoint) {
   ModelBench bench;
   bench.LearnNow(std::vector<v1::Example>(6, MakeExample(1)));

@@ -125,6 +125,11 @@ TEST(RollbackTest, ADryRunOnlyTells) {
   EXPECT_EQ((*answer)->undone_boundaries_size(), 1);
   EXPECT_EQ(bench.model().DurableSequence(), 8);
   EXPECT_EQ(bench.model().Report().rollbacks_size(), 0);
+  request.set_expected_current_version(7);
+  bench.model().Rollback(request, [&](absl::StatusOr<v1::RollbackResponse> response) {
+    answer = std::move(response);
+  });
+  EXPECT_TRUE(absl::IsAborted(answer->status()));
 }
 
 TEST(RollbackTest, ToWhatIsServedIsNothing) {
