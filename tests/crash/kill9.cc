@@ -79,7 +79,7 @@ absl::Status LiveAndDie(Harness* harness, int cycle) {
   const bool while_recovering = cycle % 5 == 4;
   ENGRAM_ASSIGN_OR_RETURN(auto server, StartServer(harness->data_dir));
   if (while_recovering) {
-    ENGRAM_RETURN_IF_ERROR(server->WaitReady());
+    ENGRAM_RETURN_IF_ERROR(server->WaitListening());
     harness->addresses.Set(server->grpc_address());
     absl::SleepFor(absl::Milliseconds(draw % 40));
     ++harness->killed_recovering;

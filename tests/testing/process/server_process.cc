@@ -57,7 +57,7 @@ absl::StatusOr<std::unique_ptr<ServerProcess>> ServerProcess::Start(ServerOption
   return server;
 }
 
-absl::Status ServerProcess::ReadEndpoints() {
+absl::Status ServerProcess::WaitListening() {
   while (absl::Now() < deadline_) {
     const auto json = nlohmann::json::parse(ReadWholeFile(EndpointsFile(options_)), nullptr, false);
     if (json.is_object() && json.contains("grpc") && json.contains("http")) {
@@ -75,7 +75,7 @@ absl::Status ServerProcess::ReadEndpoints() {
 }
 
 absl::Status ServerProcess::WaitReady(const std::string& model) {
-  if (grpc_address_.empty()) ENGRAM_RETURN_IF_ERROR(ReadEndpoints());
+  if (grpc_address_.empty()) ENGRAM_RETURN_IF_ERROR(WaitListening());
   const auto channel = NewChannel();
   while (absl::Now() < deadline_) {
     const auto health = CheckHealth(channel, model);

@@ -39,7 +39,9 @@ class ServerProcess {
   // A connection of its own: no other call shares its TCP stream.
   std::shared_ptr<grpc::Channel> NewChannel() const;
 
-  // Reads endpoints.json, then waits until health says SERVING for the server, or for one model.
+  // Reads endpoints.json: the server listens, its models may still recover.
+  absl::Status WaitListening();
+  // The same, then waits until health says SERVING for the server, or for one model.
   absl::Status WaitReady(const std::string& model = "");
   // SIGKILL, at this instant.
   void Kill() { child_->Kill(); }
@@ -49,7 +51,6 @@ class ServerProcess {
 
  private:
   ServerProcess(ServerOptions options, std::unique_ptr<Subprocess> child);
-  absl::Status ReadEndpoints();
 
   const ServerOptions options_;
   const absl::Time deadline_;
