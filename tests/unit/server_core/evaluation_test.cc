@@ -159,7 +159,7 @@ TEST(ReportTest, TaskAccuracyLooksAtTheTasksOwnClasses) {
   bench.LearnNow({near_one, MakeExample(2), MakeExample(2), MakeExample(2)});
   bench.BoundaryNow("three");
   bench.Settle();
-  const auto& cell = bench.model().Report().rows(1).cells(1);
+  const v1::AccuracyRow::Cell cell = bench.model().Report().rows(1).cells(1);
   EXPECT_EQ(cell.accuracy(), 0.0);
   EXPECT_EQ(cell.task_accuracy(), 1.0);
 }
