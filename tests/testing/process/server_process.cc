@@ -93,7 +93,8 @@ std::shared_ptr<grpc::Channel> ServerProcess::NewChannel() const {
   arguments.SetInt("grpc.use_local_subchannel_pool", 1);
   arguments.SetMaxReceiveMessageSize(64 << 20);
   arguments.SetInt("grpc.initial_reconnect_backoff_ms", 20);
-  arguments.SetInt("grpc.min_reconnect_backoff_ms", 20);
+  // This one is also how long an attempt may take, which on a loaded machine is not little.
+  arguments.SetInt("grpc.min_reconnect_backoff_ms", 2000);
   arguments.SetInt("grpc.max_reconnect_backoff_ms", 200);
   return grpc::CreateCustomChannel(grpc_address_, grpc::InsecureChannelCredentials(), arguments);
 }
