@@ -13,8 +13,8 @@ namespace engram::server {
 namespace {
 
 using v1::Admin;
-using RawAdmin = Admin::WithRawCallbackMethod_GetServerInfo<
-    Admin::WithRawCallbackMethod_ListStrategies<
+using RawAdmin =
+    Admin::WithRawCallbackMethod_GetServerInfo<Admin::WithRawCallbackMethod_ListStrategies<
         Admin::WithRawCallbackMethod_GetLimits<Admin::Service>>>;
 
 std::string ValueText(const strategies::ParameterValue& value) {

@@ -74,8 +74,7 @@ absl::Status CheckEnums(const Message& message) { return CheckEnumsBelow(message
 grpc::ByteBuffer ToBytes(const google::protobuf::MessageLite& message) {
   const size_t size = message.ByteSizeLong();
   grpc::Slice slice(size);
-  const auto* end =
-      message.SerializeWithCachedSizesToArray(const_cast<uint8_t*>(slice.begin()));
+  const auto* end = message.SerializeWithCachedSizesToArray(const_cast<uint8_t*>(slice.begin()));
   ENGRAM_CHECK(end == slice.end());
   return grpc::ByteBuffer(&slice, 1);
 }

@@ -95,18 +95,18 @@ class CheckpointsService final : public RawCheckpoints {
     const auto model = FindModel(edge_, request.model());
     if (!model.ok()) return call->Finish(model.status());
     auto take = [model = *model, request, call] {
-      model->CreateCheckpoint(
-          request, [call](absl::StatusOr<v1::Checkpoint> made) { call->Finish(made); });
+      model->CreateCheckpoint(request,
+                              [call](absl::StatusOr<v1::Checkpoint> made) { call->Finish(made); });
     };
     if (request.min_applied_sequence() <= (*model)->AppliedSequence()) return take();
     const auto place = edge_.gate->ReserveWait();
     if (!place.ok()) return call->Finish(place.status());
-    (*model)->WaitApplied(request.min_applied_sequence(), false, deadline,
-                          [call, take, place = *place](
-                              const absl::StatusOr<v1::WaitAppliedResponse>& reached) {
-                            if (!reached.ok()) return call->Finish(reached.status());
-                            take();
-                          });
+    (*model)->WaitApplied(
+        request.min_applied_sequence(), false, deadline,
+        [call, take, place = *place](const absl::StatusOr<v1::WaitAppliedResponse>& reached) {
+          if (!reached.ok()) return call->Finish(reached.status());
+          take();
+        });
   }
 
   const Edge& edge_;

@@ -48,8 +48,8 @@ struct IntegerRange {
 absl::Status Settle(const IntegerRange& range, int64_t* value) {
   if (*value == 0) *value = range.standard;
   if (*value >= range.least && *value <= range.most) return absl::OkStatus();
-  return BadField(range.field, absl::StrCat("must be in [", range.least, ", ", range.most,
-                                            "], got ", *value));
+  return BadField(range.field,
+                  absl::StrCat("must be in [", range.least, ", ", range.most, "], got ", *value));
 }
 
 absl::Status SettleLimits(v1::Limits* limits) {
@@ -59,18 +59,21 @@ absl::Status SettleLimits(v1::Limits* limits) {
     void (v1::Limits::*set)(int64_t);
   } table[] = {
       {{"limits.message_bytes", 4 * kMiB, 64 << 10, 64 * kMiB},
-       &v1::Limits::message_bytes, &v1::Limits::set_message_bytes},
+       &v1::Limits::message_bytes,
+       &v1::Limits::set_message_bytes},
       {{"limits.examples_per_message", 1024, 1, 1024},
-       &v1::Limits::examples_per_message, &v1::Limits::set_examples_per_message},
+       &v1::Limits::examples_per_message,
+       &v1::Limits::set_examples_per_message},
       {{"limits.features", 65536, 1, 65536}, &v1::Limits::features, &v1::Limits::set_features},
       {{"limits.tasks", 10000, 1, 10000}, &v1::Limits::tasks, &v1::Limits::set_tasks},
       {{"limits.producers", 10000, 1, 10000}, &v1::Limits::producers, &v1::Limits::set_producers},
       {{"limits.queue_bytes", 64 * kMiB, kMiB, 4096 * kMiB},
-       &v1::Limits::queue_bytes, &v1::Limits::set_queue_bytes},
-      {{"limits.checkpoints", 64, 1, 1024},
-       &v1::Limits::checkpoints, &v1::Limits::set_checkpoints},
+       &v1::Limits::queue_bytes,
+       &v1::Limits::set_queue_bytes},
+      {{"limits.checkpoints", 64, 1, 1024}, &v1::Limits::checkpoints, &v1::Limits::set_checkpoints},
       {{"limits.disk_reserve_bytes", 512 * kMiB, kMiB, int64_t{1} << 50},
-       &v1::Limits::disk_reserve_bytes, &v1::Limits::set_disk_reserve_bytes},
+       &v1::Limits::disk_reserve_bytes,
+       &v1::Limits::set_disk_reserve_bytes},
       {{"limits.models", 64, 1, 1024}, &v1::Limits::models, &v1::Limits::set_models},
   };
   for (const auto& row : table) {
@@ -89,8 +92,8 @@ absl::Status SettleRetention(v1::Retention* retention) {
       Settle({"retention.log_seconds", kDaySeconds, 1, 3650 * kDaySeconds}, &seconds));
   ENGRAM_RETURN_IF_ERROR(
       Settle({"retention.log_bytes", 10240 * kMiB, kMiB, int64_t{1} << 50}, &bytes));
-  ENGRAM_RETURN_IF_ERROR(Settle(
-      {"retention.producer_idle_seconds", 30 * kDaySeconds, 60, 3650 * kDaySeconds}, &idle));
+  ENGRAM_RETURN_IF_ERROR(
+      Settle({"retention.producer_idle_seconds", 30 * kDaySeconds, 60, 3650 * kDaySeconds}, &idle));
   retention->set_log_seconds(seconds);
   retention->set_log_bytes(bytes);
   retention->set_producer_idle_seconds(idle);

@@ -33,7 +33,8 @@ EndpointsFile::EndpointsFile(const std::string& folder, const std::string& grpc,
                              const std::string& http)
     : folder_(folder) {
   const std::string part = absl::StrCat(folder, kName, ".part");
-  status_ = WriteSynced(part, absl::StrCat("{\"grpc\": \"", grpc, "\", \"http\": \"", http, "\"}\n"));
+  status_ =
+      WriteSynced(part, absl::StrCat("{\"grpc\": \"", grpc, "\", \"http\": \"", http, "\"}\n"));
   if (status_.ok() && rename(part.c_str(), absl::StrCat(folder, kName).c_str()) != 0) {
     status_ = Failed("rename");
   }
@@ -41,8 +42,6 @@ EndpointsFile::EndpointsFile(const std::string& folder, const std::string& grpc,
 
 EndpointsFile::~EndpointsFile() { RemoveEndpointsFile(folder_); }
 
-void RemoveEndpointsFile(const std::string& folder) {
-  unlink(absl::StrCat(folder, kName).c_str());
-}
+void RemoveEndpointsFile(const std::string& folder) { unlink(absl::StrCat(folder, kName).c_str()); }
 
 }  // namespace engram::server

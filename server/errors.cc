@@ -31,8 +31,8 @@ void AttachRetry(std::chrono::milliseconds retry_after, absl::Status* status) {
   Attach(retry, status);
 }
 
-void AttachResource(absl::string_view type, absl::string_view name,
-                    absl::string_view description, absl::Status* status) {
+void AttachResource(absl::string_view type, absl::string_view name, absl::string_view description,
+                    absl::Status* status) {
   google::rpc::ResourceInfo resource;
   resource.set_resource_type(std::string(type));
   resource.set_resource_name(Echo(name));
@@ -62,8 +62,8 @@ absl::Status NotFound(absl::string_view resource_type, absl::string_view name,
 }
 
 absl::Status AlreadyExists(absl::string_view resource_type, absl::string_view name) {
-  absl::Status status = absl::AlreadyExistsError(
-      absl::StrCat(resource_type, " \"", Echo(name), "\" already exists"));
+  absl::Status status =
+      absl::AlreadyExistsError(absl::StrCat(resource_type, " \"", Echo(name), "\" already exists"));
   AttachResource(resource_type, name, "", &status);
   return status;
 }

@@ -10,8 +10,8 @@ namespace engram::server {
 namespace {
 
 using v1::Evaluation;
-using RawEvaluation = Evaluation::WithRawCallbackMethod_GetReport<
-    Evaluation::WithRawCallbackMethod_WatchReport<
+using RawEvaluation =
+    Evaluation::WithRawCallbackMethod_GetReport<Evaluation::WithRawCallbackMethod_WatchReport<
         Evaluation::WithRawCallbackMethod_Evaluate<Evaluation::Service>>>;
 
 class EvaluationService final : public RawEvaluation {
@@ -29,8 +29,8 @@ class EvaluationService final : public RawEvaluation {
         });
   }
 
-  grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchReport(
-      grpc::CallbackServerContext* context, const grpc::ByteBuffer* bytes) override {
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchReport(grpc::CallbackServerContext* context,
+                                                          const grpc::ByteBuffer* bytes) override {
     return StartReportWatch(edge_, *bytes);
   }
 

@@ -44,8 +44,7 @@ class Page {
   void Histogram(absl::string_view name, absl::string_view help, Labels labels,
                  const std::vector<double>& bounds, const std::vector<uint64_t>& counts,
                  double sum) {
-    Fill(bounds, counts, sum,
-         &Add(name, MetricType::Histogram, help, std::move(labels)).histogram);
+    Fill(bounds, counts, sum, &Add(name, MetricType::Histogram, help, std::move(labels)).histogram);
   }
 
   std::vector<MetricFamily> Take() {
@@ -182,8 +181,7 @@ void AddReport(const v1::Report& report, const std::string& model, const Labels&
            summary.has_acc(), summary.acc(), page);
   Optional("engram_average_forgetting_ratio", "Mean forgetting over earlier tasks", labels,
            summary.has_forgetting(), summary.forgetting(), page);
-  Optional("engram_backward_transfer_ratio", "BWT", labels, summary.has_bwt(), summary.bwt(),
-           page);
+  Optional("engram_backward_transfer_ratio", "BWT", labels, summary.has_bwt(), summary.bwt(), page);
   Optional("engram_forward_transfer_ratio", "FWT", labels, summary.has_fwt(), summary.fwt(), page);
   page->Gauge("engram_tasks", "Tasks seen: columns of R", labels, report.tasks_size());
 }
@@ -238,7 +236,8 @@ void AddDurability(const ModelRuntime& model, const ModelStatistics& counts, con
   const auto checkpoints = model.ListCheckpoints();
   page->Declare("engram_checkpoints", MetricType::Gauge, "Checkpoints kept");
   if (checkpoints.ok()) {
-    page->Gauge("engram_checkpoints", "Checkpoints kept", labels, static_cast<double>(checkpoints->size()));
+    page->Gauge("engram_checkpoints", "Checkpoints kept", labels,
+                static_cast<double>(checkpoints->size()));
   }
   Labels manual = labels, automatic = labels;
   manual.push_back({"trigger", "manual"});

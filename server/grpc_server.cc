@@ -63,7 +63,7 @@ void SetLimits(const v1::Limits& limits, grpc::ServerBuilder* builder) {
 
 // gRPC's own lines in our form.
 void LogFromGrpc(gpr_log_func_args* line) {
-  const LogLevel level = line->severity == GPR_LOG_SEVERITY_ERROR ? LogLevel::kError
+  const LogLevel level = line->severity == GPR_LOG_SEVERITY_ERROR  ? LogLevel::kError
                          : line->severity == GPR_LOG_SEVERITY_INFO ? LogLevel::kInfo
                                                                    : LogLevel::kDebug;
   Log(level, "grpc", {{"message", line->message}});
@@ -72,7 +72,8 @@ void LogFromGrpc(gpr_log_func_args* line) {
 absl::Status CheckLocal(absl::string_view listen, const ListenAddress& address) {
   if (address.local_only) return absl::OkStatus();
   return BadField("--listen",
-                  absl::StrCat("\"", Echo(listen), "\" can be reached from other machines, and this "
+                  absl::StrCat("\"", Echo(listen),
+                               "\" can be reached from other machines, and this "
                                "version has no TLS or tokens yet; use 127.0.0.1, [::1] or unix:"));
 }
 
@@ -98,11 +99,11 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::string&
   }
   made->server_ = builder.BuildAndStart();
   if (made->server_ == nullptr) {
-    return absl::UnavailableError(absl::StrCat("gRPC: cannot listen on ", listen, ": port in use?"));
+    return absl::UnavailableError(
+        absl::StrCat("gRPC: cannot listen on ", listen, ": port in use?"));
   }
-  made->address_ = address.host.empty()
-                       ? listen
-                       : absl::StrCat(listen.substr(0, listen.rfind(':')), ":", port);
+  made->address_ =
+      address.host.empty() ? listen : absl::StrCat(listen.substr(0, listen.rfind(':')), ":", port);
   board->Attach(made->server_->GetHealthCheckService());
   return made;
 }
@@ -113,8 +114,7 @@ void GrpcServer::Drain(absl::Duration patience) {
   if (server_ == nullptr) return;
   edge_.gate->Drain();
   const absl::Time end = absl::Now() + patience;
-  while (edge_.gate->OpenCalls() > 0 && absl::Now() < end &&
-         !hurried()) {
+  while (edge_.gate->OpenCalls() > 0 && absl::Now() < end && !hurried()) {
     absl::SleepFor(absl::Milliseconds(5));
   }
   // A moment for the last replies to leave; then whatever is open is cancelled.

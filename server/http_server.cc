@@ -34,10 +34,10 @@ struct Reply {
 };
 
 bool Send(mg_connection* connection, const Reply& reply, bool with_body) {
-  const std::string head = absl::StrCat(
-      "HTTP/1.1 ", reply.code, " ", reply.reason, "\r\nContent-Type: ", reply.type,
-      "\r\nContent-Length: ", reply.body.size(), "\r\nCache-Control: no-store\r\n",
-      reply.code == 405 ? "Allow: GET, HEAD\r\n" : "", "Connection: close\r\n\r\n");
+  const std::string head =
+      absl::StrCat("HTTP/1.1 ", reply.code, " ", reply.reason, "\r\nContent-Type: ", reply.type,
+                   "\r\nContent-Length: ", reply.body.size(), "\r\nCache-Control: no-store\r\n",
+                   reply.code == 405 ? "Allow: GET, HEAD\r\n" : "", "Connection: close\r\n\r\n");
   mg_write(connection, head.data(), head.size());
   if (with_body) mg_write(connection, reply.body.data(), reply.body.size());
   return true;
@@ -116,10 +116,9 @@ class CivetHttpServer final : public HttpServer {
                   const prometheus::Collectable* metrics, const ServingBoard* board)
       : pages_(metrics, board, address.local_only),
         civet_(std::vector<std::string>{"listening_ports", listen, "num_threads", "8",
-                                        "request_timeout_ms", "1500", "keep_alive_timeout_ms",
-                                        "0", "linger_timeout_ms", "0", "max_request_size",
-                                        "8192"},
-             &Callbacks()) {
+                                        "request_timeout_ms", "1500", "keep_alive_timeout_ms", "0",
+                                        "linger_timeout_ms", "0", "max_request_size", "8192"},
+               &Callbacks()) {
     civet_.addHandler("/", pages_);
     const std::vector<int> ports = civet_.getListeningPorts();
     port_ = ports.empty() ? address.port : ports.front();
@@ -159,14 +158,14 @@ class CivetHttpServer final : public HttpServer {
 
 absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(
     const std::string& listen, const prometheus::Collectable* metrics, const ServingBoard* board) {
-  ENGRAM_ASSIGN_OR_RETURN(const ListenAddress address,
-                          ParseListenAddress("--http_listen", listen));
+  ENGRAM_ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress("--http_listen", listen));
   Log(LogLevel::kDebug, "http_starting", {{"least_thread_stack", LeastThreadStack()}});
   // CivetWeb's constructor is the one place here that throws.
   try {
     return std::make_unique<CivetHttpServer>(listen, address, metrics, board);
   } catch (const CivetException&) {
-    return absl::UnavailableError(absl::StrCat("HTTP: cannot listen on ", listen, ": port in use?"));
+    return absl::UnavailableError(
+        absl::StrCat("HTTP: cannot listen on ", listen, ": port in use?"));
   }
 }
 

@@ -130,12 +130,11 @@ void LearnStream::OnReadDone(bool ok) {
     reading_ = false;
     if (closing_.has_value() || ended_) return EndIfIdle();
     if (!ok) {
-      return Close(WithReason(
-          absl::StatusCode::kAborted, "NO_END",
-          absl::StrCat("stream ended without its end record after ", messages_,
-                       " messages; durable_sequence=",
-                       model_ == nullptr ? 0 : model_->DurableSequence()),
-          "messages", absl::StrCat(messages_)));
+      return Close(WithReason(absl::StatusCode::kAborted, "NO_END",
+                              absl::StrCat("stream ended without its end record after ", messages_,
+                                           " messages; durable_sequence=",
+                                           model_ == nullptr ? 0 : model_->DurableSequence()),
+                              "messages", absl::StrCat(messages_)));
     }
     parsing_ = true;
   }
@@ -151,9 +150,9 @@ void LearnStream::OnFrame() {
   }
   const bool first = frames_ == 1;
   if (first != request.has_hello()) {
-    return CloseNow(BadField(absl::StrCat("message ", frames_),
-                             first ? "expected the hello that opens a stream"
-                                   : "a second hello in one stream"));
+    return CloseNow(
+        BadField(absl::StrCat("message ", frames_), first ? "expected the hello that opens a stream"
+                                                          : "a second hello in one stream"));
   }
   if (first) return OnHello(request.hello());
   if (request.has_end()) return OnEnd(request.end());
@@ -167,8 +166,8 @@ void LearnStream::OnFrame() {
     base::MutexLock lock(&mutex_);
     parsing_ = false;
     submitting_ = true;
-    learn_ticket = acks_.Add(request.message().producer_sequence(),
-                             static_cast<int64_t>(frame_.Length()));
+    learn_ticket =
+        acks_.Add(request.message().producer_sequence(), static_cast<int64_t>(frame_.Length()));
   }
   Submit(learn_ticket, std::move(*request.mutable_message()));
 }
@@ -229,8 +228,8 @@ void LearnStream::Retry() {
     if (closing_.has_value() || hopeless) return Close(parked_status_);
     submitting_ = true;
     ENGRAM_CHECK(ParseMessage(frame_, &request));
-    learn_ticket = acks_.Add(request.message().producer_sequence(),
-                             static_cast<int64_t>(frame_.Length()));
+    learn_ticket =
+        acks_.Add(request.message().producer_sequence(), static_cast<int64_t>(frame_.Length()));
   }
   Submit(learn_ticket, std::move(*request.mutable_message()));
 }
@@ -346,8 +345,8 @@ void LearnStream::OnWriteOverdue() {
   if (ended_ || !writing_) return;
   if (absl::Now() - write_start_ < limits_.write_patience) return WatchWrite();
   // A status sent the ordinary way would queue behind the ack that nobody reads.
-  const std::string text = absl::StrCat("acks were not read for ",
-                                        absl::FormatDuration(limits_.write_patience));
+  const std::string text =
+      absl::StrCat("acks were not read for ", absl::FormatDuration(limits_.write_patience));
   grpc_call_cancel_with_status(context_->c_call(), GRPC_STATUS_RESOURCE_EXHAUSTED, text.c_str(),
                                nullptr);
   End(absl::ResourceExhaustedError(text));

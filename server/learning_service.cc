@@ -72,11 +72,11 @@ class LearningService final : public RawLearning {
           if (!place.ok()) return call->Finish(place.status());
           const uint64_t sequence =
               request.sequence() == 0 ? (*model)->DurableSequence() : request.sequence();
-          (*model)->WaitApplied(sequence, request.evaluated(), deadline,
-                                [call, place = *place](
-                                    const absl::StatusOr<v1::WaitAppliedResponse>& reached) {
-                                  call->Finish(reached);
-                                });
+          (*model)->WaitApplied(
+              sequence, request.evaluated(), deadline,
+              [call, place = *place](const absl::StatusOr<v1::WaitAppliedResponse>& reached) {
+                call->Finish(reached);
+              });
         });
   }
 

@@ -13,8 +13,7 @@ constexpr size_t kValueBytes = 512;
 
 spdlog::logger& Logger() {
   static spdlog::logger* const logger = [] {
-    auto* made =
-        new spdlog::logger("engram", std::make_shared<spdlog::sinks::stderr_sink_mt>());
+    auto* made = new spdlog::logger("engram", std::make_shared<spdlog::sinks::stderr_sink_mt>());
     made->set_pattern("time=%Y-%m-%dT%H:%M:%S.%e%z level=%l %v");
     made->set_level(spdlog::level::info);
     made->flush_on(spdlog::level::info);

@@ -86,8 +86,8 @@ absl::Status StartModels(const v1::ServerConfig& config, ModelHost* host) {
     *request.mutable_spec() = model.spec();
     const absl::Status status = host->Create(request).status();
     if (!status.ok() && !absl::IsAlreadyExists(status)) {
-      return absl::Status(status.code(), absl::StrCat("model \"", model.name(), "\" of --config: ",
-                                                      status.message()));
+      return absl::Status(status.code(), absl::StrCat("model \"", model.name(),
+                                                      "\" of --config: ", status.message()));
     }
   }
   return absl::OkStatus();
@@ -116,65 +116,76 @@ void Stop(GrpcServer* grpc, ModelHost* host, ServingBoard* board) {
   impatience.join();
 }
 
-int Serve(const v1::ServerConfig& config, storage::Store* store, const std::string& data_dir) {
-  const strategies::ComputeIdentity compute = strategies::DescribeCompute();
-  ServingBoard board;
-  ModelHostOptions options;
-  options.config = config;
-  options.compute_fingerprint = compute.Fingerprint();
-  options.make_learner = strategies::MakeLearner;
-  std::unique_ptr<ModelHost> host;
-  options.on_serving = [&board, &host](const std::string& model, bool serving) {
-    // A deleted model stops serving too, and must not keep the server from being ready.
-    serving || host->Find(model).ok() ? board.Set(model, serving) : board.Remove(model);
-  };
-  options.enter_compute_thread = strategies::EnterComputeThread;
-  host = MakeModelHost(std::move(options), store);
+// What serves, wired together; nothing runs yet.
+struct Parts {
+  Parts(const v1::ServerConfig& config, storage::Store* store) {
+    const strategies::ComputeIdentity compute = strategies::DescribeCompute();
+    ModelHostOptions options;
+    options.config = config;
+    options.compute_fingerprint = compute.Fingerprint();
+    options.make_learner = strategies::MakeLearner;
+    options.on_serving = [this](const std::string& model, bool serving) {
+      // A deleted model stops serving too, and must not keep the server from being ready.
+      serving || host->Find(model).ok() ? board.Set(model, serving) : board.Remove(model);
+    };
+    options.enter_compute_thread = strategies::EnterComputeThread;
+    host = MakeModelHost(std::move(options), store);
+    edge.host = host.get();
+    edge.gate = &gate;
+    edge.pool = &pool;
+    edge.rpcs = &rpcs;
+    edge.strategies = &strategies::ListStrategies();
+    edge.config = config;
+    edge.fixed_info = MakeServerInfo(compute, store->EngineVersion());
+    edge.start_time = absl::Now();
+  }
 
+  ServingBoard board;
+  std::unique_ptr<ModelHost> host;
   CallGate gate;
   RpcStatistics rpcs;
-  CallPool pool(kPoolThreads, kPoolQueue);
+  CallPool pool{kPoolThreads, kPoolQueue};
   Edge edge;
-  edge.host = host.get();
-  edge.gate = &gate;
-  edge.pool = &pool;
-  edge.rpcs = &rpcs;
-  edge.strategies = &strategies::ListStrategies();
-  edge.config = config;
-  edge.fixed_info = MakeServerInfo(compute, store->EngineVersion());
-  edge.start_time = absl::Now();
-  LogServerInfo(edge.fixed_info);
+};
+
+int AwaitStop() {
+  const sigset_t signals = StopSignals();
+  int signal = 0;
+  sigwait(&signals, &signal);
+  return signal;
+}
+
+int Serve(const v1::ServerConfig& config, storage::Store* store, const std::string& data_dir) {
+  Parts parts(config, store);
+  LogServerInfo(parts.edge.fixed_info);
   RemoveEndpointsFile(data_dir);
 
   // Listening comes first: a port in use is known before a model is touched.
-  auto grpc = GrpcServer::Start(absl::GetFlag(FLAGS_listen), edge, &board);
+  auto grpc = GrpcServer::Start(absl::GetFlag(FLAGS_listen), parts.edge, &parts.board);
   if (!grpc.ok()) return Fail(ListenExitCode(grpc.status()), grpc.status());
-  const Exporter exporter(edge);
-  auto http = HttpServer::Start(absl::GetFlag(FLAGS_http_listen), &exporter, &board);
+  const Exporter exporter(parts.edge);
+  auto http = HttpServer::Start(absl::GetFlag(FLAGS_http_listen), &exporter, &parts.board);
   if (!http.ok()) return Fail(ListenExitCode(http.status()), http.status());
 
-  const absl::Status started = StartModels(config, host.get());
+  const absl::Status started = StartModels(config, parts.host.get());
   if (!started.ok()) {
-    host->Drain(absl::ZeroDuration());
+    parts.host->Drain(absl::ZeroDuration());
     return Fail(StoreExitCode(started), started);
   }
-  for (const auto& model : host->List()) board.Expect(model->name());
-  board.Set("", true);
-  gate.Open();
+  for (const auto& model : parts.host->List()) parts.board.Expect(model->name());
+  parts.board.Set("", true);
+  parts.gate.Open();
   const EndpointsFile endpoints(data_dir, (*grpc)->address(), (*http)->address());
   if (!endpoints.status().ok()) {
-    host->Drain(absl::ZeroDuration());
+    parts.host->Drain(absl::ZeroDuration());
     return Fail(EX_IOERR, endpoints.status());
   }
   std::printf("engramd ready grpc=%s http=%s data_dir=%s\n", (*grpc)->address().c_str(),
               (*http)->address().c_str(), data_dir.c_str());
   std::fflush(stdout);
 
-  const sigset_t signals = StopSignals();
-  int signal = 0;
-  sigwait(&signals, &signal);
-  Log(LogLevel::kInfo, "draining", {{"signal", signal}});
-  Stop(grpc->get(), host.get(), &board);
+  Log(LogLevel::kInfo, "draining", {{"signal", AwaitStop()}});
+  Stop(grpc->get(), parts.host.get(), &parts.board);
   Log(LogLevel::kInfo, "stopped");
   return EX_OK;
 }
@@ -200,9 +211,8 @@ int Run(char** argv) {
   strategies::SetComputeThreads(config->compute_threads());
 
   if (mkdir(data_dir.c_str(), 0700) != 0 && errno != EEXIST) {
-    return Fail(EX_CANTCREAT,
-                absl::UnavailableError(absl::StrCat("cannot make ", data_dir, ": ",
-                                                    strerror(errno))));
+    return Fail(EX_CANTCREAT, absl::UnavailableError(
+                                  absl::StrCat("cannot make ", data_dir, ": ", strerror(errno))));
   }
   storage::StoreOptions store_options;
   store_options.folder = data_dir;

@@ -15,7 +15,8 @@ using Reactor = grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>;
 
 class PredictStream final : public Reactor, public OpenCall {
  public:
-  PredictStream(const Edge& edge, const Predictor& predictor) : edge_(edge), predictor_(predictor) {}
+  PredictStream(const Edge& edge, const Predictor& predictor)
+      : edge_(edge), predictor_(predictor) {}
 
   void Open(std::shared_ptr<PredictStream> self) {
     self_ = std::move(self);
@@ -30,9 +31,9 @@ class PredictStream final : public Reactor, public OpenCall {
     ++messages_;
     v1::PredictRequest* request = Predictor::ThreadRequest();
     if (!ParseMessage(request_bytes_, request)) {
-      return End(absl::InvalidArgumentError(absl::StrCat(
-          "message ", messages_, " is not a valid PredictRequest (", request_bytes_.Length(),
-          " bytes)")));
+      return End(absl::InvalidArgumentError(absl::StrCat("message ", messages_,
+                                                         " is not a valid PredictRequest (",
+                                                         request_bytes_.Length(), " bytes)")));
     }
     grpc::ByteBuffer reply;
     const absl::optional<absl::Status> status = predictor_.TryNow(*request, &reply);

@@ -135,9 +135,9 @@ absl::Status Predictor::Answer(const v1::PredictRequest& request, ModelRuntime* 
     return WrongState("MODEL", model->name(), "no class yet: 0 examples applied");
   }
   ENGRAM_RETURN_IF_ERROR(CheckTopK(request, classes));
-  ENGRAM_RETURN_IF_ERROR(ExplainTask(
-      served.snapshot->Predict(scratch.values, rows, scratch.tasks, &scratch.scores), request,
-      *spec));
+  ENGRAM_RETURN_IF_ERROR(
+      ExplainTask(served.snapshot->Predict(scratch.values, rows, scratch.tasks, &scratch.scores),
+                  request, *spec));
   FillResponse(request, served, rows, classes, &scratch);
   *reply = ToBytes(scratch.response);
   Count(&model->statistics(), rows, absl::Now() - start);
@@ -164,9 +164,8 @@ void Predictor::Later(v1::PredictRequest request, absl::Time deadline,
   if (!model.ok()) return done(model.status(), {});
   const uint64_t wanted = request.min_applied_sequence();
   auto answer = [this, model = *model, request = std::move(request), done] {
-    absl::StatusOr<Served> served = request.version() == 0
-                                        ? absl::StatusOr<Served>(model->Live())
-                                        : model->Version(request.version());
+    absl::StatusOr<Served> served = request.version() == 0 ? absl::StatusOr<Served>(model->Live())
+                                                           : model->Version(request.version());
     grpc::ByteBuffer reply;
     const absl::Status status =
         served.ok() ? Answer(request, model.get(), *served, &reply) : served.status();
@@ -179,11 +178,11 @@ void Predictor::Later(v1::PredictRequest request, absl::Time deadline,
   if (wanted <= (*model)->AppliedSequence()) return on_pool();
   const auto place = edge_.gate->ReserveWait();
   if (!place.ok()) return done(place.status(), {});
-  (*model)->WaitApplied(wanted, false, deadline,
-                        [on_pool, done, place = *place](
-                            const absl::StatusOr<v1::WaitAppliedResponse>& reached) {
-                          reached.ok() ? on_pool() : done(reached.status(), {});
-                        });
+  (*model)->WaitApplied(
+      wanted, false, deadline,
+      [on_pool, done, place = *place](const absl::StatusOr<v1::WaitAppliedResponse>& reached) {
+        reached.ok() ? on_pool() : done(reached.status(), {});
+      });
 }
 
 }  // namespace engram::server

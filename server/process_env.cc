@@ -29,8 +29,8 @@ bool Is(const char* name, const std::string& value) {
 absl::Status SettleEnvironment(int compute_threads, char** argv) {
   const std::string threads = absl::StrCat(compute_threads);
   const std::vector<std::pair<const char*, std::string>> wanted = {
-      {"OMP_NUM_THREADS", threads},     {"OPENBLAS_NUM_THREADS", threads},
-      {"OMP_WAIT_POLICY", "passive"},   {"GOMP_SPINCOUNT", "0"},
+      {"OMP_NUM_THREADS", threads},   {"OPENBLAS_NUM_THREADS", threads},
+      {"OMP_WAIT_POLICY", "passive"}, {"GOMP_SPINCOUNT", "0"},
       {"OMP_DYNAMIC", "false"},
   };
   bool settled = true;

@@ -63,8 +63,8 @@ class ReportWatch final : public Reactor, public OpenCall {
       }
     }
     if (overflow) {
-      End(OverLimit("watch", absl::StrCat("the watcher lags ", edge_.streams.watch_events,
-                                          " events behind"),
+      End(OverLimit("watch",
+                    absl::StrCat("the watcher lags ", edge_.streams.watch_events, " events behind"),
                     std::chrono::seconds(1)));
     }
   }

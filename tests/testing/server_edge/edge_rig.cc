@@ -12,8 +12,8 @@ namespace engram::testing {
 EdgeRig::EdgeRig(server::StreamLimits streams) {
   strategies::StrategyHelp finetune;
   finetune.name = "finetune";
-  finetune.parameters.push_back({"lambda", strategies::ParameterKind::kNumber, 1.5, 0, 10, {}, true,
-                                 "a weight"});
+  finetune.parameters.push_back(
+      {"lambda", strategies::ParameterKind::kNumber, 1.5, 0, 10, {}, true, "a weight"});
   strategies_.push_back(std::move(finetune));
   edge_.host = &host_;
   edge_.gate = &gate_;

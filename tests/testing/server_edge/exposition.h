@@ -12,8 +12,8 @@
 namespace engram::testing {
 
 struct Exposition {
-  std::map<std::string, std::string> types;     // family -> counter, gauge, histogram
-  std::map<std::string, double> samples;        // name{label="value",...} as written -> value
+  std::map<std::string, std::string> types;  // family -> counter, gauge, histogram
+  std::map<std::string, double> samples;     // name{label="value",...} as written -> value
   bool Has(const std::string& series) const { return samples.count(series) > 0; }
   double At(const std::string& series) const {
     const auto found = samples.find(series);

@@ -1,5 +1,6 @@
-// A ModelRuntime whose every move a test steers: commits happen when told, sequences are applied when
-// told, predictions are a formula. It keeps the producer's counter honestly (gap, repeat, rejection).
+// A ModelRuntime whose every move a test steers: commits happen when told, sequences are applied
+// when told, predictions are a formula. It keeps the producer's counter honestly (gap, repeat,
+// rejection).
 //
 // Threading: every method from any thread. Callbacks run outside the lock.
 // Failure: as ModelRuntime, where the test asked for it.

@@ -51,9 +51,10 @@ TEST(ErrorsTest, ReasonCarriesItsMetadata) {
 
 TEST(ErrorsTest, WrongStateAndTakenNamesCarryTheirDetails) {
   EXPECT_TRUE(FindDetail<google::rpc::PreconditionFailure>(
-                  ToGrpcStatus(WrongState("MODEL", "digits", "no class yet"))).has_value());
-  EXPECT_TRUE(FindDetail<google::rpc::ResourceInfo>(
-                  ToGrpcStatus(AlreadyExists("model", "digits"))).has_value());
+                  ToGrpcStatus(WrongState("MODEL", "digits", "no class yet")))
+                  .has_value());
+  EXPECT_TRUE(FindDetail<google::rpc::ResourceInfo>(ToGrpcStatus(AlreadyExists("model", "digits")))
+                  .has_value());
 }
 
 TEST(ErrorsTest, EchoEscapesAndCuts) {

@@ -203,8 +203,8 @@ TEST_F(LearnStreamTest, RepeatsAreCountedAndAcked) {
 
 TEST_F(LearnStreamTest, AFullQueueIsTriedAgainNotTold) {
   StartAndOpen(Commits::kInline);
-  model_->RefuseNext(3, server::OverLimit("log", "queue 64 MiB full",
-                                          std::chrono::milliseconds(100)));
+  model_->RefuseNext(3,
+                     server::OverLimit("log", "queue 64 MiB full", std::chrono::milliseconds(100)));
   ASSERT_TRUE(session_->Write(Message(1)));
   ASSERT_TRUE(session_->Write(Message(2)));
   v1::LearnAck merged;
@@ -219,8 +219,8 @@ TEST_F(LearnStreamTest, AQueueThatStaysFullClosesTheStream) {
   limits.retry_pause = absl::Milliseconds(1);
   limits.retry_patience = absl::Milliseconds(20);
   StartAndOpen(Commits::kInline, limits);
-  model_->RefuseNext(1 << 30, server::OverLimit("log", "queue 64 MiB full",
-                                                std::chrono::milliseconds(100)));
+  model_->RefuseNext(1 << 30,
+                     server::OverLimit("log", "queue 64 MiB full", std::chrono::milliseconds(100)));
   ASSERT_TRUE(session_->Write(Message(1)));
   EXPECT_EQ(session_->Finish().error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
 }

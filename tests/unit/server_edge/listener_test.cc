@@ -1,11 +1,10 @@
 // The listeners themselves: addresses, health, reflection, drain, HTTP.
-#include "server/grpc_server.h"
-
 #include "gmock/gmock.h"
 #include "grpcpp/create_channel.h"
 #include "grpcpp/security/credentials.h"
 #include "gtest/gtest.h"
 #include "server/exporter.h"
+#include "server/grpc_server.h"
 #include "server/http_server.h"
 #include "tests/testing/process/health.h"
 #include "tests/testing/process/http_get.h"
@@ -105,9 +104,9 @@ TEST(ListenerTest, ReflectionListsTheServices) {
   grpc::ByteBuffer reply;
   ASSERT_TRUE(stream->Read(&reply));
   const std::string text = FromBuffer(reply);
-  for (const char* service : {"engram.v1.Models", "engram.v1.Learning", "engram.v1.Prediction",
-                              "engram.v1.Evaluation", "engram.v1.Checkpoints", "engram.v1.Admin",
-                              "grpc.health.v1.Health"}) {
+  for (const char* service :
+       {"engram.v1.Models", "engram.v1.Learning", "engram.v1.Prediction", "engram.v1.Evaluation",
+        "engram.v1.Checkpoints", "engram.v1.Admin", "grpc.health.v1.Health"}) {
     EXPECT_THAT(text, HasSubstr(service));
   }
   stream->WritesDone();
@@ -166,11 +165,13 @@ TEST_F(HttpTest, ReadinessFollowsTheBoard) {
 }
 
 TEST_F(HttpTest, OtherMethodsAreRefused) {
-  EXPECT_THAT(HttpExchange(http_->address(), "POST /metrics HTTP/1.1\r\nHost: x\r\n"
-                                             "Content-Length: 0\r\n\r\n"),
+  EXPECT_THAT(HttpExchange(http_->address(),
+                           "POST /metrics HTTP/1.1\r\nHost: x\r\n"
+                           "Content-Length: 0\r\n\r\n"),
               HasSubstr("405 Method Not Allowed"));
-  EXPECT_THAT(HttpExchange(http_->address(), "POST /nothing HTTP/1.1\r\nHost: x\r\n"
-                                             "Content-Length: 0\r\n\r\n"),
+  EXPECT_THAT(HttpExchange(http_->address(),
+                           "POST /nothing HTTP/1.1\r\nHost: x\r\n"
+                           "Content-Length: 0\r\n\r\n"),
               HasSubstr("404 Not Found"));
 }
 

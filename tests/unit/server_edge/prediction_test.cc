@@ -128,8 +128,8 @@ TEST_F(PredictionTest, BytesThatAreNoMessageAreNamed) {
 }
 
 TEST_F(PredictionTest, OversizedMessagesAreRefusedByGrpc) {
-  const RawReply reply = CallRaw(rig_.channel(), "/engram.v1.Prediction/Predict",
-                                 std::string((4 << 20) + 1, 'x'));
+  const RawReply reply =
+      CallRaw(rig_.channel(), "/engram.v1.Prediction/Predict", std::string((4 << 20) + 1, 'x'));
   EXPECT_EQ(reply.status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
 }
 

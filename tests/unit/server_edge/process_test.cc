@@ -87,7 +87,8 @@ TEST(CallPoolTest, RefusesBeyondItsQueueAndRunsWhatItTook) {
                       running.Notify();
                       release.WaitForNotification();
                       ++finished;
-                    }).ok());
+                    })
+                    .ok());
     running.WaitForNotification();
     EXPECT_TRUE(pool.Run([&] { ++finished; }).ok());
     EXPECT_EQ(pool.Run([&] { ++finished; }).code(), absl::StatusCode::kResourceExhausted);

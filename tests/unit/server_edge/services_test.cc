@@ -199,8 +199,9 @@ TEST_F(ServicesTest, RollbackAnswersOrNamesTheCheckpoint) {
   request.set_model("digits");
   request.set_checkpoint("C1");
   v1::RollbackResponse response;
-  EXPECT_EQ(Call<v1::Checkpoints>(&v1::Checkpoints::Stub::Rollback, request, &response).error_code(),
-            grpc::StatusCode::NOT_FOUND);
+  EXPECT_EQ(
+      Call<v1::Checkpoints>(&v1::Checkpoints::Stub::Rollback, request, &response).error_code(),
+      grpc::StatusCode::NOT_FOUND);
   v1::Checkpoint checkpoint;
   checkpoint.set_id("C1");
   checkpoint.set_applied_sequence(3);
@@ -263,14 +264,14 @@ TEST_F(ServicesTest, WatchReportOfAnUnknownModelIsNotFound) {
 
 TEST_F(ServicesTest, AdminShowsStrategiesLimitsAndServer) {
   v1::ListStrategiesResponse strategies;
-  ASSERT_TRUE(Call<v1::Admin>(&v1::Admin::Stub::ListStrategies, v1::ListStrategiesRequest(),
-                              &strategies).ok());
+  ASSERT_TRUE(
+      Call<v1::Admin>(&v1::Admin::Stub::ListStrategies, v1::ListStrategiesRequest(), &strategies)
+          .ok());
   ASSERT_EQ(strategies.strategies_size(), 1);
   EXPECT_EQ(strategies.strategies(0).parameters(0).default_value(), "1.5");
   EXPECT_EQ(strategies.strategies(0).parameters(0).range(), "[0, 10]");
   v1::GetLimitsResponse limits;
-  ASSERT_TRUE(
-      Call<v1::Admin>(&v1::Admin::Stub::GetLimits, v1::GetLimitsRequest(), &limits).ok());
+  ASSERT_TRUE(Call<v1::Admin>(&v1::Admin::Stub::GetLimits, v1::GetLimitsRequest(), &limits).ok());
   EXPECT_EQ(limits.limits(0).name(), "message_bytes");
   EXPECT_EQ(limits.limits(0).value(), "4194304");
   v1::ServerInfo info;
