@@ -86,11 +86,13 @@ void Admission::Hello(const v1::LearnHello& hello, OnWelcome done) {
     base::MutexLock lock(&mutex_);
     ENGRAM_RETURN_IF_ERROR(CheckOpen());
     ENGRAM_ASSIGN_OR_RETURN(Producer * producer, FindProducer(hello.producer()));
-    if (hello.last_acked_sequence() > producer->last_sequence) {
+    const uint64_t last = producer->last_sequence;
+    if (hello.last_acked_sequence() > last) {
+      ForgetUnused(hello.producer());
       return WithReason(absl::StatusCode::kDataLoss, "ACK_AHEAD",
                         absl::StrCat("client holds ack ", hello.last_acked_sequence(),
-                                     ", server has ", producer->last_sequence),
-                        "lastSequence", absl::StrCat(producer->last_sequence));
+                                     ", server has ", last),
+                        "lastSequence", absl::StrCat(last));
     }
     storage::Submission submission;
     submission.model = options_.uid;
@@ -103,7 +105,10 @@ void Admission::Hello(const v1::LearnHello& hello, OnWelcome done) {
       welcome->set_durable_sequence(self->log_->DurableSequence(self->options_.uid));
       (*answer)(*welcome);
     });
-    if (!submitted.ok()) return FromLog(submitted.status());
+    if (!submitted.ok()) {
+      ForgetUnused(hello.producer());
+      return FromLog(submitted.status());
+    }
     ++producer->epoch;
     producer->last_seen_ms = absl::ToUnixMillis(options_.clock->Now());
     return absl::OkStatus();
@@ -144,15 +149,19 @@ absl::optional<absl::StatusOr<Accepted>> Admission::AdmitLocked(Prepared* messag
   if (!found.ok()) return absl::StatusOr<Accepted>(found.status());
   Producer* producer = *found;
   absl::Status turn = CheckTurn(*producer, *message);
-  if (!turn.ok()) return absl::StatusOr<Accepted>(std::move(turn));
+  if (!turn.ok()) {
+    ForgetUnused(message->producer);
+    return absl::StatusOr<Accepted>(std::move(turn));
+  }
   if (message->message.producer_sequence() <= producer->last_sequence &&
       !MayReplace(*producer, *message)) {
     return AnswerRepeat(producer, message, done);
   }
   if (message->verdict.ok()) message->verdict = CheckState(message->message);
   absl::Status submitted = Submit(producer, message, *done);
-  if (!submitted.ok()) return absl::StatusOr<Accepted>(FromLog(submitted));
-  return absl::nullopt;
+  if (submitted.ok()) return absl::nullopt;
+  ForgetUnused(message->producer);
+  return absl::StatusOr<Accepted>(FromLog(submitted));
 }
 
 absl::StatusOr<Admission::Producer*> Admission::FindProducer(const std::string& name) {
@@ -165,6 +174,15 @@ absl::StatusOr<Admission::Producer*> Admission::FindProducer(const std::string& 
                      std::chrono::milliseconds(0));
   }
   return (producers_[name] = std::make_unique<Producer>()).get();
+}
+
+void Admission::ForgetUnused(const std::string& name) {
+  auto it = producers_.find(name);
+  if (it == producers_.end()) return;
+  const Producer& producer = *it->second;
+  if (producer.epoch == 0 && producer.last_sequence == 0 && producer.in_flight.empty()) {
+    producers_.erase(it);
+  }
 }
 
 absl::Status Admission::CheckTurn(const Producer& producer, const Prepared& message) const {

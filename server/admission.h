@@ -99,6 +99,8 @@ class Admission : public std::enable_shared_from_this<Admission> {
   absl::Status CheckOpen() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<Producer*> FindProducer(const std::string& name)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // A producer that got nothing into the log takes no place among the limited ones.
+  void ForgetUnused(const std::string& name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CheckTurn(const Producer& producer, const Prepared& message) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool MayReplace(const Producer& producer, const Prepared& message) const

@@ -248,6 +248,24 @@ TEST(AdmissionTest, ProducersAreNamedAndLimited) {
   EXPECT_REJECTED(send("c"), IsResourceExhausted, "producer limit 2");
 }
 
+TEST(AdmissionTest, AProducerThatGotNothingInTakesNoPlace) {
+  ModelBench bench;
+  bench.limits().set_producers(1);
+  bench.Restart();
+  absl::Status last;
+  auto send = [&](const std::string& producer, uint64_t sequence) {
+    bench.model().Learn(producer, 0, MakeMessage(sequence, {MakeExample(1)}),
+                        [&](absl::StatusOr<Accepted> accepted) { last = accepted.status(); });
+    bench.store().Commit();
+    return last;
+  };
+  EXPECT_EQ(ReasonOf(send("gap", 7)), "SEQUENCE_GAP");
+  bench.store().RefuseWrites(absl::ResourceExhaustedError("queue full"));
+  EXPECT_TRUE(absl::IsResourceExhausted(send("unlucky", 1)));
+  bench.store().RefuseWrites(absl::OkStatus());
+  EXPECT_TRUE(send("good", 1).ok());
+}
+
 // --- repeats ---
 
 TEST(AdmissionTest, ARepeatIsAcknowledgedAndNotStored) {
