@@ -12,6 +12,7 @@
 #include "absl/flags/parse.h"
 #include "absl/random/random.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "storage/base/status_macros.h"
 #include "tests/crash/final_state.h"
@@ -103,7 +104,11 @@ absl::StatusOr<Ends> LastLife(Harness* harness) {
   absl::SleepFor(absl::Milliseconds(300));
   harness->somebody->Stop();
   for (const auto& producer : harness->producers) {
-    if (!producer->Finish()) return absl::InternalError("a producer could not finish");
+    if (!producer->Finish()) {
+      return absl::InternalError(
+          absl::StrCat(producer->options().plan.producer, " could not finish: ",
+                       absl::StrJoin(producer->violations(), "; "), "\n", server->Output()));
+    }
   }
   ENGRAM_ASSIGN_OR_RETURN(Ends ends, CheckpointTheEnd(*server));
   ENGRAM_ASSIGN_OR_RETURN(const int code, server->Drain());
