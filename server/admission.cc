@@ -236,9 +236,10 @@ absl::StatusOr<Accepted> Admission::AnswerStoredRepeat(const Prepared& message) 
                           log_->FindMessage(options_.uid, message.producer, sequence));
   Accepted accepted;
   accepted.duplicate = true;
+  // Within the window and not stored: on its way, with other content.
+  const uint64_t window_end = sequence + storage::SampleLog::kProducerWindow;
   const bool in_flight_differs =
-      !stored.has_value() &&
-      sequence + storage::SampleLog::kProducerWindow > producers_.at(message.producer)->last_sequence;
+      !stored.has_value() && window_end > producers_.at(message.producer)->last_sequence;
   if (in_flight_differs || (stored.has_value() && stored->content_hash != message.content_hash)) {
     accepted.duplicate = false;
     accepted.rejection = WithReason(
@@ -361,9 +362,10 @@ void Admission::SubmitFlush(uint64_t head) {
   submission.model = options_.uid;
   submission.records.push_back({static_cast<uint8_t>(RecordKind::kFlush), ""});
   // A refusal is no loss: the trainer asks again.
-  (void)log_->Submit(std::move(submission), [wake = options_.on_durable](const absl::Status& status) {
-    if (status.ok()) wake();
-  });
+  (void)log_->Submit(std::move(submission),
+                     [wake = options_.on_durable](const absl::Status& status) {
+                       if (status.ok()) wake();
+                     });
 }
 
 absl::Status Admission::SubmitConfiguration(

@@ -1,5 +1,6 @@
-// Examples between two cuts: read from the log, not yet applied. A cut is a pure function of the log:
-// batch_size examples that are trained on, or a bound on what may wait, or a record of another kind.
+// Examples between two cuts: read from the log, not yet applied. A cut is a pure function of the
+// log: batch_size examples that are trained on, or a bound on what may wait, or a record of another
+// kind.
 //
 // Threading: one thread.
 // Failure: DATA_LOSS for a record that does not parse or has not the model's feature count.

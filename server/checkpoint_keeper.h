@@ -1,5 +1,5 @@
-// The checkpoints of one model: writing what the trainer saved, loading, pins, retention, the sweep of
-// exemplar payloads, and the trim of the log behind them.
+// The checkpoints of one model: writing what the trainer saved, loading, pins, retention, the sweep
+// of exemplar payloads, and the trim of the log behind them.
 //
 // A payload must be there for as long as a checkpoint names it, also one that is saved but not yet
 // written. So the set of durable payloads and the memberships on their way are kept here: Save and
@@ -8,7 +8,8 @@
 // Threading: Save on the trainer's strand; Write, Alias and Tend on the background thread; the rest
 //   from any thread.
 // Failure: the store's statuses; FAILED_PRECONDITION for a pinned or an indispensable checkpoint.
-// Bounds: keep_automatic automatic checkpoints, the store's limit in all; 16 bytes of memory a payload.
+// Bounds: keep_automatic automatic checkpoints, the store's limit in all; 16 bytes of memory a
+//   payload.
 #pragma once
 
 #include <list>

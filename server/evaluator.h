@@ -1,8 +1,8 @@
 // Accuracy of a snapshot on held-out sets: one row of R, off the trainer's strand.
 //
-// Class-incremental accuracy takes the best of all classes; task accuracy the best of the task's own
-// (those trained in it, or, before any training, those of its held-out rows). A class without an
-// output counts as wrong.
+// Class-incremental accuracy takes the best of all classes; task accuracy the best of the task's
+// own (those trained in it, or, before any training, those of its held-out rows). A class without
+// an output counts as wrong.
 //
 // Threading: pure functions; a snapshot may be read by many threads.
 // Failure: INTERNAL when the snapshot gives a non-finite output.
@@ -33,8 +33,8 @@ struct EvaluationInput {
 // One cell a task; sequence and ended task are the caller's to fill in.
 absl::StatusOr<v1::AccuracyRow> EvaluateRow(const EvaluationInput& input);
 
-// R0 of `columns`: the input's snapshot is that of a learner which has seen nothing. Columns without
-// held-out rows are left out.
+// R0 of `columns`: the input's snapshot is that of a learner which has seen nothing. Columns
+// without held-out rows are left out.
 absl::StatusOr<std::vector<internal::ReportRow::Baseline>> EvaluateBaselines(
     const EvaluationInput& untrained, absl::Span<const int32_t> columns);
 

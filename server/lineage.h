@@ -15,9 +15,9 @@ using Rewinds = google::protobuf::RepeatedPtrField<internal::StreamState::Rewind
 // later rollback had brought it back in between).
 uint64_t UndoneBy(const Rewinds& rewinds, uint64_t sequence);
 
-// TRAIN examples that the present state has learned and the state at `sequence` (that of a checkpoint,
-// on this line or on another branch) has not: what a rollback to it drops. The two counts are those
-// of the present state and of the one at `sequence`.
+// TRAIN examples that the present state has learned and the state at `sequence` (that of a
+// checkpoint, on this line or on another branch) has not: what a rollback to it drops. The two
+// counts are those of the present state and of the one at `sequence`.
 int64_t DroppedBy(const Rewinds& rewinds, int64_t train_examples_now, uint64_t sequence,
                   int64_t train_examples);
 

@@ -1,9 +1,9 @@
-// ModelRuntime over an admission, a trainer and the parts between them: composition and the checks at
-// the calls' edge, nothing more.
+// ModelRuntime over an admission, a trainer and the parts between them: composition and the checks
+// at the calls' edge, nothing more.
 //
 // Threading: as ModelRuntime; RunOnce on one thread at a time.
-// Ownership: shared_ptr; background jobs and the host's strand refer to it, so the host lets go of it
-//   only after both.
+// Ownership: shared_ptr; background jobs and the host's strand refer to it, so the host lets go of
+//   it only after both.
 #pragma once
 
 #include <atomic>

@@ -2,7 +2,8 @@
 // stored and what is hashed for repeats, so that Learn and LearnBatch agree.
 //
 // Threading: pure functions.
-// Failure: INVALID_ARGUMENT naming the field with the example's index, what was expected, what came.
+// Failure: INVALID_ARGUMENT naming the field with the example's index, what was expected, what
+//   came.
 #pragma once
 
 #include <cstdint>

@@ -1,9 +1,5 @@
 #include "server/model_host.h"
 
-#include <sys/resource.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <map>
 #include <thread>
@@ -19,25 +15,17 @@
 #include "server/spec_options.h"
 #include "server/strands.h"
 #include "storage/base/status_macros.h"
+#include "storage/base/thread_priority.h"
 
 namespace engram::server {
 namespace {
 
-constexpr int kTrainerNice = 5;
 constexpr std::chrono::milliseconds kRetryElsewhere{1000};
 constexpr std::chrono::milliseconds kDrainPoll{2};
 constexpr absl::Duration kFinalCheckpointPatience = absl::Seconds(60);
 constexpr std::chrono::milliseconds kTimerIdle{1000};
 
 absl::Status Draining() { return NotYet("shutting down, retry elsewhere", kRetryElsewhere); }
-
-// Predictions go first. A thread's own niceness is a Linux extension, by its kernel id.
-void LowerPriority() {
-  const auto thread = static_cast<id_t>(syscall(SYS_gettid));
-  if (setpriority(PRIO_PROCESS, thread, kTrainerNice) != 0) {
-    Log(LogLevel::kWarning, "priority_not_lowered", {{"thread", thread}});
-  }
-}
 
 void RemoveStored(storage::Store* store, storage::ModelUid uid) {
   absl::Status status = store->log().Remove(uid);
@@ -295,7 +283,9 @@ absl::Status Host::Start() {
 void Host::StartThreads() {
   const int strands = std::max(1, options_.config.trainer_threads());
   auto enter = [this] {
-    LowerPriority();
+    if (!base::LowerThreadPriority(base::ThreadPriority::kTrain)) {
+      Log(LogLevel::kWarning, "priority_not_lowered", {{"thread", "training"}});
+    }
     if (options_.enter_compute_thread) options_.enter_compute_thread();
   };
   for (int i = 0; i < strands; ++i) {

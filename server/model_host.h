@@ -1,8 +1,8 @@
 // All models of one server: creation, recovery, training strands, background work, drain. Wires
 // storage and strategies together; services see only this and ModelRuntime.
 //
-// Threading: every method from any thread. Start() returns at once; models recover on the strands and
-//   answer UNAVAILABLE "recovering: n/m records" to learning and prediction until they serve.
+// Threading: every method from any thread. Start() returns at once; models recover on the strands
+//   and answer UNAVAILABLE "recovering: n/m records" to learning and prediction until they serve.
 // Failure: statuses of server/errors.h.
 #pragma once
 

@@ -1,5 +1,5 @@
-// Draws that depend on nothing but the model's seed and a log sequence: which examples are held out,
-// which held-out rows are kept. A replayed log draws the same.
+// Draws that depend on nothing but the model's seed and a log sequence: which examples are held
+// out, which held-out rows are kept. A replayed log draws the same.
 #pragma once
 
 #include <cstdint>

@@ -1,7 +1,7 @@
 // Shares a few threads among many serial strands (one a model), fairly by the work they report.
 //
-// Threading: every method from any thread; a strand never runs twice at once. Remove returns when it
-//   does not run and will not again.
+// Threading: every method from any thread; a strand never runs twice at once. Remove returns when
+//   it does not run and will not again.
 // Bounds: one turn of another strand is the longest a ready one waits, times the strands before it.
 #pragma once
 

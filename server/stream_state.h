@@ -1,6 +1,6 @@
 // What the log says about the stream up to some record: labels and their class indexes, tasks and
-// their columns, counts, the spec in force. A pure function of the records, used twice: by admission
-// at the log's head, by the trainer at its applied sequence.
+// their columns, counts, the spec in force. A pure function of the records, used twice: by
+// admission at the log's head, by the trainer at its applied sequence.
 //
 // Rules: a label gets the next class index when the first TRAIN example with it is trained on;
 // held-out rows create none. A task gets the next column when any record names it first. Labels in

@@ -1,11 +1,12 @@
 // The trainer of one model: a serial strand, the only owner of its learner. It reads the log, cuts
-// batches from it, trains, publishes snapshots, and asks the background for evaluation and checkpoint
-// files. Live learning and recovery are the same code: after a restart it reads on from a checkpoint.
+// batches from it, trains, publishes snapshots, and asks the background for evaluation and
+// checkpoint files. Live learning and recovery are the same code: after a restart it reads on from
+// a checkpoint.
 //
-// State after any record = f(checkpoint, records after it, spec, build). Time enters only as a flush
-// record, which the trainer has submitted when a partial batch has waited long enough; everything
-// else that looks at a clock (publishing, live evaluation) leaves the learner alone. Nothing staged
-// for the next cut is ever in a checkpoint.
+// State after any record = f(checkpoint, records after it, spec, build). Time enters only as a
+// flush record, which the trainer has submitted when a partial batch has waited long enough;
+// everything else that looks at a clock (publishing, live evaluation) leaves the learner alone.
+// Nothing staged for the next cut is ever in a checkpoint.
 //
 // Threading: RunOnce on one thread at a time, which has entered compute; the rest from any thread.
 // Failure: when the learner or the log fails, the trainer stops (FAILED); the last snapshot stays

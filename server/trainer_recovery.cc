@@ -1,5 +1,5 @@
-// Where a trainer begins: the newest checkpoint that is whole and that the log reaches back to, or the
-// log's start. From there Train() does what it always does.
+// Where a trainer begins: the newest checkpoint that is whole and that the log reaches back to, or
+// the log's start. From there Train() does what it always does.
 //
 // A rollback record in the part to be replayed is jumped to when its checkpoint is stored: what it
 // undid need not be learned again. When the checkpoint is gone, the replay passes the restored
@@ -71,16 +71,18 @@ absl::Status Trainer::ChooseStart() {
     Log(LogLevel::kWarning, "checkpoint_passed_over",
         {{"model", context_.name}, {"checkpoint", row->id}, {"status", why}});
   }
-  return absl::DataLossError(absl::StrCat(
-      "no checkpoint is valid from which the log, which begins at ", mark + 1, ", can be replayed"));
+  return absl::DataLossError(
+      absl::StrCat("no checkpoint is valid from which the log, which begins at ", mark + 1,
+                   ", can be replayed"));
 }
 
 // Adds the rollback records in [from, to] before those known.
 absl::Status Trainer::ScanRollbacks(uint64_t from, uint64_t to) {
   std::deque<LoggedRollback> found;
   while (from <= to) {
-    ENGRAM_ASSIGN_OR_RETURN(const auto records, context_.store->log().Read(context_.uid, from,
-                                                                           kScanRecords, kScanBytes));
+    ENGRAM_ASSIGN_OR_RETURN(
+        const auto records,
+        context_.store->log().Read(context_.uid, from, kScanRecords, kScanBytes));
     if (records.empty()) return absl::DataLossError(absl::StrCat("the log lacks record ", from));
     for (const storage::LogRecord& record : records) {
       from = record.sequence + 1;

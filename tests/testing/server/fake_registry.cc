@@ -1,5 +1,5 @@
-// strategies/api/options.h without the registry behind it, for tests that must not load LibTorch. One
-// strategy of each kind that the server tells apart.
+// strategies/api/options.h without the registry behind it, for tests that must not load LibTorch.
+// One strategy of each kind that the server tells apart.
 #include "absl/strings/str_cat.h"
 #include "strategies/api/options.h"
 

@@ -1,5 +1,5 @@
-// One model over a FakeStore, stepped by hand: commits, turns of the trainer and background jobs happen
-// when a test asks for them. Single-threaded.
+// One model over a FakeStore, stepped by hand: commits, turns of the trainer and background jobs
+// happen when a test asks for them. Single-threaded.
 #pragma once
 
 #include <memory>

@@ -68,7 +68,8 @@ v1::ModelSpec RandomSpec(uint64_t seed) {
   return spec;
 }
 
-// Copies the durable log of one model into an empty store: no checkpoint, no report, no held-out row.
+// Copies the durable log of one model into an empty store: no checkpoint, no report, no held-out
+// row.
 void ReplayWhole(ModelBench* from, ModelBench* into) {
   const auto records = from->store().log().Read(from->uid(), 1, 1 << 20, 1 << 30);
   ASSERT_TRUE(records.ok()) << records.status();

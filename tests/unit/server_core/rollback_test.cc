@@ -353,7 +353,8 @@ TEST_P(RandomRollbackTest, ReplayOfTheWholeLogWithoutCheckpointsGivesTheSameBits
   ModelBench bench(spec);
   std::vector<std::string> checkpoints;
   for (int round = 0; round < 8; ++round) {
-    for (uint64_t acts = 5 + random() % 15, i = 0; i < acts; ++i) Act(&bench, &random, &checkpoints);
+    const uint64_t acts = 5 + random() % 15;
+    for (uint64_t i = 0; i < acts; ++i) Act(&bench, &random, &checkpoints);
     if (random() % 2 == 0) continue;
     bench.Restart();
     const auto producers = *bench.store().log().Producers(bench.uid());
