@@ -115,14 +115,14 @@ class AdminService final : public RawAdmin {
     return AnswerNow<v1::GetServerInfoRequest>(
         edge_, Rpc::kGetServerInfo, context, bytes, reply,
         [this](const v1::GetServerInfoRequest&) -> absl::StatusOr<v1::ServerInfo> {
-          v1::ServerInfo info = edge_.fixed_info;
+          v1::ServerInfo facts = edge_.fixed_info;
           const storage::StoreStatistics store = edge_.host->store().Statistics();
-          info.set_disk_free_bytes(store.disk_free_bytes);
-          info.set_disk_total_bytes(store.disk_total_bytes);
-          info.set_uptime_seconds(absl::ToDoubleSeconds(absl::Now() - edge_.start_time));
-          info.set_models(static_cast<int32_t>(edge_.host->List().size()));
-          info.set_read_only_reason(edge_.host->ReadOnlyReason());
-          return info;
+          facts.set_disk_free_bytes(store.disk_free_bytes);
+          facts.set_disk_total_bytes(store.disk_total_bytes);
+          facts.set_uptime_seconds(absl::ToDoubleSeconds(absl::Now() - edge_.start_time));
+          facts.set_models(static_cast<int32_t>(edge_.host->List().size()));
+          facts.set_read_only_reason(edge_.host->ReadOnlyReason());
+          return facts;
         });
   }
 

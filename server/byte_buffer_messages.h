@@ -1,6 +1,6 @@
-// Messages in and out of gRPC's byte buffers. Services take raw buffers and parse them here, because
-// gRPC's own answer to bytes that do not parse is INTERNAL with an empty text on a unary call, and
-// what looks like a clean end of stream on a stream.
+// Messages in and out of gRPC's byte buffers. Services take raw buffers and parse them here,
+// because gRPC's own answer to bytes that do not parse is INTERNAL with an empty text on a unary
+// call, and what looks like a clean end of stream on a stream.
 //
 // Threading: free functions without state.
 #pragma once

@@ -1,5 +1,5 @@
-// DATA_DIR/endpoints.json: where this server listens, for scripts that asked for port 0. There while
-// the server answers, gone before and after.
+// DATA_DIR/endpoints.json: where this server listens, for scripts that asked for port 0. There
+// while the server answers, gone before and after.
 //
 // Threading: one thread. Failure: status(): UNAVAILABLE when it cannot be written.
 #pragma once

@@ -1,6 +1,6 @@
-// Statuses that carry google.rpc details: the one place where they are made, and where they turn into
-// a gRPC status. A detail is an absl::Status payload under its type URL, so that it survives every
-// layer between the check and the wire.
+// Statuses that carry google.rpc details: the one place where they are made, and where they turn
+// into a gRPC status. A detail is an absl::Status payload under its type URL, so that it survives
+// every layer between the check and the wire.
 //
 // Text: what, limit, value, fix; never paths, addresses or other models' names. Echo() makes a
 // request's own bytes safe to repeat.

@@ -1,8 +1,8 @@
 // Prometheus metrics, read at each scrape from the counters that the models and the edge keep: the
 // hot paths know nothing of Prometheus.
 //
-// Names, labels and bucket bounds are a contract (api.md, "Metrics"). A ratio that is not defined yet
-// has its HELP and TYPE lines and no sample.
+// Names, labels and bucket bounds are a contract (api.md, "Metrics"). A ratio that is not defined
+// yet has its HELP and TYPE lines and no sample.
 //
 // Threading: Collect from any thread. Ownership: what it reads outlives it.
 // Bounds: at most 50 task series a model and family, the rest as their mean under task="other".

@@ -1,19 +1,20 @@
 // One Learn stream: hello, messages, end; acks back.
 //
-// Reading and learning are decoupled: a message is handed to the model as it comes and acked once it
-// is durable, so that one stream fills group commits. Acks are cumulative and collected: one write is
-// out at a time, whatever became durable meanwhile goes into the next, and messages of one commit
-// share one.
+// Reading and learning are decoupled: a message is handed to the model as it comes and acked once
+// it is durable, so that one stream fills group commits. Acks are cumulative and collected: one
+// write is out at a time, whatever became durable meanwhile goes into the next, and messages of one
+// commit share one.
 //
-// What closes the stream: a frame that does not parse (INVALID_ARGUMENT with its number), a gap or a
-// stale epoch (the model's status), an end record that does not match (DATA_LOSS), no end record
+// What closes the stream: a frame that does not parse (INVALID_ARGUMENT with its number), a gap or
+// a stale epoch (the model's status), an end record that does not match (DATA_LOSS), no end record
 // (ABORTED), acks that nobody reads (RESOURCE_EXHAUSTED), a drain (UNAVAILABLE). Before it closes,
 // everything accepted is waited for and acked.
 //
 // Threading: gRPC's reactions, the model's callbacks and alarms meet under one mutex; the model is
 //   never called with it held.
 // Ownership: keeps itself until OnDone; the model's callbacks share it.
-// Bounds: StreamLimits. Beyond unacked_bytes or unacked_messages nothing is read, so that HTTP/2 flow
+// Bounds: StreamLimits. Beyond unacked_bytes or unacked_messages nothing is read, so that HTTP/2
+// flow
 //   control holds the producer; a message that met a full queue is tried again, nothing is read
 //   meanwhile.
 #pragma once

@@ -1,7 +1,7 @@
 // PredictStream: one answer a request, in order; a request that fails ends the stream.
 //
-// One request is in work at a time: flow control is then gRPC's own, and order is free. A client that
-// wants parallel predictions opens more calls.
+// One request is in work at a time: flow control is then gRPC's own, and order is free. A client
+// that wants parallel predictions opens more calls.
 //
 // Threading: gRPC's reactions and the predictor's callbacks. Ownership: keeps itself until OnDone.
 #pragma once

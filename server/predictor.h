@@ -1,8 +1,8 @@
 // Answers predictions from published snapshots: what Predict and PredictStream share.
 //
-// Two ways in. TryNow serves the live snapshot on the calling thread, reusing that thread's buffers:
-// the common call allocates nothing but its reply. Later serves whatever may wait or block: a
-// sequence still to be applied, an older version on disk, many rows.
+// Two ways in. TryNow serves the live snapshot on the calling thread, reusing that thread's
+// buffers: the common call allocates nothing but its reply. Later serves whatever may wait or
+// block: a sequence still to be applied, an older version on disk, many rows.
 //
 // Threading: every method from any thread.
 // Failure: INVALID_ARGUMENT, NOT_FOUND (model, task, version), FAILED_PRECONDITION (no class yet),
@@ -37,8 +37,8 @@ class Predictor {
   static v1::PredictRequest* ThreadRequest();
 
  private:
-  absl::Status Answer(const v1::PredictRequest& request, ModelRuntime* model,
-                      const Served& served, grpc::ByteBuffer* reply) const;
+  absl::Status Answer(const v1::PredictRequest& request, ModelRuntime* model, const Served& served,
+                      grpc::ByteBuffer* reply) const;
 
   const Edge& edge_;
 };

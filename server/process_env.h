@@ -1,8 +1,8 @@
 // What must be settled before the first line of a library runs: OpenMP and BLAS read their
 // environment when they are loaded, so the process sets it and executes itself once more.
 //
-// Two OpenMP threads that spin starve two cores (2-40x slower), and results depend bit by bit on the
-// thread count: neither may be left to whatever shell started the server.
+// Two OpenMP threads that spin starve two cores (2-40x slower), and results depend bit by bit on
+// the thread count: neither may be left to whatever shell started the server.
 //
 // Threading: main thread, before any other thread.
 #pragma once

@@ -1,6 +1,7 @@
 // WatchReport: one stream of report events to one watcher.
 //
-// Threading: events arrive on the model's threads and are queued; gRPC's write completions take them
+// Threading: events arrive on the model's threads and are queued; gRPC's write completions take
+// them
 //   off. Ownership: keeps itself until OnDone, where it unsubscribes.
 // Bounds: a watcher that lags StreamLimits::watch_events behind is closed, RESOURCE_EXHAUSTED.
 #pragma once

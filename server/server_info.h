@@ -15,6 +15,6 @@ v1::ServerInfo MakeServerInfo(const strategies::ComputeIdentity& compute,
                               const std::string& storage_engine);
 
 // One line at start, and one for each warning.
-void LogServerInfo(const v1::ServerInfo& info);
+void LogServerInfo(const v1::ServerInfo& facts);
 
 }  // namespace engram::server

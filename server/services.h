@@ -1,8 +1,8 @@
 // The services of engram.v1, each in its own *_service.cc, all on the raw callback API.
 //
 // Threading: gRPC's callback threads, about one a core: no handler blocks.
-// Ownership: `edge` outlives the service; the service outlives the gRPC server it is registered with.
-// Failure: statuses of server/errors.h.
+// Ownership: `edge` outlives the service; the service outlives the gRPC server it is registered
+// with. Failure: statuses of server/errors.h.
 #pragma once
 
 #include <memory>

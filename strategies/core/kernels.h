@@ -1,9 +1,9 @@
 // The loops that a training step spends its time in and that no BLAS call covers: fused passes over
 // flat arrays, and the thin products (few rows, many weights) of a stream's small batches.
 //
-// Compiled once for each instruction set (kernels_variant.cc); the variant follows the processor and
-// ATEN_CPU_CAPABILITY, and is part of ComputeIdentity.
-// Every sum runs in a fixed order: equal input gives equal bits on equal hardware.
+// Compiled once for each instruction set (kernels_variant.cc); the variant follows the processor
+// and ATEN_CPU_CAPABILITY, and is part of ComputeIdentity. Every sum runs in a fixed order: equal
+// input gives equal bits on equal hardware.
 //
 // Threading: free functions over the caller's memory. Failure: none. No alignment needed.
 #pragma once

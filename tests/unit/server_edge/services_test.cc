@@ -274,11 +274,11 @@ TEST_F(ServicesTest, AdminShowsStrategiesLimitsAndServer) {
   ASSERT_TRUE(Call<v1::Admin>(&v1::Admin::Stub::GetLimits, v1::GetLimitsRequest(), &limits).ok());
   EXPECT_EQ(limits.limits(0).name(), "message_bytes");
   EXPECT_EQ(limits.limits(0).value(), "4194304");
-  v1::ServerInfo info;
+  v1::ServerInfo facts;
   ASSERT_TRUE(
-      Call<v1::Admin>(&v1::Admin::Stub::GetServerInfo, v1::GetServerInfoRequest(), &info).ok());
-  EXPECT_EQ(info.version(), "0.0.1");
-  EXPECT_EQ(info.models(), 0);
+      Call<v1::Admin>(&v1::Admin::Stub::GetServerInfo, v1::GetServerInfoRequest(), &facts).ok());
+  EXPECT_EQ(facts.version(), "0.0.1");
+  EXPECT_EQ(facts.models(), 0);
 }
 
 TEST_F(ServicesTest, UnknownMethodsAreUnimplemented) {
