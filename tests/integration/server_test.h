@@ -1,9 +1,11 @@
 // Fixture: a real engramd on a folder of its own, for the length of one test.
 //
 // Threading: the main thread starts and stops it. Ownership: killed with the fixture.
-// Failure: a server that does not start fails the test with what it printed.
+// Failure: a server that does not start ends the program with what it printed.
 #pragma once
 
+#include <cstdlib>
+#include <iostream>
 #include <memory>
 #include <string>
 #include <utility>
@@ -23,9 +25,13 @@ class ServerTest : public ::testing::Test {
     StartServer();
   }
 
+  // No test has anything to ask without a server: it ends the program.
   void StartServer() {
     auto started = testing::ServerProcess::Start(options_);
-    ASSERT_TRUE(started.ok()) << started.status();
+    if (!started.ok()) {
+      std::cerr << started.status() << std::endl;
+      std::abort();
+    }
     server_ = *std::move(started);
     stubs_ = std::make_unique<testing::Stubs>(server_->NewChannel());
   }

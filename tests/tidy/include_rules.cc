@@ -70,7 +70,8 @@ const std::vector<Room>& Rooms() {
 bool IsSystem(const std::string& header) {
   static const std::regex system(
       "[a-z_0-9]+|(std|errno|fcntl|unistd|signal|poll|pthread|sched|dlfcn|link|dirent|termios|"
-      "stdint|stdio|sysexits|[a-z]*intrin|stdlib|string|math|time|netdb|cpuid|cblas|spawn|limits)\\.h|"
+      "stdint|stdio|sysexits|[a-z]*intrin|stdlib|string|math|time|netdb|cpuid|cblas|spawn|"
+      "limits)\\.h|"
       "(sys|netinet|arpa|linux)/[a-z_/]+\\.h");
   return std::regex_match(header, system);
 }

@@ -143,7 +143,8 @@ absl::Status PredictWhileTraining(const Run& run) {
   const auto ours = ConnectTo(run.opponents->engramd().grpc_address());
   const auto bare = ConnectTo(run.bare_address);
   const std::string body = PredictBody(kServed);
-  const std::vector<Frame> frames = MakeFrames(1, run.frames);
+  const std::vector<Frame> frames =
+      MakeFrames(1, run.frames * kExamplesPerMessage / run.steady_examples, run.steady_examples);
   const absl::Duration warm = absl::Milliseconds(500);
   Turns engram, echo;
   std::vector<double> learned;
@@ -168,6 +169,7 @@ absl::Status PredictWhileTraining(const Run& run) {
   }
   const nlohmann::json detail = {{"examples_learned_per_second", Median(learned)},
                                  {"batch", run.batch},
+                                 {"examples_per_message", run.steady_examples},
                                  {"calls", engram.calls},
                                  {"clients", 1}};
   run.results->Add({"predict_p99_while_training", "through the server", "on", "s",

@@ -22,6 +22,7 @@ struct Run {
   absl::Duration turn = absl::Seconds(2);
   int64_t batch = 10;
   size_t frames = 100;
+  size_t steady_examples = 32;  // a message of the stream that learns while predictions are timed
   std::string folder;
   std::string bare_address;
 };

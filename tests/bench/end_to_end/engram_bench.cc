@@ -21,6 +21,7 @@ ABSL_FLAG(int, repetitions, 5, "turns of each side");
 ABSL_FLAG(double, turn_seconds, 2, "length of a turn of Predict");
 ABSL_FLAG(int, batch, 10, "examples a training step");
 ABSL_FLAG(int, frames, 100, "messages of 256 examples in a turn of Learn");
+ABSL_FLAG(int, steady_examples, 32, "examples a message of the stream beside timed predictions");
 ABSL_FLAG(std::string, json, "", "file to write the figures to");
 ABSL_FLAG(std::string, folder, "",
           "where the stores live; empty: a new folder for temporary files");
@@ -69,6 +70,7 @@ absl::Status Compare(const std::string& self, Results* results) {
   run.turn = absl::Seconds(absl::GetFlag(FLAGS_turn_seconds));
   run.batch = absl::GetFlag(FLAGS_batch);
   run.frames = static_cast<size_t>(absl::GetFlag(FLAGS_frames));
+  run.steady_examples = static_cast<size_t>(absl::GetFlag(FLAGS_steady_examples));
   ENGRAM_ASSIGN_OR_RETURN(const auto opponents,
                           Opponents::Start(self, run.folder, static_cast<int>(run.batch)));
   ENGRAM_ASSIGN_OR_RETURN(const auto in_process, InProcessModel::Make(run.batch));

@@ -15,7 +15,8 @@
 namespace engram::bench {
 namespace {
 
-constexpr uint64_t kAheadMax = 8 * kExamplesPerMessage;  // of the trainer
+constexpr uint64_t kAheadMax = 2048;    // examples ahead of the trainer
+constexpr uint64_t kSteadyWindow = 16;  // messages in flight
 
 absl::Status ToStatus(const grpc::Status& status) {
   if (status.ok()) return absl::OkStatus();
@@ -94,7 +95,8 @@ absl::Status SteadyLearner::OnePass(const std::shared_ptr<grpc::Channel>& channe
   for (size_t i = 0; i < frames_->size() && !stop_; ++i) {
     const Frame& frame = (*frames_)[i];
     if (!session.WriteBuffer(frame.buffer, frame.crc)) return ToStatus(session.Finish());
-    if (!session.ReadUntil(i > 4 ? i - 3 : 0, &ack)) return ToStatus(session.Finish());
+    if (!session.ReadUntil(i > kSteadyWindow ? i - kSteadyWindow : 0, &ack))
+      return ToStatus(session.Finish());
     if (ack.durable_sequence() <= kAheadMax) continue;
     v1::WaitAppliedRequest wait;
     wait.set_model(model_);

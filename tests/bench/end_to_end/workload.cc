@@ -39,14 +39,14 @@ v1::ModelSpec ReferenceSpec(int64_t batch) {
   return spec;
 }
 
-std::vector<Frame> MakeFrames(uint64_t first, size_t count) {
+std::vector<Frame> MakeFrames(uint64_t first, size_t count, size_t examples) {
   std::vector<Frame> frames;
   frames.reserve(count);
   for (size_t i = 0; i < count; ++i) {
     v1::LearnRequest request;
     auto* message = request.mutable_message();
     message->set_producer_sequence(first + i);
-    for (size_t row = 0; row < kExamplesPerMessage; ++row) {
+    for (size_t row = 0; row < examples; ++row) {
       *message->add_examples() = Images()[(i * 7 + row) % kImages];
     }
     const std::string bytes = request.SerializeAsString();

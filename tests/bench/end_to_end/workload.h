@@ -25,7 +25,7 @@ struct Frame {
   uint32_t crc = 0;
 };
 // Messages `first` to `first + count - 1` of a producer, made before any clock runs.
-std::vector<Frame> MakeFrames(uint64_t first, size_t count);
+std::vector<Frame> MakeFrames(uint64_t first, size_t count, size_t examples = kExamplesPerMessage);
 
 // A serialised PredictRequest of one row.
 std::string PredictBody(const std::string& model);
