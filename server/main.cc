@@ -46,6 +46,7 @@ namespace engram::server {
 namespace {
 
 constexpr int kPoolThreads = 2;
+constexpr int kIngestThreads = 1;
 constexpr size_t kPoolQueue = 64;
 constexpr int64_t kOpenFilesWanted = 65536;
 constexpr int64_t kOpenFilesEnough = 4096;
@@ -133,6 +134,7 @@ struct Parts {
     edge.host = host.get();
     edge.gate = &gate;
     edge.pool = &pool;
+    edge.ingest = &ingest;
     edge.rpcs = &rpcs;
     edge.strategies = &strategies::ListStrategies();
     edge.config = config;
@@ -146,6 +148,7 @@ struct Parts {
   RpcStatistics rpcs;
   CallPool pool{kPoolThreads, kPoolQueue};
   Edge edge;
+  CallPool ingest{kIngestThreads, kPoolQueue, base::ThreadPriority::kIngest};  // its work uses edge
 };
 
 int AwaitStop() {

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "storage/base/check.h"
 #include "storage/base/status_macros.h"
+#include "storage/base/thread_priority.h"
 #include "storage/crc32c.h"
 #include "storage/log_record.h"
 
@@ -95,7 +96,11 @@ RocksDbSampleLog::RocksDbSampleLog(RocksDbEngine* engine, DiskWatch* disk,
                                    const StoreOptions& options)
     : engine_(engine), disk_(disk), options_(options), batch_(engine) {
   ENGRAM_CHECK(options_.now_ms != nullptr);
-  committer_ = std::thread([this] { CommitLoop(); });
+  committer_ = std::thread([this] {
+    // Where the kernel refuses, the committer competes with predictions; nothing else changes.
+    (void)base::LowerThreadPriority(base::ThreadPriority::kCommit);
+    CommitLoop();
+  });
 }
 
 RocksDbSampleLog::~RocksDbSampleLog() {
