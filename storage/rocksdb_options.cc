@@ -1,6 +1,7 @@
 #include "storage/rocksdb_options.h"
 
 #include "rocksdb/cache.h"
+#include "rocksdb/env.h"
 #include "rocksdb/filter_policy.h"
 #include "rocksdb/slice_transform.h"
 #include "rocksdb/table.h"
@@ -55,6 +56,12 @@ rocksdb::DBOptions MakeDbOptions() {
   options.best_efforts_recovery = false;
   options.max_open_files = 256;
   options.max_background_jobs = 2;
+  // A flush runs for milliseconds at a time; predictions go first.
+  for (const auto pool : {rocksdb::Env::Priority::LOW, rocksdb::Env::Priority::HIGH}) {
+    rocksdb::Env::Default()
+        ->LowerThreadPoolCPUPriority(pool, rocksdb::CpuPriority::kLow)
+        .PermitUncheckedError();
+  }
   options.max_total_wal_size = kWalBytesMax;
   // One thread writes nearly everything; insertion hints need it so.
   options.allow_concurrent_memtable_write = false;
