@@ -116,7 +116,7 @@ class CivetHttpServer final : public HttpServer {
                   const prometheus::Collectable* metrics, const ServingBoard* board)
       : pages_(metrics, board, address.local_only),
         civet_(std::vector<std::string>{"listening_ports", listen, "num_threads", "8",
-                                        "request_timeout_ms", "1500", "keep_alive_timeout_ms", "0",
+                                        "request_timeout_ms", "1000", "keep_alive_timeout_ms", "0",
                                         "linger_timeout_ms", "0", "max_request_size", "8192"},
                &Callbacks()) {
     civet_.addHandler("/", pages_);
