@@ -47,8 +47,6 @@ struct Edge {
   ModelHost* host = nullptr;
   CallGate* gate = nullptr;
   CallPool* pool = nullptr;
-  // Parses and checks what producers stream, at lower priority than predictions.
-  CallPool* ingest = nullptr;
   RpcStatistics* rpcs = nullptr;
   const std::vector<strategies::StrategyHelp>* strategies = nullptr;  // the registry's table
   v1::ServerConfig config;

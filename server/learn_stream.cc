@@ -53,7 +53,7 @@ class LearnStream final : public Reactor,
  private:
   enum class Phase { kOpening, kHello, kGreeting, kLearning };
 
-  // Frames; on an ingest thread, one at a time, without the mutex.
+  // Frames; on gRPC's reading thread, one at a time, without the mutex.
   void OnFrame();
   void OnHello(const v1::LearnHello& hello);
   void OnEnd(const v1::LearnEnd& end);
@@ -90,7 +90,7 @@ class LearnStream final : public Reactor,
   std::shared_ptr<LearnStream> self_;
   uint64_t ticket_ = 0;
 
-  // Of whoever looks at the frame; handed over through mutex_ and the ingest pool.
+  // Of the reading thread; handed over through mutex_ with each read.
   grpc::ByteBuffer frame_;
   uint64_t frames_ = 0;
   uint64_t messages_ = 0;
@@ -138,9 +138,7 @@ void LearnStream::OnReadDone(bool ok) {
     }
     parsing_ = true;
   }
-  // Off gRPC's thread: a message of many examples takes as long as a dozen predictions. With a full
-  // pool it is done here, which also slows the producers down.
-  if (!edge_.ingest->Run([self = shared_from_this()] { self->OnFrame(); }).ok()) OnFrame();
+  OnFrame();
 }
 
 void LearnStream::OnFrame() {

@@ -46,7 +46,6 @@ namespace engram::server {
 namespace {
 
 constexpr int kPoolThreads = 2;
-constexpr int kIngestThreads = 1;
 constexpr size_t kPoolQueue = 64;
 constexpr int64_t kOpenFilesWanted = 65536;
 constexpr int64_t kOpenFilesEnough = 4096;
@@ -134,7 +133,6 @@ struct Parts {
     edge.host = host.get();
     edge.gate = &gate;
     edge.pool = &pool;
-    edge.ingest = &ingest;
     edge.rpcs = &rpcs;
     edge.strategies = &strategies::ListStrategies();
     edge.config = config;
@@ -148,7 +146,6 @@ struct Parts {
   RpcStatistics rpcs;
   CallPool pool{kPoolThreads, kPoolQueue};
   Edge edge;
-  CallPool ingest{kIngestThreads, kPoolQueue, base::ThreadPriority::kIngest};  // its work uses edge
 };
 
 int AwaitStop() {

@@ -18,7 +18,6 @@ EdgeRig::EdgeRig(server::StreamLimits streams) {
   edge_.host = &host_;
   edge_.gate = &gate_;
   edge_.pool = &pool_;
-  edge_.ingest = &ingest_;
   edge_.rpcs = &rpcs_;
   edge_.strategies = &strategies_;
   edge_.config = *server::CompleteConfig({});

@@ -37,7 +37,6 @@ class EdgeRig {
   server::CallPool pool_{2, 64};
   std::vector<strategies::StrategyHelp> strategies_;
   server::Edge edge_;
-  server::CallPool ingest_{1, 64};
   std::unique_ptr<server::GrpcServer> server_;
   std::shared_ptr<grpc::Channel> channel_;
 };
