@@ -8,14 +8,8 @@
 
 namespace engram::server {
 
-CallPool::CallPool(int threads, size_t queue_max, absl::optional<base::ThreadPriority> priority)
-    : queue_max_(queue_max) {
-  for (int i = 0; i < threads; ++i) {
-    threads_.emplace_back([this, priority] {
-      if (priority.has_value()) (void)base::LowerThreadPriority(*priority);
-      Work();
-    });
-  }
+CallPool::CallPool(int threads, size_t queue_max) : queue_max_(queue_max) {
+  for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { Work(); });
 }
 
 CallPool::~CallPool() {

@@ -1,6 +1,5 @@
-// Threads for calls that may block or take long (disk, many rows, messages of a thousand examples):
-// gRPC has about one callback thread a core, and one that is kept busy holds up every prediction
-// behind it.
+// Threads for calls that may block (disk, many rows): gRPC has about one callback thread a core, and
+// one that waits for a disk would hold up every prediction behind it.
 //
 // Threading: Run from any thread. The destructor runs what is queued, then joins.
 // Bounds: `queue_max` waiting calls; Run answers RESOURCE_EXHAUSTED beyond it.
@@ -13,17 +12,13 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
-#include "absl/types/optional.h"
 #include "storage/base/mutex.h"
-#include "storage/base/thread_priority.h"
 
 namespace engram::server {
 
 class CallPool {
  public:
-  // `priority` below that of predictions, where it is given.
-  CallPool(int threads, size_t queue_max,
-           absl::optional<base::ThreadPriority> priority = absl::nullopt);
+  CallPool(int threads, size_t queue_max);
   ~CallPool();
 
   absl::Status Run(std::function<void()> work) ABSL_LOCKS_EXCLUDED(mutex_);

@@ -11,9 +11,8 @@
 namespace engram::base {
 
 enum class ThreadPriority : int {
-  kCommit = 4,   // acks wait for it
-  kIngest = 6,   // parses and checks what producers send
-  kTrain = 12,   // training, evaluation, checkpoint files
+  kCommit = 4,  // acks wait for it
+  kTrain = 12,  // training, evaluation, checkpoint files
 };
 
 // False when the kernel refused: then the thread goes on as it was.
