@@ -1,5 +1,5 @@
-// Threads for calls that may block (disk, many rows): gRPC has about one callback thread a core, and
-// one that waits for a disk would hold up every prediction behind it.
+// Threads for calls that may block (disk, many rows): gRPC has about one callback thread a core,
+// and one that waits for a disk would hold up every prediction behind it.
 //
 // Threading: Run from any thread. The destructor runs what is queued, then joins.
 // Bounds: `queue_max` waiting calls; Run answers RESOURCE_EXHAUSTED beyond it.
