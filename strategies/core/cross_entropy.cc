@@ -23,16 +23,11 @@ double SoftmaxRow(const float* logits, int64_t count, UnitAt unit_at, float* out
   return static_cast<double>(highest) + std::log(static_cast<double>(sum));
 }
 
-double SoftmaxSeen(const float* logits, int64_t units, int32_t task, const UnitMap& map,
-                   float* out) {
-  if (!map.per_task()) {
+// `seen` in ascending order; empty: all units.
+double SoftmaxOver(const float* logits, int64_t units, absl::Span<const int64_t> seen, float* out) {
+  if (seen.empty()) {
     return SoftmaxRow(
         logits, units, [](int64_t i) { return i; }, out);
-  }
-  const absl::Span<const int64_t> seen = map.UnitsOf(task);
-  if (seen.empty()) {
-    std::fill(out, out + units, 0.0f);
-    return 0;
   }
   // In place, what the row does not see must go only after it was not read: it never is.
   size_t next = 0;
@@ -47,7 +42,24 @@ double SoftmaxSeen(const float* logits, int64_t units, int32_t task, const UnitM
       logits, static_cast<int64_t>(seen.size()), [&](int64_t i) { return seen[i]; }, out);
 }
 
+double SoftmaxSeen(const float* logits, int64_t units, int32_t task, const UnitMap& map,
+                   float* out) {
+  if (!map.per_task()) return SoftmaxOver(logits, units, {}, out);
+  const absl::Span<const int64_t> seen = map.UnitsOf(task);
+  if (!seen.empty()) return SoftmaxOver(logits, units, seen, out);
+  std::fill(out, out + units, 0.0f);
+  return 0;
+}
+
 }  // namespace
+
+absl::Span<const int64_t> SeenUnits(const LossRows& rows, int64_t row, const UnitMap& units) {
+  const size_t index = static_cast<size_t>(row);
+  if (!rows.set_of_row.empty() && rows.set_of_row[index] >= 0) {
+    return rows.unit_sets[static_cast<size_t>(rows.set_of_row[index])];
+  }
+  return units.per_task() ? units.UnitsOf(rows.tasks[index]) : absl::Span<const int64_t>();
+}
 
 double CrossEntropy(const at::Tensor& logits, const LossRows& rows, const UnitMap& units,
                     const at::Tensor& gradient) {
@@ -56,17 +68,14 @@ double CrossEntropy(const at::Tensor& logits, const LossRows& rows, const UnitMa
   float* slopes = gradient.data_ptr<float>();
   double loss = 0;
   for (int64_t row = 0; row < count; ++row, values += width, slopes += width) {
-    const size_t index = static_cast<size_t>(row);
-    const int32_t task = units.per_task() ? rows.tasks[index] : 0;
-    const double normaliser = SoftmaxSeen(values, width, task, units, slopes);
-    const int64_t target = rows.targets[index];
-    const float weight = rows.weights.empty() ? 1.0f : rows.weights[index];
-    loss += weight * (normaliser - static_cast<double>(values[target]));
+    const double normaliser = SoftmaxOver(values, width, SeenUnits(rows, row, units), slopes);
+    const int64_t target = rows.targets[static_cast<size_t>(row)];
+    const float coefficient = rows.coefficient(row);
+    loss += coefficient * (normaliser - static_cast<double>(values[target]));
     slopes[target] -= 1.0f;
-    const float scale = weight / static_cast<float>(count);
-    for (int64_t unit = 0; unit < width; ++unit) slopes[unit] *= scale;
+    for (int64_t unit = 0; unit < width; ++unit) slopes[unit] *= coefficient;
   }
-  return loss / static_cast<double>(count);
+  return loss;
 }
 
 void SoftmaxRows(const float* logits, int64_t rows, int64_t width, absl::Span<const int32_t> tasks,

@@ -6,6 +6,7 @@
 #include <ATen/ATen.h>
 
 #include <cstdint>
+#include <vector>
 
 #include "absl/types/span.h"
 #include "strategies/core/unit_map.h"
@@ -13,13 +14,24 @@
 namespace engram::strategies {
 
 struct LossRows {
-  absl::Span<const int64_t> targets;  // unit of each row
-  absl::Span<const int32_t> tasks;    // read only per task
-  absl::Span<const float> weights;    // empty: all 1
+  absl::Span<const int64_t> targets;     // unit of each row
+  absl::Span<const int32_t> tasks;       // read only per task
+  absl::Span<const float> coefficients;  // of each row's loss in the sum; empty: all 1 / rows
+  // Narrower than what the head shows: row r sees unit_sets[set_of_row[r]], ascending and holding
+  // its target, where that index is not negative. Empty: no row is limited.
+  absl::Span<const int32_t> set_of_row;
+  absl::Span<const std::vector<int64_t>> unit_sets;
+
+  float coefficient(int64_t row) const {
+    return coefficients.empty() ? 1.0f / static_cast<float>(targets.size()) : coefficients[row];
+  }
 };
 
-// Mean over the rows of weight * cross-entropy; writes its gradient, [rows, units], over `gradient`
-// (0 at units the row does not see). `logits` and `gradient` are contiguous float32.
+// The units that a row's loss runs over, ascending; empty stands for all of them.
+absl::Span<const int64_t> SeenUnits(const LossRows& rows, int64_t row, const UnitMap& units);
+
+// Sum over the rows of coefficient * cross-entropy; writes its gradient, [rows, units], over
+// `gradient` (0 at units the row does not see). `logits` and `gradient` are contiguous float32.
 double CrossEntropy(const at::Tensor& logits, const LossRows& rows, const UnitMap& units,
                     const at::Tensor& gradient);
 

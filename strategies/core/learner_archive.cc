@@ -80,6 +80,7 @@ absl::Status LoadGenerator(const StateReader& reader, Generator* generator) {
 absl::Status LoadTensors(const StateReader& reader, LearnerState* state) {
   ENGRAM_RETURN_IF_ERROR(SameText(reader, "format", absl::StrCat(kFormatVersion)));
   ENGRAM_RETURN_IF_ERROR(SameText(reader, "strategies", absl::StrCat(state->strategies.size())));
+  ENGRAM_RETURN_IF_ERROR(state->network->LoadState(reader.Scoped("network/")));
   ENGRAM_RETURN_IF_ERROR(LoadUnits(reader, state));
   ENGRAM_RETURN_IF_ERROR(
       ForEachArray(state->arena, [&reader](const std::string& name, const at::Tensor& view) {
@@ -95,6 +96,7 @@ absl::Status LoadTensors(const StateReader& reader, LearnerState* state) {
   }
   ENGRAM_ASSIGN_OR_RETURN(state->examples_seen, reader.GetInteger("examples_seen"));
   ENGRAM_ASSIGN_OR_RETURN(state->boundaries_seen, reader.GetInteger("boundaries_seen"));
+  state->context->set_boundaries(state->boundaries_seen);
   // Last: adding outputs above drew from it.
   return LoadGenerator(reader, &state->generator);
 }
@@ -154,6 +156,8 @@ absl::StatusOr<SavedLearner> SaveState(const LearnerState& state,
   writer.PutInteger("strategies", static_cast<int64_t>(state.strategies.size()));
   writer.PutInteger("examples_seen", state.examples_seen);
   writer.PutInteger("boundaries_seen", state.boundaries_seen);
+  StateWriter network_writer = writer.Scoped("network/");
+  state.network->SaveState(&network_writer);
   SaveUnits(state.units, &writer);
   writer.PutUnsigned("generator", state.generator.state());
   ENGRAM_RETURN_IF_ERROR(

@@ -9,13 +9,29 @@
 namespace engram::strategies {
 namespace {
 
-absl::Status MakeStrategies(LearnerState* state) {
-  ENGRAM_ASSIGN_OR_RETURN(const auto resolved, ResolveStrategies(state->options));
+std::unique_ptr<Network> MakeNetwork(const std::vector<ResolvedStrategy>& resolved,
+                                     LearnerState* state) {
+  const ModelOptions& options = state->options;
+  for (const ResolvedStrategy& strategy : resolved) {
+    if (strategy.entry->make_network == nullptr) continue;
+    return strategy.entry->make_network(strategy.parameters, options, state->units.size(),
+                                        &state->arena, &state->generator);
+  }
+  MlpOptions mlp;
+  mlp.feature_count = options.feature_count;
+  mlp.hidden = options.hidden;
+  mlp.units = state->units.size();
+  return MakeMlp(mlp, &state->arena, &state->generator);
+}
+
+absl::Status MakeStrategies(const std::vector<ResolvedStrategy>& resolved, LearnerState* state) {
   StrategyEnvironment environment;
   environment.feature_count = state->options.feature_count;
   environment.batch_size = state->options.batch_size;
   environment.seed = state->options.seed;
   environment.arena = &state->arena;
+  environment.network = state->network.get();
+  environment.units = &state->units;
   bool first_memory = true;
   for (const ResolvedStrategy& strategy : resolved) {
     const uint32_t position = static_cast<uint32_t>(state->strategies.size());
@@ -50,13 +66,10 @@ LearnerState::LearnerState(const ModelOptions& model_options)
 
 absl::StatusOr<std::unique_ptr<LearnerState>> LearnerState::Make(const ModelOptions& options) {
   auto state = std::make_unique<LearnerState>(options);
-  MlpOptions mlp;
-  mlp.feature_count = options.feature_count;
-  mlp.hidden = options.hidden;
-  mlp.units = state->units.size();
-  state->network = MakeMlp(mlp, &state->arena, &state->generator);
+  ENGRAM_ASSIGN_OR_RETURN(const std::vector<ResolvedStrategy> resolved, ResolveStrategies(options));
+  state->network = MakeNetwork(resolved, state.get());
   state->optimizer = std::make_unique<Optimizer>(options.optimizer, &state->arena);
-  ENGRAM_RETURN_IF_ERROR(MakeStrategies(state.get()));
+  ENGRAM_RETURN_IF_ERROR(MakeStrategies(resolved, state.get()));
   ENGRAM_RETURN_IF_ERROR(MakeConsolidationMemory(state.get()));
   state->context =
       std::make_unique<StepContext>(&state->options, &state->arena, state->network.get(),

@@ -5,6 +5,7 @@
 
 #include "strategies/core/kernels.h"
 #include "strategies/core/proximal_pull.h"
+#include "strategies/core/step_hooks.h"
 #include "strategies/models/products.h"
 
 namespace engram::strategies {
@@ -45,18 +46,26 @@ void Optimizer::Step(const std::vector<LayerTrace>& traces, absl::Span<ProximalP
     return;
   }
   const at::Tensor& gradient = arena_->Companion(gradient_);
+  if (gradient_generation_ != arena_->generation()) {
+    gradient.zero_();  // a layer that is not trained any more writes none
+    gradient_generation_ = arena_->generation();
+  }
   WriteGradient(traces, gradient);
   StepWithGradient(gradient, pulls);
 }
 
-void Optimizer::StepWithGradient(const at::Tensor& gradient,
-                                 absl::Span<ProximalPull* const> pulls) {
+void Optimizer::StepWithGradient(const at::Tensor& gradient, absl::Span<ProximalPull* const> pulls,
+                                 absl::Span<UpdateObserver* const> observers) {
   ++steps_;
   const float* values = gradient.data_ptr<float>();
   for (int64_t begin = 0; begin < arena_->size(); begin += kTile) {
     const int64_t count = std::min(kTile, arena_->size() - begin);
+    for (UpdateObserver* observer : observers) observer->BeforeUpdate(begin, count);
     UpdateFlat(values, begin, count);
     for (ProximalPull* pull : pulls) pull->Apply(begin, count, *this);
+    for (UpdateObserver* observer : observers) {
+      observer->AfterUpdate(begin, count, values + begin);
+    }
   }
 }
 
@@ -141,6 +150,12 @@ void Optimizer::UpdateFlat(const float* gradient, int64_t begin, int64_t count) 
   update.inverse_root = static_cast<float>(1.0 / std::sqrt(second_correction()));
   update.epsilon = static_cast<float>(options_.epsilon);
   ActiveKernels().adam(update);
+}
+
+void Optimizer::Reset() {
+  steps_ = 0;
+  if (moment1_ >= 0) arena_->Companion(moment1_).zero_();
+  if (moment2_ >= 0) arena_->Companion(moment2_).zero_();
 }
 
 void Optimizer::SaveState(StateWriter* writer) const { writer->PutInteger("steps", steps_); }

@@ -23,6 +23,7 @@
 namespace engram::strategies {
 
 class ProximalPull;
+class UpdateObserver;
 
 class Optimizer {
  public:
@@ -31,10 +32,12 @@ class Optimizer {
   // One step of mean loss from the traces of the last Backward, then the pulls, block by block.
   void Step(const std::vector<LayerTrace>& traces, absl::Span<ProximalPull* const> pulls);
 
-  // The same from a flat gradient in the arena's layout (strategies that project gradients).
-  void StepWithGradient(const at::Tensor& gradient, absl::Span<ProximalPull* const> pulls);
+  // The same from a flat gradient in the arena's layout; observers see each block change.
+  void StepWithGradient(const at::Tensor& gradient, absl::Span<ProximalPull* const> pulls,
+                        absl::Span<UpdateObserver* const> observers = {});
 
-  // d loss / d theta of the last Backward, as a flat array. Overwritten by the next Step.
+  // d loss / d theta of the last Backward, as a flat array; parameters without a trace keep what
+  // `gradient` holds for them.
   void WriteGradient(const std::vector<LayerTrace>& traces, const at::Tensor& gradient) const;
 
   const OptimizerOptions& options() const { return options_; }
@@ -45,6 +48,9 @@ class Optimizer {
   double second_correction() const;
   // Steps taken.
   int64_t steps() const { return steps_; }
+
+  // Forgets moments and steps.
+  void Reset();
 
   // Takes over the numbers; kind and presence of momentum stay.
   void Reconfigure(const OptimizerOptions& next) { options_ = next; }
@@ -63,6 +69,7 @@ class Optimizer {
   CompanionId moment1_ = -1;  // momentum under SGD
   CompanionId moment2_ = -1;
   int64_t steps_ = 0;
+  uint64_t gradient_generation_ = 0;  // of the arena when the gradient was last cleared
   std::vector<float> bias_gradient_;
 };
 

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <set>
+#include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "storage/base/status_macros.h"
@@ -107,6 +109,7 @@ absl::StatusOr<std::vector<ResolvedStrategy>> ResolveStrategies(const ModelOptio
   if (specs.empty()) specs.push_back({"finetune", {}});
   std::vector<ResolvedStrategy> resolved;
   std::set<std::string> names;
+  std::string network_owner;
   for (size_t i = 0; i < specs.size(); ++i) {
     const absl::StatusOr<const StrategyEntry*> entry = FindStrategy(specs[i].name);
     if (!entry.ok()) {
@@ -116,6 +119,11 @@ absl::StatusOr<std::vector<ResolvedStrategy>> ResolveStrategies(const ModelOptio
     if (!names.insert(specs[i].name).second) {
       return absl::InvalidArgumentError(
           absl::StrCat("strategies[", i, "]: ", specs[i].name, " is listed twice"));
+    }
+    if ((*entry)->make_network != nullptr && !std::exchange(network_owner, specs[i].name).empty()) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "strategies[", i, "]: ", specs[i].name,
+          " brings a network of its own, and a model has one; another strategy brought it"));
     }
     ENGRAM_ASSIGN_OR_RETURN(StrategyParameters parameters,
                             StrategyParameters::Resolve((*entry)->help, specs[i]));

@@ -18,7 +18,8 @@ at::Tensor ZeroFlat(int64_t size) { return at::zeros({size}, at::kFloat); }
 
 ParameterId ParameterArena::Add(absl::string_view name, int64_t rows, int64_t columns,
                                 int64_t capacity) {
-  ENGRAM_CHECK(!allocated_ && rows >= 0 && columns > 0 && capacity >= rows);
+  ENGRAM_CHECK(rows >= 0 && columns > 0 && capacity >= rows);
+  for (const Slot& other : slots_) ENGRAM_CHECK(other.name != name);
   Slot slot;
   slot.name = std::string(name);
   slot.rows = rows;
@@ -32,8 +33,16 @@ void ParameterArena::Allocate() {
   ENGRAM_CHECK(!allocated_);
   size_ = AssignOffsets();
   flat_ = ZeroFlat(size_);
+  placed_ = slots_.size();
   allocated_ = true;
   ++generation_;
+}
+
+void ParameterArena::Extend() {
+  ENGRAM_CHECK(allocated_);
+  std::vector<Slot> old_slots = slots_;
+  for (size_t i = placed_; i < old_slots.size(); ++i) old_slots[i].rows = 0;  // nothing to move
+  Layout(old_slots);
 }
 
 CompanionId ParameterArena::AddCompanion(absl::string_view name, Persistence persistence) {
@@ -58,9 +67,14 @@ void ParameterArena::GrowRows(const std::vector<ParameterId>& ids, int64_t rows)
     slot.capacity = capacity;
   }
   if (room) return;
+  Layout(old_slots);
+}
+
+void ParameterArena::Layout(const std::vector<Slot>& old_slots) {
   size_ = AssignOffsets();
   flat_ = Moved(flat_, old_slots);
   for (CompanionEntry& entry : companions_) entry.values = Moved(entry.values, old_slots);
+  placed_ = slots_.size();
   ++generation_;
 }
 

@@ -9,7 +9,7 @@
 // Threading: one thread at a time.
 // Ownership: the arena owns every array. Views, and the tensors that flat() and Companion() return,
 //   are stale after a re-layout: fetch them again when generation() changes, or each time.
-// Failure: CHECK on misuse (unknown id, Add after Allocate).
+// Failure: CHECK on misuse (unknown id, a name twice).
 // Bounds: (1 + companions) * size() floats; capacity doubles, so growth is amortised.
 #pragma once
 
@@ -41,9 +41,11 @@ class ParameterArena {
   // zero after a restore.
   enum class Persistence { kSaved, kDerived };
 
-  // A bias is [rows, 1]. Before Allocate only.
+  // A bias is [rows, 1]. Names are unique. What is added after Allocate has no place before Extend.
   ParameterId Add(absl::string_view name, int64_t rows, int64_t columns, int64_t capacity);
   void Allocate();
+  // Gives what was added since a place of zeros in every array; all others keep their values.
+  void Extend();
 
   // Zero-filled. Names are unique. After Allocate.
   CompanionId AddCompanion(absl::string_view name, Persistence persistence);
@@ -78,6 +80,8 @@ class ParameterArena {
   const std::vector<CompanionEntry>& companions() const { return companions_; }
 
  private:
+  // Lays every array out anew; `old_slots` says where values were.
+  void Layout(const std::vector<Slot>& old_slots);
   // Assigns offsets for the slots' capacities and returns the new size.
   int64_t AssignOffsets();
   at::Tensor Moved(const at::Tensor& from, const std::vector<Slot>& old_slots) const;
@@ -86,6 +90,7 @@ class ParameterArena {
   std::vector<CompanionEntry> companions_;
   at::Tensor flat_;
   int64_t size_ = 0;
+  size_t placed_ = 0;  // slots that have a place
   uint64_t generation_ = 0;
   bool allocated_ = false;
 };

@@ -21,6 +21,9 @@ struct StrategyEnvironment {
   // MemberKey::memory of the exemplars it keeps, if any.
   uint32_t memory = 0;
   ParameterArena* arena = nullptr;
+  // The model's: what the entry's make_network returned, or the MLP of the options.
+  Network* network = nullptr;
+  UnitMap* units = nullptr;
 };
 
 struct StrategyEntry {
@@ -30,6 +33,11 @@ struct StrategyEntry {
   // RESOURCE_EXHAUSTED when what the parameters ask for cannot be held.
   absl::StatusOr<std::unique_ptr<Strategy>> (*make)(
       const StrategyParameters& parameters, const StrategyEnvironment& environment) = nullptr;
+  // For a strategy with a network of its own (columns, paths); at most one a model. Null: the MLP of
+  // the options. It adds its parameters to `arena` and allocates it.
+  std::unique_ptr<Network> (*make_network)(const StrategyParameters& parameters,
+                                           const ModelOptions& options, int64_t units,
+                                           ParameterArena* arena, Generator* generator) = nullptr;
   // Small enough for the contract suite's tiny streams.
   absl::btree_map<std::string, ParameterValue> test_parameters;
 };

@@ -31,7 +31,7 @@ class StateWriter {
   StateWriter();
   StateWriter Scoped(absl::string_view prefix) const;
 
-  // float32, int32, int64 and uint8 tensors; copied (contiguous or not).
+  // float32, float64, int32, int64 and uint8 tensors; copied (contiguous or not).
   void PutTensor(absl::string_view name, const at::Tensor& tensor);
   // One-dimensional arrays; unsigned ones are stored bit for bit in I64.
   void PutInts(absl::string_view name, absl::Span<const int64_t> values);

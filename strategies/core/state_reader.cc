@@ -26,8 +26,11 @@ struct StoredType {
   uint64_t width;
 };
 
-constexpr StoredType kTypes[] = {
-    {"F32", at::kFloat, 4}, {"I32", at::kInt, 4}, {"I64", at::kLong, 8}, {"U8", at::kByte, 1}};
+constexpr StoredType kTypes[] = {{"F32", at::kFloat, 4},
+                                  {"F64", at::kDouble, 8},
+                                  {"I32", at::kInt, 4},
+                                  {"I64", at::kLong, 8},
+                                  {"U8", at::kByte, 1}};
 
 struct StoredTensor {
   const StoredType* type = nullptr;

@@ -14,6 +14,8 @@ const char* TypeName(at::ScalarType type) {
   switch (type) {
     case at::kFloat:
       return "F32";
+    case at::kDouble:
+      return "F64";
     case at::kInt:
       return "I32";
     case at::kLong:

@@ -41,13 +41,20 @@ absl::StatusOr<Observation> StepContext::PlainStep(TrainingBatch& batch) {
   Observation observation;
   observation.logits = KeepLogits(logits, batch.stream_rows());
   observation.loss = LossAndBackward(batch, logits);
-  if (absl::optional<std::string> reason = Guard(observation.loss)) {
-    observation.skipped = true;
-    observation.skip_reason = *std::move(reason);
-    return observation;
-  }
-  Update();
+  absl::optional<std::string> reason = Guard(observation.loss);
+  if (!reason.has_value()) reason = Update();
+  observation.skipped = reason.has_value();
+  observation.skip_reason = std::move(reason).value_or("");
   return observation;
+}
+
+void StepContext::ClearHooks() {
+  pulls_.clear();
+  class_loss_ = nullptr;
+  loss_terms_.clear();
+  embedding_terms_.clear();
+  transforms_.clear();
+  observers_.clear();
 }
 
 const at::Tensor& StepContext::Forward(const TrainingBatch& batch) {
@@ -56,9 +63,31 @@ const at::Tensor& StepContext::Forward(const TrainingBatch& batch) {
 
 double StepContext::LossAndBackward(const TrainingBatch& batch, const at::Tensor& logits) {
   const at::Tensor& gradient = Shaped(logit_gradient_, logits.size(0), logits.size(1));
-  const LossRows rows{batch.targets(), batch.tasks(), batch.weights()};
-  const double loss = CrossEntropy(logits, rows, *units_, gradient);
-  network_->Backward(gradient);
+  const LossRows rows = batch.loss_rows();
+  double loss = class_loss_ ? class_loss_(logits, rows, *units_, gradient)
+                            : CrossEntropy(logits, rows, *units_, gradient);
+  for (const LossTerm& term : loss_terms_) loss += term(batch, logits, gradient);
+  if (embedding_terms_.empty()) {
+    network_->Backward(gradient);
+    return loss;
+  }
+  const at::Tensor& embeddings = network_->embeddings();
+  const at::Tensor& embedding_gradient =
+      Shaped(embedding_gradient_, embeddings.size(0), embeddings.size(1));
+  embedding_gradient.zero_();
+  for (const EmbeddingTerm& term : embedding_terms_) {
+    loss += term(batch, embeddings, embedding_gradient);
+  }
+  network_->Backward(gradient, embedding_gradient);
+  return loss;
+}
+
+double StepContext::LossGradient(const TrainingBatch& batch, const at::Tensor& gradient) {
+  const at::Tensor& logits = Forward(batch);
+  const at::Tensor& slopes = Shaped(logit_gradient_, logits.size(0), logits.size(1));
+  const double loss = CrossEntropy(logits, batch.loss_rows(), *units_, slopes);
+  network_->Backward(slopes);
+  optimizer_->WriteGradient(network_->traces(), gradient);
   return loss;
 }
 
@@ -80,7 +109,25 @@ absl::optional<std::string> StepContext::Guard(double loss) const {
   return absl::nullopt;
 }
 
-void StepContext::Update() { optimizer_->Step(network_->traces(), pulls_); }
+absl::optional<std::string> StepContext::Update() {
+  if (transforms_.empty() && observers_.empty()) {
+    optimizer_->Step(network_->traces(), pulls_);
+    return absl::nullopt;
+  }
+  if (gradient_generation_ != arena_->generation()) {
+    flat_gradient_ = at::zeros({arena_->size()}, at::kFloat);
+    gradient_generation_ = arena_->generation();
+  }
+  optimizer_->WriteGradient(network_->traces(), flat_gradient_);
+  for (const GradientTransform& transform : transforms_) transform(flat_gradient_);
+  const double largest = ActiveKernels().largest_magnitude(flat_gradient_.data_ptr<float>(),
+                                                           flat_gradient_.numel());
+  if (!(largest <= kGradientMax)) {
+    return absl::StrCat("transformed gradient reaches ", largest, ", more than ", kGradientMax);
+  }
+  optimizer_->StepWithGradient(flat_gradient_, pulls_, observers_);
+  return absl::nullopt;
+}
 
 at::Tensor StepContext::KeepLogits(const at::Tensor& logits, int64_t rows) {
   const at::Tensor& kept = Shaped(kept_logits_, rows, logits.size(1));

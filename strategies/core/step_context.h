@@ -1,8 +1,8 @@
 // What a strategy may touch during a step or a consolidation, and the plain step in pieces.
 //
 // The innermost step of a model is PlainStep: forward, loss, backward, guard, update. A strategy
-// that composes calls `next`, which ends there; one that does the whole step itself (gradient
-// projection) uses the pieces.
+// that composes adds its hooks (step_hooks.h) and calls `next`, which ends there; one that does the
+// whole step itself (several passes, closed forms) uses the pieces.
 //
 // Threading: one thread. Ownership: borrows the learner's parts for its whole life.
 // Failure: Status of the pieces; c10::Error passes through to the learner.
@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -21,6 +22,7 @@
 #include "strategies/core/optimizer.h"
 #include "strategies/core/parameter_arena.h"
 #include "strategies/core/proximal_pull.h"
+#include "strategies/core/step_hooks.h"
 #include "strategies/core/training_batch.h"
 #include "strategies/core/unit_map.h"
 #include "strategies/models/network.h"
@@ -48,10 +50,19 @@ class StepContext {
   const UnitMap& units() const { return *units_; }
   Generator& generator() { return *generator_; }
 
-  // Applied after the update of this step, in the order added. Cleared when the step ends.
+  // Boundaries marked so far: 0 while the first task lasts.
+  int64_t boundaries() const { return boundaries_; }
+  void set_boundaries(int64_t boundaries) { boundaries_ = boundaries; }
+
+  // Hooks of this step and of those inside it, in the order added. Cleared when the step ends.
   void AddPull(ProximalPull* pull) { pulls_.push_back(pull); }
   absl::Span<ProximalPull* const> pulls() const { return pulls_; }
-  void ClearPulls() { pulls_.clear(); }
+  void ReplaceClassLoss(ClassLoss loss) { class_loss_ = std::move(loss); }
+  void AddLossTerm(LossTerm term) { loss_terms_.push_back(std::move(term)); }
+  void AddEmbeddingTerm(EmbeddingTerm term) { embedding_terms_.push_back(std::move(term)); }
+  void AddTransform(GradientTransform transform) { transforms_.push_back(std::move(transform)); }
+  void AddObserver(UpdateObserver* observer) { observers_.push_back(observer); }
+  void ClearHooks();
 
   // The innermost step over all rows of the batch.
   absl::StatusOr<Observation> PlainStep(TrainingBatch& batch);
@@ -61,7 +72,12 @@ class StepContext {
   const at::Tensor& Forward(const TrainingBatch& batch);
   double LossAndBackward(const TrainingBatch& batch, const at::Tensor& logits);
   absl::optional<std::string> Guard(double loss) const;
-  void Update();
+  // Answers why nothing was written: transforms made the gradient unbounded.
+  absl::optional<std::string> Update();
+
+  // d loss / d theta of cross-entropy alone over a batch of the caller's, into the flat `gradient`;
+  // no hook takes part and no parameter changes. Returns the loss.
+  double LossGradient(const TrainingBatch& batch, const at::Tensor& gradient);
 
   // A copy of the first `rows` rows that the next Forward does not overwrite.
   at::Tensor KeepLogits(const at::Tensor& logits, int64_t rows);
@@ -73,8 +89,17 @@ class StepContext {
   Optimizer* optimizer_;
   UnitMap* units_;
   Generator* generator_;
+  int64_t boundaries_ = 0;
   std::vector<ProximalPull*> pulls_;
+  ClassLoss class_loss_;
+  std::vector<LossTerm> loss_terms_;
+  std::vector<EmbeddingTerm> embedding_terms_;
+  std::vector<GradientTransform> transforms_;
+  std::vector<UpdateObserver*> observers_;
   at::Tensor logit_gradient_;
+  at::Tensor embedding_gradient_;
+  at::Tensor flat_gradient_;
+  uint64_t gradient_generation_ = 0;  // of the arena when it was made
   at::Tensor kept_logits_;
 };
 

@@ -14,6 +14,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,7 @@
 #include "strategies/core/state_archive.h"
 #include "strategies/core/step_context.h"
 #include "strategies/core/training_batch.h"
+#include "strategies/models/network.h"
 
 namespace engram::strategies {
 
@@ -36,7 +38,9 @@ using Next = absl::FunctionRef<absl::StatusOr<Observation>(TrainingBatch&, StepC
 struct ConsolidationSet {
   at::Tensor features;                // [rows, d]
   absl::Span<const int64_t> targets;  // units
+  absl::Span<const int32_t> classes;
   absl::Span<const int32_t> tasks;
+  absl::Span<const uint64_t> sequences;
   int64_t rows() const { return static_cast<int64_t>(targets.size()); }
 };
 
@@ -62,6 +66,14 @@ class Strategy {
   virtual absl::Status Consolidate(const TaskBoundary& boundary, const ConsolidationSet& examples,
                                    StepContext& context, BoundaryReport* report) {
     return absl::OkStatus();
+  }
+
+  // What is served in place of `inner`, the pass over this snapshot's copy of the parameters or
+  // what strategies further in made of it; null: `inner` itself. The pass answers with logits, as
+  // many a row as there are units, keeps no reference to the strategy, and may use `inner`, which
+  // outlives it. Called at every publication, so it should be cheap to make.
+  virtual std::unique_ptr<const ForwardPass> Serve(const ForwardPass& inner) const {
+    return nullptr;
   }
 
   // Takes over live parameters (the others are equal to those it was made with).

@@ -140,7 +140,7 @@ class TorchLearner : public Learner {
     if (added > 0) state.network->AddUnits(added, &state.generator);
     state.batch->Reset(view, state.units);
     absl::StatusOr<Observation> seen = Observe(0, *state.batch, *state.context);
-    state.context->ClearPulls();
+    state.context->ClearHooks();
     ENGRAM_RETURN_IF_ERROR(seen.status());
     StepReport report;
     report.rows = view.rows;
@@ -198,13 +198,17 @@ class TorchLearner : public Learner {
     const int64_t width = state.options.feature_count;
     const at::Tensor features = at::empty({static_cast<int64_t>(slots.size()), width}, at::kFloat);
     std::vector<int64_t> targets;
+    std::vector<int32_t> classes;
     std::vector<int32_t> tasks;
+    std::vector<uint64_t> sequences;
     float* row = features.data_ptr<float>();
     for (int64_t slot : slots) {
       const ExemplarView example = state.consolidation->At(slot);
       row = std::copy(example.features.begin(), example.features.end(), row);
       targets.push_back(state.units.Find(example.task, example.class_index));
+      classes.push_back(example.class_index);
       tasks.push_back(example.task);
+      sequences.push_back(example.sequence);
     }
     BoundaryReport report;
     for (const auto& strategy : state.strategies) {
@@ -213,11 +217,14 @@ class TorchLearner : public Learner {
       const size_t rows = static_cast<size_t>(count);
       const ConsolidationSet examples{features.narrow(0, 0, count),
                                       absl::MakeConstSpan(targets).first(rows),
-                                      absl::MakeConstSpan(tasks).first(rows)};
+                                      absl::MakeConstSpan(classes).first(rows),
+                                      absl::MakeConstSpan(tasks).first(rows),
+                                      absl::MakeConstSpan(sequences).first(rows)};
       ENGRAM_RETURN_IF_ERROR(strategy->Consolidate(boundary, examples, *state.context, &report));
     }
     if (state.consolidation != nullptr) state.consolidation->Clear();
-    ++state.boundaries_seen;
+    state.context->ClearHooks();
+    state.context->set_boundaries(++state.boundaries_seen);
     return report;
   }
 

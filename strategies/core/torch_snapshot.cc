@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstring>
 #include <exception>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "storage/base/status_macros.h"
@@ -41,7 +42,7 @@ void TorchSnapshot::Fill(uint64_t version, const LearnerState& state,
   const bool resized = !flat_.defined() || flat_.numel() != source.numel();
   if (resized) flat_ = at::empty({source.numel()}, at::kFloat);
   if (resized || units_ != units) {
-    pass_ = state.network->Bind(flat_);
+    network_pass_ = state.network->Bind(flat_);
     const auto& owners = units->owners();
     unit_is_class_ = !units->per_task();
     for (size_t i = 0; unit_is_class_ && i < owners.size(); ++i) {
@@ -50,6 +51,11 @@ void TorchSnapshot::Fill(uint64_t version, const LearnerState& state,
     units_ = std::move(units);
   }
   std::memcpy(flat_.data_ptr<float>(), source.data_ptr<float>(), source.nbytes());
+  served_.clear();
+  for (auto strategy = state.strategies.rbegin(); strategy != state.strategies.rend(); ++strategy) {
+    std::unique_ptr<const ForwardPass> served = (*strategy)->Serve(pass());
+    if (served != nullptr) served_.push_back(std::move(served));
+  }
   version_ = version;
   feature_count_ = state.options.feature_count;
 }
@@ -104,7 +110,7 @@ absl::Status TorchSnapshot::Score(absl::Span<const float> features, int64_t rows
     scratch.logits.resize(std::max(scratch.logits.size(), static_cast<size_t>(rows * width)));
     logits = scratch.logits.data();
   }
-  pass_->Run(features.data(), rows, &scratch.forward, logits);
+  pass().Run(features.data(), rows, tasks, &scratch.forward, logits);
   if (!std::isfinite(ActiveKernels().largest_magnitude(logits, rows * width))) {
     scores->clear();
     return absl::InternalError(

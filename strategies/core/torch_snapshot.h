@@ -32,6 +32,7 @@ class TorchSnapshot : public Snapshot {
                        absl::Span<const int32_t> tasks, std::vector<float>* scores) const override;
 
  private:
+  const ForwardPass& pass() const { return served_.empty() ? *network_pass_ : *served_.back(); }
   absl::Status CheckInput(absl::Span<const float> features, int64_t rows,
                           absl::Span<const int32_t> tasks) const;
   absl::Status Score(absl::Span<const float> features, int64_t rows,
@@ -40,7 +41,9 @@ class TorchSnapshot : public Snapshot {
   uint64_t version_ = 0;
   int64_t feature_count_ = 0;
   at::Tensor flat_;
-  std::unique_ptr<const ForwardPass> pass_;
+  std::unique_ptr<const ForwardPass> network_pass_;
+  // What strategies serve in front of it, innermost first; the last answers.
+  std::vector<std::unique_ptr<const ForwardPass>> served_;
   std::shared_ptr<const UnitMap> units_;
   bool unit_is_class_ = false;
 };

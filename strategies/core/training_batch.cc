@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "storage/base/check.h"
 
 namespace engram::strategies {
 
@@ -20,19 +22,29 @@ TrainingBatch::TrainingBatch(int64_t feature_count, int64_t capacity)
   weights_.reserve(rows);
 }
 
-void TrainingBatch::Reset(const BatchView& view, const UnitMap& units) {
+void TrainingBatch::Clear(const UnitMap& units) {
   units_ = &units;
+  stream_rows_ = 0;
+  classes_.clear();
+  tasks_.clear();
+  sequences_.clear();
+  targets_.clear();
+  weights_.clear();
+  shares_.clear();
+  set_of_row_.clear();
+  unit_sets_.clear();
+}
+
+void TrainingBatch::Reset(const BatchView& view, const UnitMap& units) {
+  Clear(units);
   stream_rows_ = view.rows;
   std::memcpy(values_, view.features.data(), view.features.size() * sizeof(float));
   classes_.assign(view.classes.begin(), view.classes.end());
   tasks_.assign(view.tasks.begin(), view.tasks.end());
   sequences_.assign(view.sequences.begin(), view.sequences.end());
-  targets_.clear();
   for (size_t i = 0; i < classes_.size(); ++i) {
     targets_.push_back(units.Find(tasks_[i], classes_[i]));
   }
-  weighted_ = std::any_of(view.weights.begin(), view.weights.end(),
-                          [](float weight) { return weight != 1.0f; });
   if (view.weights.empty()) {
     weights_.assign(classes_.size(), 1.0f);
   } else {
@@ -55,12 +67,34 @@ absl::Status TrainingBatch::AppendRow(const float* features, int32_t cls, int32_
   tasks_.push_back(task);
   sequences_.push_back(sequence);
   weights_.push_back(weight);
-  weighted_ = weighted_ || weight != 1.0f;
+  if (!set_of_row_.empty()) set_of_row_.push_back(-1);
   return absl::OkStatus();
 }
 
-absl::Span<const float> TrainingBatch::weights() const {
-  return weighted_ ? absl::Span<const float>(weights_) : absl::Span<const float>();
+void TrainingBatch::SetShare(int64_t begin, int64_t end, double share) {
+  ENGRAM_CHECK(begin >= 0 && begin <= end && end <= rows());
+  shares_.push_back({begin, end, share});
+}
+
+void TrainingBatch::LimitUnits(int64_t begin, int64_t end, std::vector<int64_t> units) {
+  ENGRAM_CHECK(begin >= 0 && begin <= end && end <= rows());
+  set_of_row_.resize(targets_.size(), -1);
+  std::fill(set_of_row_.begin() + begin, set_of_row_.begin() + end,
+            static_cast<int32_t>(unit_sets_.size()));
+  unit_sets_.push_back(std::move(units));
+}
+
+LossRows TrainingBatch::loss_rows() const {
+  coefficients_.resize(weights_.size());
+  const float count = static_cast<float>(rows());
+  for (size_t i = 0; i < weights_.size(); ++i) coefficients_[i] = weights_[i] / count;
+  for (const Share& part : shares_) {
+    const double scale = part.share / static_cast<double>(part.end - part.begin);
+    for (int64_t row = part.begin; row < part.end; ++row) {
+      coefficients_[row] = static_cast<float>(weights_[row] * scale);
+    }
+  }
+  return {targets_, tasks_, coefficients_, set_of_row_, unit_sets_};
 }
 
 }  // namespace engram::strategies

@@ -1,6 +1,10 @@
 // The rows of one step: the stream's first, then what strategies append (exemplars). One
 // preallocated [capacity, d] feature buffer, so that replay costs no concatenation.
 //
+// The loss is one mean over all rows, each times its weight, unless a strategy gives a range a
+// share of its own or lets it see fewer units. A strategy may also own a batch, for a pass beside
+// the stream's.
+//
 // Threading: one thread. Ownership: owns its buffers; spans and tensors live until the next Reset.
 // Failure: AppendRow answers FAILED_PRECONDITION when full or when the (task, class) has no unit.
 // Bounds: batch_size + the extra rows that the strategies declared.
@@ -14,6 +18,7 @@
 #include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "strategies/api/batch_view.h"
+#include "strategies/core/cross_entropy.h"
 #include "strategies/core/unit_map.h"
 
 namespace engram::strategies {
@@ -24,9 +29,19 @@ class TrainingBatch {
 
   // Takes over the stream's rows. Every row's unit exists in `units`.
   void Reset(const BatchView& view, const UnitMap& units);
+  // No row at all; AppendRow adds the first.
+  void Clear(const UnitMap& units);
 
   absl::Status AppendRow(const float* features, int32_t cls, int32_t task, uint64_t sequence,
                          float weight = 1.0f);
+
+  // The mean loss of rows [begin, end) enters the sum times `share`, whatever their number.
+  void SetShare(int64_t begin, int64_t end, double share);
+  // The loss of rows [begin, end) runs over `units` only: ascending, every row's target among them.
+  void LimitUnits(int64_t begin, int64_t end, std::vector<int64_t> units);
+
+  // What the loss needs of the rows; valid until the next change.
+  LossRows loss_rows() const;
 
   int64_t rows() const { return static_cast<int64_t>(targets_.size()); }
   int64_t stream_rows() const { return stream_rows_; }
@@ -41,22 +56,31 @@ class TrainingBatch {
   absl::Span<const int32_t> classes() const { return classes_; }
   absl::Span<const int32_t> tasks() const { return tasks_; }
   absl::Span<const uint64_t> sequences() const { return sequences_; }
-  // Empty while every weight is 1.
-  absl::Span<const float> weights() const;
+  absl::Span<const float> weights() const { return weights_; }
 
  private:
+  // Rows whose mean counts `share` times.
+  struct Share {
+    int64_t begin = 0;
+    int64_t end = 0;
+    double share = 1;
+  };
+
   int64_t feature_count_;
   int64_t capacity_;
   int64_t stream_rows_ = 0;
   const UnitMap* units_ = nullptr;
   at::Tensor buffer_;
   float* values_;
-  bool weighted_ = false;
   std::vector<int64_t> targets_;
   std::vector<int32_t> classes_;
   std::vector<int32_t> tasks_;
   std::vector<uint64_t> sequences_;
   std::vector<float> weights_;
+  std::vector<Share> shares_;
+  std::vector<int32_t> set_of_row_;  // empty while no row is limited
+  std::vector<std::vector<int64_t>> unit_sets_;
+  mutable std::vector<float> coefficients_;  // loss_rows() writes them
 };
 
 }  // namespace engram::strategies

@@ -42,27 +42,44 @@ class MlpForwardPass : public ForwardPass {
   MlpForwardPass(at::Tensor flat, std::vector<Layer> layers)
       : flat_(std::move(flat)), layers_(std::move(layers)) {}
 
-  void Run(const float* features, int64_t rows, ForwardScratch* scratch,
-           float* logits) const override {
-    const float* input = features;
-    for (size_t i = 0; i < layers_.size(); ++i) {
-      const Layer& layer = layers_[i];
-      const bool head = i + 1 == layers_.size();
-      float* output = logits;
-      if (!head) {
-        std::vector<float>& store = i % 2 == 0 ? scratch->front : scratch->back;
-        if (store.size() < static_cast<size_t>(rows * layer.out)) {
-          store.resize(static_cast<size_t>(rows * layer.out));
-        }
-        output = store.data();
-      }
-      ForwardProduct(input, layer.weight, rows, layer.out, layer.in, output);
-      ActiveKernels().add_bias(output, layer.bias, rows, layer.out, !head);
-      input = output;
+  void Run(const float* features, int64_t rows, absl::Span<const int32_t> /*tasks*/,
+           ForwardScratch* scratch, float* logits) const override {
+    const size_t head = layers_.size() - 1;
+    RunLayer(head, RunHidden(features, head, rows, scratch), rows, logits);
+  }
+
+  int64_t embedding_width() const override { return layers_.back().in; }
+  void Embed(const float* features, int64_t rows, absl::Span<const int32_t> /*tasks*/,
+             ForwardScratch* scratch, float* embeddings) const override {
+    const size_t head = layers_.size() - 1;
+    if (head == 0) {
+      std::copy(features, features + rows * layers_[0].in, embeddings);
+      return;
     }
+    RunLayer(head - 1, RunHidden(features, head - 1, rows, scratch), rows, embeddings);
   }
 
  private:
+  // The input of layer `end`.
+  const float* RunHidden(const float* features, size_t end, int64_t rows,
+                         ForwardScratch* scratch) const {
+    const float* input = features;
+    for (size_t i = 0; i < end; ++i) {
+      std::vector<float>& store = i % 2 == 0 ? scratch->front : scratch->back;
+      const size_t size = static_cast<size_t>(rows * layers_[i].out);
+      if (store.size() < size) store.resize(size);
+      RunLayer(i, input, rows, store.data());
+      input = store.data();
+    }
+    return input;
+  }
+
+  void RunLayer(size_t index, const float* input, int64_t rows, float* output) const {
+    const Layer& layer = layers_[index];
+    ForwardProduct(input, layer.weight, rows, layer.out, layer.in, output);
+    ActiveKernels().add_bias(output, layer.bias, rows, layer.out, index + 1 < layers_.size());
+  }
+
   at::Tensor flat_;
   std::vector<Layer> layers_;
 };
@@ -78,10 +95,7 @@ class Mlp : public Network {
     const int64_t capacity = std::max(options.units, kHeadCapacity);
     AddLayer("head", options.units, in, capacity);
     arena_->Allocate();
-    for (const LayerShape& layer : layers_) {
-      InitialiseRows(arena_, layer.weight, 0, layer.in, generator);
-      InitialiseRows(arena_, layer.bias, 0, layer.in, generator);
-    }
+    Reinitialise(generator);
     outputs_.resize(layers_.size());
     deltas_.resize(layers_.size());
   }
@@ -95,6 +109,13 @@ class Mlp : public Network {
     InitialiseRows(arena_, head.weight, first, head.in, generator);
     InitialiseRows(arena_, head.bias, first, head.in, generator);
     rows_ = 0;
+  }
+
+  void Reinitialise(Generator* generator) override {
+    for (const LayerShape& layer : layers_) {
+      InitialiseRows(arena_, layer.weight, 0, layer.in, generator);
+      InitialiseRows(arena_, layer.bias, 0, layer.in, generator);
+    }
   }
 
   const at::Tensor& Forward(const at::Tensor& features) override {
@@ -111,7 +132,8 @@ class Mlp : public Network {
     return outputs_.back();
   }
 
-  void Backward(const at::Tensor& logit_gradient) override {
+  using Network::Backward;
+  void Backward(const at::Tensor& logit_gradient, const at::Tensor& embedding_gradient) override {
     const int64_t rows = logit_gradient.size(0);
     traces_.back().output_gradient = logit_gradient;
     for (size_t i = layers_.size() - 1; i > 0; --i) {
@@ -119,8 +141,16 @@ class Mlp : public Network {
       float* delta = deltas_[i - 1].data_ptr<float>();
       BackwardProduct(traces_[i].output_gradient.data_ptr<float>(), Values(layers_[i].weight), rows,
                       Out(i), in, delta);
+      if (i + 1 == layers_.size() && embedding_gradient.defined()) {
+        deltas_[i - 1].add_(embedding_gradient);
+      }
       ActiveKernels().mask_by_activation(delta, outputs_[i - 1].data_ptr<float>(), rows * in);
     }
+  }
+
+  void WriteInputGradient(const at::Tensor& gradient) override {
+    BackwardProduct(traces_[0].output_gradient.data_ptr<float>(), Values(layers_[0].weight),
+                    gradient.size(0), Out(0), layers_[0].in, gradient.data_ptr<float>());
   }
 
   const std::vector<LayerTrace>& traces() const override { return traces_; }

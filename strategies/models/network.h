@@ -17,8 +17,11 @@
 #include <memory>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/types/span.h"
 #include "strategies/core/generator.h"
 #include "strategies/core/parameter_arena.h"
+#include "strategies/core/state_archive.h"
 
 namespace engram::strategies {
 
@@ -40,9 +43,17 @@ struct ForwardScratch {
 class ForwardPass {
  public:
   virtual ~ForwardPass() = default;
-  // `features` is [rows, d], `logits` [rows, units] of the network that bound it.
-  virtual void Run(const float* features, int64_t rows, ForwardScratch* scratch,
-                   float* logits) const = 0;
+
+  // `features` is [rows, d], `logits` [rows, units] of the network that bound it. `tasks` is empty
+  // or one column index a row, -1 for none; a plain network does not read it.
+  virtual void Run(const float* features, int64_t rows, absl::Span<const int32_t> tasks,
+                   ForwardScratch* scratch, float* logits) const = 0;
+
+  // What the head sees, [rows, embedding_width()]: the outputs of the last hidden layer, or the
+  // features themselves where there is none.
+  virtual int64_t embedding_width() const = 0;
+  virtual void Embed(const float* features, int64_t rows, absl::Span<const int32_t> tasks,
+                     ForwardScratch* scratch, float* embeddings) const = 0;
 };
 
 class Network {
@@ -57,13 +68,29 @@ class Network {
   virtual const at::Tensor& Forward(const at::Tensor& features) = 0;
 
   // After Forward: fills each trace's output_gradient from d loss / d logits. Writes no parameter.
-  virtual void Backward(const at::Tensor& logit_gradient) = 0;
+  void Backward(const at::Tensor& logit_gradient) { Backward(logit_gradient, at::Tensor()); }
+  // The same, with a gradient [rows, width] of its own at what the head sees (undefined: none).
+  virtual void Backward(const at::Tensor& logit_gradient,
+                        const at::Tensor& embedding_gradient) = 0;
+  // After Backward: d loss / d features, written over `gradient` [rows, d].
+  virtual void WriteInputGradient(const at::Tensor& gradient) = 0;
 
-  // In the order from input to head.
+  // What the head saw in the last Forward, [rows, width].
+  const at::Tensor& embeddings() const { return traces().back().input; }
+
+  // Draws every parameter anew.
+  virtual void Reinitialise(Generator* generator) = 0;
+
+  // In the order from input to head. Layers that are not trained any more are not among them.
   virtual const std::vector<LayerTrace>& traces() const = 0;
 
   // A pass over `flat`, an array of the present layout that it keeps alive.
   virtual std::unique_ptr<const ForwardPass> Bind(const at::Tensor& flat) const = 0;
+
+  // The structure of a network that grows by more than units (columns, paths). LoadState comes
+  // first of all, into a freshly made network, and leaves room for the parameters that follow.
+  virtual void SaveState(StateWriter* writer) const {}
+  virtual absl::Status LoadState(const StateReader& reader) { return absl::OkStatus(); }
 };
 
 }  // namespace engram::strategies

@@ -37,22 +37,22 @@ TEST(CrossEntropyTest, LossAndGradientEqualTorch) {
   const torch::Tensor expected = F::cross_entropy(leaf, torch::tensor(targets));
   expected.backward();
   const at::Tensor gradient = at::empty_like(logits);
-  const double loss = CrossEntropy(logits, {targets, {}, {}}, Growing(9), gradient);
+  const double loss = CrossEntropy(logits, {targets, {}, {}, {}, {}}, Growing(9), gradient);
   EXPECT_NEAR(loss, expected.item<double>(), 1e-5);
   EXPECT_LT((gradient - leaf.grad()).abs().max().item<double>(), 1e-6);
 }
 
-TEST(CrossEntropyTest, WeightsScaleRowsOfAMeanOverAllRows) {
+TEST(CrossEntropyTest, CoefficientsScaleRowsOfTheSum) {
   const torch::Tensor logits = torch::randn({3, 4});
   const std::vector<int64_t> targets = {1, 2, 0};
-  const std::vector<float> weights = {0.5f, 2.0f, 1.0f};
+  const std::vector<float> coefficients = {0.5f, 2.0f, 1.0f};
   torch::Tensor leaf = logits.clone().set_requires_grad(true);
   const auto options = F::CrossEntropyFuncOptions().reduction(torch::kNone);
   const torch::Tensor expected =
-      (F::cross_entropy(leaf, torch::tensor(targets), options) * torch::tensor(weights)).mean();
+      (F::cross_entropy(leaf, torch::tensor(targets), options) * torch::tensor(coefficients)).sum();
   expected.backward();
   const at::Tensor gradient = at::empty_like(logits);
-  EXPECT_NEAR(CrossEntropy(logits, {targets, {}, weights}, Growing(4), gradient),
+  EXPECT_NEAR(CrossEntropy(logits, {targets, {}, coefficients, {}, {}}, Growing(4), gradient),
               expected.item<double>(), 1e-5);
   EXPECT_LT((gradient - leaf.grad()).abs().max().item<double>(), 1e-6);
 }
@@ -62,7 +62,7 @@ TEST(CrossEntropyTest, PerTaskARowSeesItsOwnUnitsOnly) {
   const std::vector<int64_t> targets = {4, 0};
   const std::vector<int32_t> tasks = {1, 0};
   const at::Tensor gradient = at::full_like(logits, 7);
-  const double loss = CrossEntropy(logits, {targets, tasks, {}}, PerTask(), gradient);
+  const double loss = CrossEntropy(logits, {targets, tasks, {}, {}, {}}, PerTask(), gradient);
   const torch::Tensor first = F::log_softmax(logits[0].index_select(0, torch::tensor({2, 4})), 0);
   const torch::Tensor second = F::log_softmax(logits[1].narrow(0, 0, 2), 0);
   EXPECT_NEAR(loss, -(first[1] + second[0]).item<double>() / 2, 1e-5);
@@ -71,11 +71,26 @@ TEST(CrossEntropyTest, PerTaskARowSeesItsOwnUnitsOnly) {
   EXPECT_NEAR(gradient.sum().item<double>(), 0, 1e-6);
 }
 
+TEST(CrossEntropyTest, ALimitedRowSeesItsSetOnly) {
+  const torch::Tensor logits = torch::randn({2, 5});
+  const std::vector<int64_t> targets = {3, 0};
+  const std::vector<int32_t> sets = {0, -1};
+  const std::vector<std::vector<int64_t>> unit_sets = {{1, 3}};
+  const at::Tensor gradient = at::full_like(logits, 7);
+  const double loss =
+      CrossEntropy(logits, {targets, {}, {}, sets, unit_sets}, Growing(5), gradient);
+  const torch::Tensor first = F::log_softmax(logits[0].index_select(0, torch::tensor({1, 3})), 0);
+  const torch::Tensor second = F::log_softmax(logits[1], 0);
+  EXPECT_NEAR(loss, -(first[1] + second[0]).item<double>() / 2, 1e-5);
+  for (int64_t unit : {0, 2, 4}) EXPECT_EQ(gradient[0][unit].item<float>(), 0) << unit;
+  EXPECT_NEAR(gradient.sum().item<double>(), 0, 1e-6);
+}
+
 TEST(CrossEntropyTest, HugeLogitsStayFinite) {
   const torch::Tensor logits = torch::tensor({{1e30f, -1e30f}});
   const std::vector<int64_t> targets = {0};
   const at::Tensor gradient = at::empty_like(logits);
-  EXPECT_EQ(CrossEntropy(logits, {targets, {}, {}}, Growing(2), gradient), 0);
+  EXPECT_EQ(CrossEntropy(logits, {targets, {}, {}, {}, {}}, Growing(2), gradient), 0);
   EXPECT_TRUE(gradient.isfinite().all().item<bool>());
 }
 
@@ -87,7 +102,7 @@ TEST(CrossEntropyTest, NonFiniteLogitsGiveANonFiniteLoss) {
       torch::Tensor logits = torch::zeros({1, 3});
       logits[0][place] = bad;
       const at::Tensor gradient = at::empty_like(logits);
-      EXPECT_FALSE(std::isfinite(CrossEntropy(logits, {targets, {}, {}}, Growing(3), gradient)))
+      EXPECT_FALSE(std::isfinite(CrossEntropy(logits, {targets, {}, {}, {}, {}}, Growing(3), gradient)))
           << bad << " at " << place;
     }
   }

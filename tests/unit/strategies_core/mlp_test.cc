@@ -94,8 +94,23 @@ TEST_P(MlpGradientTest, ABoundPassGivesTheSameLogits) {
   rig_.arena.flat().zero_();
   ForwardScratch scratch;
   const at::Tensor out = at::zeros_like(logits);
-  pass->Run(rig_.batch->row(0), rig_.batch->rows(), &scratch, out.data_ptr<float>());
+  pass->Run(rig_.batch->row(0), rig_.batch->rows(), {}, &scratch, out.data_ptr<float>());
   EXPECT_TRUE(out.equal(logits));
+  const at::Tensor embeddings = at::zeros({rig_.batch->rows(), pass->embedding_width()});
+  pass->Embed(rig_.batch->row(0), rig_.batch->rows(), {}, &scratch, embeddings.data_ptr<float>());
+  EXPECT_TRUE(embeddings.equal(rig_.network->embeddings()));
+}
+
+TEST_P(MlpGradientTest, TheGradientAtTheInputIsAutograds) {
+  torch::Tensor features = rig_.batch->features().clone().set_requires_grad(true);
+  const std::vector<int64_t> targets(rig_.batch->targets().begin(), rig_.batch->targets().end());
+  torch::nn::functional::cross_entropy(ReferenceForward(CloneParameters(rig_.arena), features),
+                                       torch::tensor(targets))
+      .backward();
+  rig_.context->LossAndBackward(*rig_.batch, rig_.context->Forward(*rig_.batch));
+  const at::Tensor ours = at::empty_like(features);
+  rig_.network->WriteInputGradient(ours);
+  EXPECT_LT((ours - features.grad()).abs().max().item<double>(), 1e-5);
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, MlpGradientTest,

@@ -84,6 +84,24 @@ TEST(ParameterArenaTest, CompanionsCountAgainstMemory) {
   EXPECT_EQ(a.arena.companion_bytes(), a.arena.size() * 4);
 }
 
+TEST(ParameterArenaTest, ParametersAddedLaterGetAPlaceBehindTheOthers) {
+  ParameterArena arena;
+  const ParameterId first = arena.Add("first", 2, 3, 2);
+  arena.Allocate();
+  const CompanionId companion = arena.AddCompanion("moment", ParameterArena::Persistence::kSaved);
+  arena.View(first).fill_(1);
+  arena.View(arena.Companion(companion), first).fill_(2);
+  const uint64_t generation = arena.generation();
+  const ParameterId second = arena.Add("second", 4, 5, 4);
+  arena.Extend();
+  EXPECT_NE(arena.generation(), generation);
+  EXPECT_EQ(arena.parameter_count(), 2 * 3 + 4 * 5);
+  EXPECT_TRUE(arena.View(first).eq(1).all().item<bool>());
+  EXPECT_TRUE(arena.View(arena.Companion(companion), first).eq(2).all().item<bool>());
+  EXPECT_TRUE(arena.View(second).eq(0).all().item<bool>());
+  EXPECT_TRUE(arena.View(arena.Companion(companion), second).eq(0).all().item<bool>());
+}
+
 TEST(ParameterArenaDeathTest, ACompanionNameIsTakenOnce) {
   Arena a;
   a.arena.AddCompanion("x", ParameterArena::Persistence::kSaved);

@@ -56,7 +56,7 @@ struct Pair {
     free.Load(rows.View());
     for (ProximalPull* pull : pulls) pulled.context->AddPull(pull);
     ASSERT_FALSE(pulled.context->PlainStep(*pulled.batch)->skipped);
-    pulled.context->ClearPulls();
+    pulled.context->ClearHooks();
     ASSERT_FALSE(free.context->PlainStep(*free.batch)->skipped);
   }
 

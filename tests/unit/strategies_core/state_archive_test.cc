@@ -133,7 +133,7 @@ TEST(StateArchiveTest, EachMalformedTensorIsRefused) {
       {"{}", "needs exactly"},
       {R"({"dtype":"F32","shape":[1],"data_offsets":[0,4],"extra":1})", "needs exactly"},
       {"17", "needs exactly"},
-      {Entry("F64", "[1]", "[0,4]"), "unknown dtype"},
+      {Entry("F16", "[1]", "[0,4]"), "unknown dtype"},
       {Entry("F32", "[-1]", "[0,4]"), "bad shape"},
       {Entry("F32", "[1.0]", "[0,4]"), "bad shape"},
       {Entry("F32", "\"1\"", "[0,4]"), "bad shape"},

@@ -48,11 +48,11 @@ class QuadraticPenaltyTest : public testing::Test {
 
   // A step whose task gradient is zero everywhere: what the pull alone does.
   void PullOnly(double lambda) {
-    rig_.context().ClearPulls();
+    rig_.context().ClearHooks();
     penalty_.Join(lambda, &rig_.context());
     rig_.context().optimizer().StepWithGradient(at::zeros({rig_.arena().size()}, at::kFloat),
                                                 rig_.context().pulls());
-    rig_.context().ClearPulls();
+    rig_.context().ClearHooks();
   }
 
   static constexpr double kRate = 0.05;

@@ -1,0 +1,51 @@
+// What a strategy may add to the step that is about to be taken, without taking it over: strategies
+// that hook into one step compose, whatever their order.
+//
+//   forward -> ClassLoss + LossTerms + EmbeddingTerms -> backward -> guard
+//           -> GradientTransforms, in the order added -> update, block by block, each block between
+//              UpdateObserver::BeforeUpdate and AfterUpdate, then the pulls (proximal_pull.h)
+//
+// Threading: called on the learner's thread, during the step for which they were added.
+// Ownership: StepContext holds them until the step ends; what they capture must live as long.
+// Failure: none; c10::Error passes through to the learner. What is not finite is caught by the
+//   guard that follows.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <cstdint>
+#include <functional>
+
+#include "strategies/core/cross_entropy.h"
+#include "strategies/core/training_batch.h"
+#include "strategies/core/unit_map.h"
+
+namespace engram::strategies {
+
+// The loss of labels in place of cross-entropy: writes its gradient, [rows, units], over `gradient`
+// and returns its value. At most one a step.
+using ClassLoss = std::function<double(const at::Tensor& logits, const LossRows& rows,
+                                       const UnitMap& units, const at::Tensor& gradient)>;
+
+// Adds d term / d logits to `gradient`, [rows, units], and returns the term's value.
+using LossTerm = std::function<double(const TrainingBatch& batch, const at::Tensor& logits,
+                                      const at::Tensor& gradient)>;
+
+// The same at what the head sees (Network::embeddings), [rows, width].
+using EmbeddingTerm = std::function<double(const TrainingBatch& batch, const at::Tensor& embeddings,
+                                           const at::Tensor& gradient)>;
+
+// Changes the flat gradient (arena layout) of the whole loss in place.
+using GradientTransform = std::function<void(const at::Tensor& gradient)>;
+
+// Sees every block of parameters just before and just after its update, while it is in cache; pulls
+// included in what After sees.
+class UpdateObserver {
+ public:
+  virtual ~UpdateObserver() = default;
+  virtual void BeforeUpdate(int64_t begin, int64_t count) = 0;
+  // `gradient` is that of the block, after transforms and before weight decay.
+  virtual void AfterUpdate(int64_t begin, int64_t count, const float* gradient) = 0;
+};
+
+}  // namespace engram::strategies

@@ -1,0 +1,174 @@
+// Hooks into the plain step against autograd, and what a batch's shares mean for the loss.
+#include "strategies/core/step_hooks.h"
+
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "strategies/core/frozen_copy.h"
+#include "tests/unit/strategies_core/reference_network.h"
+#include "tests/unit/strategies_core/small_stream.h"
+
+namespace engram::strategies {
+namespace {
+
+namespace F = torch::nn::functional;
+
+class StepHooksTest : public testing::Test {
+ protected:
+  StepHooksTest() : rig_(SmallModel(5)), stream_(5, 3) {
+    batch_ = stream_.Next({0, 1, 2, 1, 0, 2});
+    rig_.Load(batch_.View());
+  }
+
+  torch::Tensor Targets() const {
+    const auto targets = rig_.batch->targets();
+    return torch::tensor(std::vector<int64_t>(targets.begin(), targets.end()));
+  }
+
+  // Our flat gradient of the hooked loss.
+  at::Tensor HookedGradient() {
+    rig_.context->LossAndBackward(*rig_.batch, rig_.context->Forward(*rig_.batch));
+    const at::Tensor gradient = at::zeros({rig_.arena.size()});
+    rig_.optimizer->WriteGradient(rig_.network->traces(), gradient);
+    return gradient;
+  }
+
+  void ExpectGradients(const std::vector<torch::Tensor>& leaves, const at::Tensor& gradient) {
+    for (size_t id = 0; id < leaves.size(); ++id) {
+      const at::Tensor ours = rig_.arena.View(gradient, static_cast<ParameterId>(id));
+      EXPECT_LT(
+          (ours.reshape(leaves[id].sizes()) - leaves[id].grad()).abs().max().item<double>(), 1e-5)
+          << id;
+    }
+  }
+
+  Rig rig_;
+  SmallStream stream_;
+  SmallBatch batch_;
+};
+
+TEST_F(StepHooksTest, ALossTermAddsItsGradient) {
+  const torch::Tensor goal = torch::randn({6, 3});
+  rig_.context->AddLossTerm(
+      [&](const TrainingBatch&, const at::Tensor& logits, const at::Tensor& gradient) {
+        const at::Tensor difference = logits - goal;
+        gradient.add_(difference, 2);
+        return difference.square().sum().item<double>();
+      });
+  const auto leaves = CloneParameters(rig_.arena);
+  const torch::Tensor logits = ReferenceForward(leaves, rig_.batch->features().clone());
+  (F::cross_entropy(logits, Targets()) + (logits - goal).square().sum()).backward();
+  ExpectGradients(leaves, HookedGradient());
+}
+
+TEST_F(StepHooksTest, AnEmbeddingTermEntersBelowTheHead) {
+  rig_.context->AddEmbeddingTerm(
+      [](const TrainingBatch&, const at::Tensor& embeddings, const at::Tensor& gradient) {
+        gradient.add_(embeddings, 2);
+        return embeddings.square().sum().item<double>();
+      });
+  const auto leaves = CloneParameters(rig_.arena);
+  torch::Tensor hidden = rig_.batch->features().clone();
+  for (size_t i = 0; i + 2 < leaves.size(); i += 2) {
+    hidden = torch::relu(F::linear(hidden, leaves[i], leaves[i + 1]));
+  }
+  const torch::Tensor logits = F::linear(hidden, leaves[leaves.size() - 2], leaves.back());
+  (F::cross_entropy(logits, Targets()) + hidden.square().sum()).backward();
+  ExpectGradients(leaves, HookedGradient());
+}
+
+TEST_F(StepHooksTest, AnotherClassLossTakesThePlaceOfCrossEntropy) {
+  rig_.context->ReplaceClassLoss([](const at::Tensor& logits, const LossRows&, const UnitMap&,
+                                    const at::Tensor& gradient) {
+    gradient.copy_(logits).mul_(2);
+    return logits.square().sum().item<double>();
+  });
+  const auto leaves = CloneParameters(rig_.arena);
+  ReferenceForward(leaves, rig_.batch->features().clone()).square().sum().backward();
+  ExpectGradients(leaves, HookedGradient());
+  rig_.context->ClearHooks();
+  const auto plain = CloneParameters(rig_.arena);
+  ReferenceLoss(plain, *rig_.batch).backward();
+  ExpectGradients(plain, HookedGradient());
+}
+
+TEST_F(StepHooksTest, SharesReplaceTheMeanOverAllRows) {
+  rig_.batch->SetShare(0, 4, 1.0);
+  rig_.batch->SetShare(4, 6, 0.3);
+  const auto leaves = CloneParameters(rig_.arena);
+  const torch::Tensor logits = ReferenceForward(leaves, rig_.batch->features().clone());
+  const torch::Tensor targets = Targets();
+  (F::cross_entropy(logits.narrow(0, 0, 4), targets.narrow(0, 0, 4)) +
+   0.3 * F::cross_entropy(logits.narrow(0, 4, 2), targets.narrow(0, 4, 2)))
+      .backward();
+  ExpectGradients(leaves, HookedGradient());
+}
+
+TEST_F(StepHooksTest, TransformsChangeTheGradientThatTheUpdateTakes) {
+  const at::Tensor before = rig_.arena.flat().clone();
+  rig_.context->AddTransform([](const at::Tensor& gradient) { gradient.fill_(2); });
+  ASSERT_FALSE(rig_.context->PlainStep(*rig_.batch)->skipped);
+  const double rate = rig_.optimizer->learning_rate();
+  EXPECT_LT((before - rig_.arena.flat() - 2 * rate).abs().max().item<double>(), 1e-6);
+}
+
+TEST_F(StepHooksTest, ATransformThatBreaksTheGradientSkipsTheStep) {
+  const at::Tensor before = rig_.arena.flat().clone();
+  rig_.context->AddTransform([](const at::Tensor& gradient) {
+    gradient[0] = std::numeric_limits<float>::quiet_NaN();
+  });
+  const auto seen = rig_.context->PlainStep(*rig_.batch);
+  EXPECT_TRUE(seen->skipped);
+  EXPECT_FALSE(seen->skip_reason.empty());
+  EXPECT_TRUE(rig_.arena.flat().equal(before));
+}
+
+// Sums gradient * change, as a path integral does.
+class PathIntegral : public UpdateObserver {
+ public:
+  explicit PathIntegral(const at::Tensor& flat) : flat_(flat) {}
+  void BeforeUpdate(int64_t begin, int64_t count) override {
+    before_ = flat_.narrow(0, begin, count).clone();
+  }
+  void AfterUpdate(int64_t begin, int64_t count, const float* gradient) override {
+    const at::Tensor change = flat_.narrow(0, begin, count) - before_;
+    const at::Tensor slope = at::from_blob(const_cast<float*>(gradient), {count}, at::kFloat);
+    sum_ += (change * slope).sum().item<double>();
+  }
+  double sum() const { return sum_; }
+
+ private:
+  at::Tensor flat_;
+  at::Tensor before_;
+  double sum_ = 0;
+};
+
+TEST_F(StepHooksTest, ObserversSeeEveryBlockBeforeAndAfter) {
+  const at::Tensor gradient = HookedGradient();
+  PathIntegral integral(rig_.arena.flat());
+  rig_.context->AddObserver(&integral);
+  ASSERT_FALSE(rig_.context->PlainStep(*rig_.batch)->skipped);
+  const double expected =
+      -rig_.optimizer->learning_rate() * gradient.square().sum().item<double>();
+  EXPECT_NEAR(integral.sum(), expected, 1e-5 * std::abs(expected));
+}
+
+TEST_F(StepHooksTest, AFrozenCopyAnswersAsTheNetworkDidEvenWhenTheHeadGrew) {
+  FrozenCopy copy(&rig_.arena, "test");
+  EXPECT_FALSE(copy.taken());
+  copy.Take(*rig_.network);
+  const at::Tensor features = rig_.batch->features().clone();
+  const at::Tensor before = rig_.network->Forward(features).clone();
+  ASSERT_FALSE(rig_.context->PlainStep(*rig_.batch)->skipped);
+  EXPECT_TRUE(copy.Forward(*rig_.network, features).equal(before));
+  rig_.network->AddUnits(20, &rig_.generator);
+  const at::Tensor after = copy.Forward(*rig_.network, features);
+  EXPECT_EQ(after.size(1), 23);
+  EXPECT_EQ(copy.units(), 3);
+  EXPECT_LT((after.narrow(1, 0, 3) - before).abs().max().item<double>(), 1e-6);
+}
+
+}  // namespace
+}  // namespace engram::strategies
