@@ -72,6 +72,20 @@ absl::Status SetNumber(absl::string_view text, const FieldDescriptor* field, Mes
   return absl::OkStatus();
 }
 
+// "key=value,key=value" into the fields of a message; `name` starts what is said of a wrong one.
+absl::Status SetFields(absl::string_view name, absl::string_view pairs, Message* message) {
+  for (const absl::string_view pair : absl::StrSplit(pairs, ',')) {
+    const std::vector<absl::string_view> sides = absl::StrSplit(pair, absl::MaxSplits('=', 1));
+    if (sides.size() != 2) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(name, ": expected key=value, got \"", pair, "\""));
+    }
+    const absl::Status set = SetFieldFromText(sides[0], sides[1], message);
+    if (!set.ok()) return absl::InvalidArgumentError(absl::StrCat(name, ".", set.message()));
+  }
+  return absl::OkStatus();
+}
+
 // Sets the member of `oneof` that `text` names, as NAME or NAME:key=value,...
 absl::Status SetMember(absl::string_view text, const OneofDescriptor& oneof, Message* message) {
   const std::vector<std::string> halves = absl::StrSplit(text, absl::MaxSplits(':', 1));
@@ -85,17 +99,7 @@ absl::Status SetMember(absl::string_view text, const OneofDescriptor& oneof, Mes
         absl::StrCat("unknown name \"", name, "\", expected ", AllowedNames(MemberNames(oneof))));
   }
   Message* inner = message->GetReflection()->MutableMessage(message, member);
-  if (halves.size() == 1) return absl::OkStatus();
-  for (const absl::string_view pair : absl::StrSplit(halves[1], ',')) {
-    const std::vector<absl::string_view> sides = absl::StrSplit(pair, absl::MaxSplits('=', 1));
-    if (sides.size() != 2) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(name, ": expected key=value, got \"", pair, "\""));
-    }
-    const absl::Status set = SetFieldFromText(sides[0], sides[1], inner);
-    if (!set.ok()) return absl::InvalidArgumentError(absl::StrCat(name, ".", set.message()));
-  }
-  return absl::OkStatus();
+  return halves.size() == 1 ? absl::OkStatus() : SetFields(name, halves[1], inner);
 }
 
 // Splits at '+', but not inside a number like 1e+3: a strategy starts with a letter.
@@ -219,6 +223,13 @@ absl::Status SetOptimizer(absl::string_view text, engram::v1::Optimizer* optimiz
       SetMember(text, *optimizer->GetDescriptor()->FindOneofByName("kind"), optimizer);
   if (!set.ok()) return absl::InvalidArgumentError(absl::StrCat("optimizer: ", set.message()));
   return set;
+}
+
+absl::Status SetSchedule(absl::string_view text, engram::v1::Schedule* schedule) {
+  const std::vector<std::string> halves = absl::StrSplit(text, absl::MaxSplits(':', 1));
+  const absl::Status set = SetFieldFromText("kind", halves[0], schedule);
+  if (!set.ok()) return absl::InvalidArgumentError(absl::StrCat("schedule: ", set.message()));
+  return halves.size() == 1 ? absl::OkStatus() : SetFields("schedule", halves[1], schedule);
 }
 
 absl::Status SetHead(absl::string_view text, engram::v1::Head* head) {

@@ -44,6 +44,9 @@ absl::Status SetFieldFromText(absl::string_view name, absl::string_view text,
 // "sgd", "adam" or "adamw", with parameters: sgd:momentum=0.9. Leaves the learning rate alone.
 absl::Status SetOptimizer(absl::string_view text, engram::v1::Optimizer* optimizer);
 
+// "constant", "step", "cosine" or "plateau", with parameters: cosine:period_steps=2000,floor=0.1.
+absl::Status SetSchedule(absl::string_view text, engram::v1::Schedule* schedule);
+
 // "growing", "fixed" or "per_task".
 absl::Status SetHead(absl::string_view text, engram::v1::Head* head);
 

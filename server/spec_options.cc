@@ -87,6 +87,13 @@ absl::Status CompleteStrategies(v1::ModelSpec* spec) {
 
 absl::Status CompleteOptimizer(v1::Optimizer* optimizer) {
   if (!optimizer->has_learning_rate()) optimizer->set_learning_rate(0.05);
+  v1::Schedule* schedule = optimizer->mutable_schedule();
+  if (!v1::Schedule::Kind_IsValid(schedule->kind())) {
+    return BadField("spec.optimizer.schedule.kind",
+                    absl::StrCat("unknown value ", static_cast<int>(schedule->kind())));
+  }
+  if (!schedule->has_period_steps()) schedule->set_period_steps(1000);
+  if (!schedule->has_decay()) schedule->set_decay(0.5);
   if (optimizer->kind_case() == v1::Optimizer::KIND_NOT_SET) optimizer->mutable_sgd();
   if (optimizer->has_sgd()) return absl::OkStatus();
   v1::Optimizer::Adam* adam =
@@ -163,9 +170,34 @@ absl::Status CheckNumbers(const v1::ModelSpec& spec) {
   return absl::OkStatus();
 }
 
+strategies::ScheduleOptions ToScheduleOptions(const v1::Schedule& schedule) {
+  strategies::ScheduleOptions options;
+  switch (schedule.kind()) {
+    case v1::Schedule::STEP:
+      options.kind = strategies::ScheduleKind::kStep;
+      break;
+    case v1::Schedule::COSINE:
+      options.kind = strategies::ScheduleKind::kCosine;
+      break;
+    case v1::Schedule::PLATEAU:
+      options.kind = strategies::ScheduleKind::kPlateau;
+      break;
+    default:
+      break;
+  }
+  options.period_steps = schedule.period_steps();
+  options.decay = schedule.decay();
+  options.floor = schedule.floor();
+  options.warm_up_steps = schedule.warm_up_steps();
+  options.restart_at_boundary = schedule.restart_at_boundary();
+  return options;
+}
+
 strategies::OptimizerOptions ToOptimizerOptions(const v1::Optimizer& optimizer) {
   strategies::OptimizerOptions options;
   options.learning_rate = optimizer.learning_rate();
+  options.clip_norm = optimizer.clip_norm();
+  options.schedule = ToScheduleOptions(optimizer.schedule());
   if (optimizer.has_sgd()) {
     options.momentum = optimizer.sgd().momentum();
     options.weight_decay = optimizer.sgd().weight_decay();
@@ -239,6 +271,8 @@ strategies::ModelOptions ToModelOptions(const v1::ModelSpec& spec) {
   for (const auto& strategy : spec.strategies()) {
     options.strategies.push_back(ToStrategy(strategy));
   }
+  options.label_smoothing = spec.label_smoothing();
+  options.ema_decay = spec.ema_decay();
   options.seed = spec.seed();
   options.batch_size = spec.batch_size();
   return options;

@@ -40,12 +40,17 @@ void ModelFlags::DeclareCreation(FlagSet* flags) {
       .Int64("evaluate_every", &evaluate_every_,
              "examples between evaluations; 0 = boundaries only")
       .Int64("checkpoint_every", &checkpoint_every_, "examples between automatic checkpoints")
-      .String("first_task", &first_task_, "name of the first task");
+      .String("first_task", &first_task_, "name of the first task")
+      .Double("label_smoothing", &label_smoothing_, "share of each target spread over all classes")
+      .Double("ema_decay", &ema_decay_, "above 0: a moving average of the weights is served");
 }
 
 void ModelFlags::DeclareLive(FlagSet* flags) {
   flags->Double("lr", &learning_rate_, "learning rate")
       .String("optimizer", &optimizer_, "sgd, adam or adamw; parameters as sgd:momentum=0.9")
+      .Double("clip_norm", &clip_norm_, "longest gradient; 0 = as long as it is")
+      .String("schedule", &schedule_,
+              "constant, step, cosine or plateau; e.g. cosine:period_steps=2000,floor=0.1")
       .Strings("strategy", &strategies_,
                "NAME or NAME:key=value,...; several flags or joined by '+', outermost first");
 }
@@ -61,6 +66,9 @@ void ModelFlags::ApplyNumbers(ModelSpec* spec) const {
   if (evaluate_every_) spec->set_evaluate_every_examples(*evaluate_every_);
   if (checkpoint_every_) spec->set_checkpoint_every_examples(*checkpoint_every_);
   if (!first_task_.empty()) spec->set_first_task(first_task_);
+  if (label_smoothing_) spec->set_label_smoothing(*label_smoothing_);
+  if (ema_decay_) spec->set_ema_decay(*ema_decay_);
+  if (clip_norm_) spec->mutable_optimizer()->set_clip_norm(*clip_norm_);
   if (learning_rate_) spec->mutable_optimizer()->set_learning_rate(*learning_rate_);
 }
 
@@ -71,6 +79,9 @@ absl::Status ModelFlags::ApplyNetwork(ModelSpec* spec) const {
   if (!head_.empty()) ENGRAM_RETURN_IF_ERROR(SetHead(head_, spec->mutable_head()));
   if (!optimizer_.empty()) {
     ENGRAM_RETURN_IF_ERROR(SetOptimizer(optimizer_, spec->mutable_optimizer()));
+  }
+  if (!schedule_.empty()) {
+    ENGRAM_RETURN_IF_ERROR(SetSchedule(schedule_, spec->mutable_optimizer()->mutable_schedule()));
   }
   if (labels_.empty()) return absl::OkStatus();
   spec->clear_labels();

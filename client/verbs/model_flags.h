@@ -38,6 +38,10 @@ class ModelFlags {
   std::string head_;
   std::string optimizer_;
   absl::optional<double> learning_rate_;
+  absl::optional<double> clip_norm_;
+  std::string schedule_;
+  absl::optional<double> label_smoothing_;
+  absl::optional<double> ema_decay_;
   std::vector<std::string> strategies_;
   std::string labels_;
   absl::optional<int64_t> batch_size_;

@@ -29,6 +29,18 @@ struct HeadOptions {
 
 enum class OptimizerKind { kSgd, kAdam, kAdamW };
 
+enum class ScheduleKind { kConstant, kStep, kCosine, kPlateau };
+
+// The learning rate over time (core/learning_rate.h).
+struct ScheduleOptions {
+  ScheduleKind kind = ScheduleKind::kConstant;
+  int64_t period_steps = 1000;  // kStep, kCosine, kPlateau
+  double decay = 0.5;           // kStep, kPlateau: factor a period
+  double floor = 0;             // least factor
+  int64_t warm_up_steps = 0;
+  bool restart_at_boundary = false;
+};
+
 struct OptimizerOptions {
   OptimizerKind kind = OptimizerKind::kSgd;
   double learning_rate = 0.05;
@@ -37,6 +49,8 @@ struct OptimizerOptions {
   double beta1 = 0.9;       // kAdam, kAdamW
   double beta2 = 0.999;
   double epsilon = 1e-8;
+  ScheduleOptions schedule;
+  double clip_norm = 0;  // longest gradient, Euclidean over all parameters; 0 = as long as it is
 };
 
 using ParameterValue = absl::variant<bool, int64_t, double, std::string>;
@@ -55,6 +69,10 @@ struct ModelOptions {
   // Outermost first: {experience_replay, ewc} draws exemplars, then takes a penalised step.
   // Empty means {finetune}.
   std::vector<StrategySpec> strategies;
+  // Share of each target that is spread evenly over the classes the row sees, in [0, 1).
+  double label_smoothing = 0;
+  // Above 0, an exponential moving average of the parameters is served: decay a step, in [0, 1).
+  double ema_decay = 0;
   uint64_t seed = 0;
   int64_t batch_size = 10;  // most stream rows in one Train call
 };

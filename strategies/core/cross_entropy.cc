@@ -51,6 +51,21 @@ double SoftmaxSeen(const float* logits, int64_t units, int32_t task, const UnitM
   return 0;
 }
 
+// Takes `share` of a target, spread over the seen units, off the slopes; returns its part of
+// sum_k q_k z_k.
+double Smooth(const float* logits, int64_t units, absl::Span<const int64_t> seen, double share,
+              float* slopes) {
+  const int64_t count = seen.empty() ? units : static_cast<int64_t>(seen.size());
+  const double each = share / static_cast<double>(count);
+  double sum = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t unit = seen.empty() ? i : seen[static_cast<size_t>(i)];
+    sum += each * static_cast<double>(logits[unit]);
+    slopes[unit] -= static_cast<float>(each);
+  }
+  return sum;
+}
+
 }  // namespace
 
 absl::Span<const int64_t> SeenUnits(const LossRows& rows, int64_t row, const UnitMap& units) {
@@ -68,11 +83,16 @@ double CrossEntropy(const at::Tensor& logits, const LossRows& rows, const UnitMa
   float* slopes = gradient.data_ptr<float>();
   double loss = 0;
   for (int64_t row = 0; row < count; ++row, values += width, slopes += width) {
-    const double normaliser = SoftmaxOver(values, width, SeenUnits(rows, row, units), slopes);
+    const absl::Span<const int64_t> seen = SeenUnits(rows, row, units);
+    const double normaliser = SoftmaxOver(values, width, seen, slopes);
     const int64_t target = rows.targets[static_cast<size_t>(row)];
     const float coefficient = rows.coefficient(row);
-    loss += coefficient * (normaliser - static_cast<double>(values[target]));
-    slopes[target] -= 1.0f;
+    const double kept = 1 - rows.label_smoothing;
+    loss += coefficient * (normaliser - kept * static_cast<double>(values[target]));
+    slopes[target] -= static_cast<float>(kept);
+    if (rows.label_smoothing > 0) {
+      loss -= coefficient * Smooth(values, width, seen, rows.label_smoothing, slopes);
+    }
     for (int64_t unit = 0; unit < width; ++unit) slopes[unit] *= coefficient;
   }
   return loss;

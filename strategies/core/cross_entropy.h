@@ -14,13 +14,15 @@
 namespace engram::strategies {
 
 struct LossRows {
-  absl::Span<const int64_t> targets;     // unit of each row
-  absl::Span<const int32_t> tasks;       // read only per task
-  absl::Span<const float> coefficients;  // of each row's loss in the sum; empty: all 1 / rows
+  absl::Span<const int64_t> targets = {};     // unit of each row
+  absl::Span<const int32_t> tasks = {};       // read only per task
+  absl::Span<const float> coefficients = {};  // of each row's loss in the sum; empty: all 1 / rows
   // Narrower than what the head shows: row r sees unit_sets[set_of_row[r]], ascending and holding
   // its target, where that index is not negative. Empty: no row is limited.
-  absl::Span<const int32_t> set_of_row;
-  absl::Span<const std::vector<int64_t>> unit_sets;
+  absl::Span<const int32_t> set_of_row = {};
+  absl::Span<const std::vector<int64_t>> unit_sets = {};
+  // Share of each target spread evenly over the units its row sees.
+  double label_smoothing = 0;
 
   float coefficient(int64_t row) const {
     return coefficients.empty() ? 1.0f / static_cast<float>(targets.size()) : coefficients[row];

@@ -69,6 +69,10 @@ absl::StatusOr<std::unique_ptr<LearnerState>> LearnerState::Make(const ModelOpti
   ENGRAM_ASSIGN_OR_RETURN(const std::vector<ResolvedStrategy> resolved, ResolveStrategies(options));
   state->network = MakeNetwork(resolved, state.get());
   state->optimizer = std::make_unique<Optimizer>(options.optimizer, &state->arena);
+  if (options.ema_decay > 0) {
+    state->average = state->arena.AddCompanion("average", ParameterArena::Persistence::kSaved);
+    state->RestartAverage();
+  }
   ENGRAM_RETURN_IF_ERROR(MakeStrategies(resolved, state.get()));
   ENGRAM_RETURN_IF_ERROR(MakeConsolidationMemory(state.get()));
   state->context =
@@ -80,6 +84,29 @@ absl::StatusOr<std::unique_ptr<LearnerState>> LearnerState::Make(const ModelOpti
   }
   state->batch = std::make_unique<TrainingBatch>(options.feature_count, capacity);
   return state;
+}
+
+const at::Tensor& LearnerState::served() const {
+  return average.has_value() ? arena.Companion(*average) : arena.flat();
+}
+
+void LearnerState::AverageNewUnits(int64_t old_units) {
+  if (!average.has_value()) return;
+  const LayerTrace& head = network->traces().back();
+  const int64_t added = network->units() - old_units;
+  for (const ParameterId id : {head.weight, head.bias}) {
+    arena.View(arena.Companion(*average), id)
+        .narrow(0, old_units, added)
+        .copy_(arena.View(id).narrow(0, old_units, added));
+  }
+}
+
+void LearnerState::AverageStep() {
+  if (average.has_value()) arena.Companion(*average).lerp_(arena.flat(), 1 - options.ema_decay);
+}
+
+void LearnerState::RestartAverage() {
+  if (average.has_value()) arena.Companion(*average).copy_(arena.flat());
 }
 
 }  // namespace engram::strategies

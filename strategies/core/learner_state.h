@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/types/optional.h"
 #include "strategies/api/learner.h"
 #include "strategies/core/model_plan.h"
 #include "strategies/core/step_context.h"
@@ -31,12 +32,20 @@ struct LearnerState {
   // A fresh state of validated options.
   static absl::StatusOr<std::unique_ptr<LearnerState>> Make(const ModelOptions& options);
 
+  // What is served: the parameters, or their average where the options ask for one.
+  const at::Tensor& served() const;
+  // After the head grew from `old_units`, and after parameters changed by a step or otherwise.
+  void AverageNewUnits(int64_t old_units);
+  void AverageStep();
+  void RestartAverage();
+
   ModelOptions options;
   Generator generator;
   ParameterArena arena;
   UnitMap units;
   std::unique_ptr<Network> network;
   std::unique_ptr<Optimizer> optimizer;
+  absl::optional<CompanionId> average;  // of the parameters, when options.ema_decay is above 0
   std::vector<std::unique_ptr<Strategy>> strategies;  // outermost first
   // Absent when no strategy wants examples at a boundary. Emptied there.
   std::unique_ptr<ExemplarMemory> consolidation;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "storage/base/status_macros.h"
 #include "strategies/core/kernels.h"
 #include "strategies/core/proximal_pull.h"
 #include "strategies/core/step_hooks.h"
@@ -22,7 +23,7 @@ constexpr int64_t kRankRows = 16;
 }  // namespace
 
 Optimizer::Optimizer(const OptimizerOptions& options, ParameterArena* arena)
-    : options_(options), arena_(arena) {
+    : options_(options), rate_(options.learning_rate, options.schedule), arena_(arena) {
   const auto saved = ParameterArena::Persistence::kSaved;
   if (!plain()) {
     gradient_ = arena_->AddCompanion("optimizer.gradient", ParameterArena::Persistence::kDerived);
@@ -84,8 +85,8 @@ void Optimizer::WriteGradient(const std::vector<LayerTrace>& traces,
 
 void Optimizer::StepPlain(const std::vector<LayerTrace>& traces,
                           absl::Span<ProximalPull* const> pulls) {
-  const float rate = static_cast<float>(options_.learning_rate);
-  const float decay = static_cast<float>(1.0 - options_.learning_rate * options_.weight_decay);
+  const float rate = static_cast<float>(learning_rate());
+  const float decay = static_cast<float>(1.0 - learning_rate() * options_.weight_decay);
   float* values = arena_->flat().data_ptr<float>();
   for (const LayerTrace& trace : traces) {
     const ParameterArena::Slot& weight = arena_->slot(trace.weight);
@@ -121,9 +122,9 @@ void Optimizer::StepPlain(const std::vector<LayerTrace>& traces,
 
 void Optimizer::UpdateFlat(const float* gradient, int64_t begin, int64_t count) {
   float* parameters = arena_->flat().data_ptr<float>() + begin;
-  const float rate = static_cast<float>(options_.learning_rate);
+  const float rate = static_cast<float>(learning_rate());
   const float weight_decay = static_cast<float>(options_.weight_decay);
-  const float kept = static_cast<float>(1.0 - options_.learning_rate * options_.weight_decay);
+  const float kept = static_cast<float>(1.0 - learning_rate() * options_.weight_decay);
   if (plain()) {
     ActiveKernels().descend(parameters, gradient + begin, count, kept, rate);
     return;
@@ -146,10 +147,15 @@ void Optimizer::UpdateFlat(const float* gradient, int64_t begin, int64_t count) 
   update.beta1 = static_cast<float>(options_.beta1);
   update.beta2 = static_cast<float>(options_.beta2);
   const double first = 1.0 - std::pow(options_.beta1, static_cast<double>(steps_));
-  update.step_size = static_cast<float>(options_.learning_rate / first);
+  update.step_size = static_cast<float>(learning_rate() / first);
   update.inverse_root = static_cast<float>(1.0 / std::sqrt(second_correction()));
   update.epsilon = static_cast<float>(options_.epsilon);
   ActiveKernels().adam(update);
+}
+
+void Optimizer::Reconfigure(const OptimizerOptions& next) {
+  options_ = next;
+  rate_.Reconfigure(next.learning_rate, next.schedule);
 }
 
 void Optimizer::Reset() {
@@ -158,13 +164,14 @@ void Optimizer::Reset() {
   if (moment2_ >= 0) arena_->Companion(moment2_).zero_();
 }
 
-void Optimizer::SaveState(StateWriter* writer) const { writer->PutInteger("steps", steps_); }
+void Optimizer::SaveState(StateWriter* writer) const {
+  writer->PutInteger("steps", steps_);
+  rate_.SaveState(writer);
+}
 
 absl::Status Optimizer::LoadState(const StateReader& reader) {
-  const absl::StatusOr<int64_t> steps = reader.GetInteger("steps");
-  if (!steps.ok()) return steps.status();
-  steps_ = *steps;
-  return absl::OkStatus();
+  ENGRAM_ASSIGN_OR_RETURN(steps_, reader.GetInteger("steps"));
+  return rate_.LoadState(reader);
 }
 
 }  // namespace engram::strategies

@@ -16,6 +16,7 @@
 #include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "strategies/api/options.h"
+#include "strategies/core/learning_rate.h"
 #include "strategies/core/parameter_arena.h"
 #include "strategies/core/state_archive.h"
 #include "strategies/models/network.h"
@@ -41,7 +42,8 @@ class Optimizer {
   void WriteGradient(const std::vector<LayerTrace>& traces, const at::Tensor& gradient) const;
 
   const OptimizerOptions& options() const { return options_; }
-  double learning_rate() const { return options_.learning_rate; }
+  // Of the next step, as scheduled.
+  double learning_rate() const { return rate_.value(); }
   bool adaptive() const { return options_.kind != OptimizerKind::kSgd; }
   // Adam, AdamW: bias-corrected second moment is moment2() / second_correction().
   const at::Tensor& moment2() const { return arena_->Companion(moment2_); }
@@ -52,8 +54,12 @@ class Optimizer {
   // Forgets moments and steps.
   void Reset();
 
+  // Where the schedule stands moves on: after a step that changed weights, and at a boundary.
+  void OnStep(double loss) { rate_.OnStep(loss); }
+  void OnBoundary() { rate_.OnBoundary(); }
+
   // Takes over the numbers; kind and presence of momentum stay.
-  void Reconfigure(const OptimizerOptions& next) { options_ = next; }
+  void Reconfigure(const OptimizerOptions& next);
 
   void SaveState(StateWriter* writer) const;
   absl::Status LoadState(const StateReader& reader);
@@ -64,6 +70,7 @@ class Optimizer {
   void UpdateFlat(const float* gradient, int64_t begin, int64_t count);
 
   OptimizerOptions options_;
+  LearningRate rate_;
   ParameterArena* arena_;
   CompanionId gradient_ = -1;
   CompanionId moment1_ = -1;  // momentum under SGD

@@ -41,6 +41,15 @@ absl::Status ValidateHead(const HeadOptions& head) {
   return InRange("head.max_classes", static_cast<double>(head.max_classes), 1, kClassesMax);
 }
 
+absl::Status ValidateSchedule(const ScheduleOptions& schedule) {
+  ENGRAM_RETURN_IF_ERROR(InRange("optimizer.schedule.period_steps",
+                                 static_cast<double>(schedule.period_steps), 1, 1e12));
+  ENGRAM_RETURN_IF_ERROR(InRange("optimizer.schedule.decay", schedule.decay, 0, 1));
+  ENGRAM_RETURN_IF_ERROR(InRange("optimizer.schedule.floor", schedule.floor, 0, 1));
+  return InRange("optimizer.schedule.warm_up_steps", static_cast<double>(schedule.warm_up_steps), 0,
+                 1e12);
+}
+
 absl::Status ValidateOptimizer(const OptimizerOptions& optimizer) {
   if (!(optimizer.learning_rate > 0 && optimizer.learning_rate <= 100)) {
     return absl::InvalidArgumentError(absl::StrCat(
@@ -52,6 +61,8 @@ absl::Status ValidateOptimizer(const OptimizerOptions& optimizer) {
         absl::StrCat("optimizer.weight_decay: times learning_rate must be at most 1, got ",
                      optimizer.learning_rate * optimizer.weight_decay));
   }
+  ENGRAM_RETURN_IF_ERROR(InRange("optimizer.clip_norm", optimizer.clip_norm, 0, 1e9));
+  ENGRAM_RETURN_IF_ERROR(ValidateSchedule(optimizer.schedule));
   ENGRAM_RETURN_IF_ERROR(BelowOne("optimizer.momentum", optimizer.momentum));
   if (optimizer.kind == OptimizerKind::kSgd) return absl::OkStatus();
   if (optimizer.momentum != 0) {
@@ -136,6 +147,8 @@ absl::Status ValidateOptions(const ModelOptions& options) {
   ENGRAM_RETURN_IF_ERROR(ValidateNetwork(options));
   ENGRAM_RETURN_IF_ERROR(ValidateHead(options.head));
   ENGRAM_RETURN_IF_ERROR(ValidateOptimizer(options.optimizer));
+  ENGRAM_RETURN_IF_ERROR(BelowOne("label_smoothing", options.label_smoothing));
+  ENGRAM_RETURN_IF_ERROR(BelowOne("ema_decay", options.ema_decay));
   ENGRAM_RETURN_IF_ERROR(
       InRange("batch_size", static_cast<double>(options.batch_size), 1, kBatchMax));
   ENGRAM_RETURN_IF_ERROR(
@@ -155,6 +168,8 @@ absl::Status ValidateLiveChange(const ModelOptions& current, const ModelOptions&
     return fixed("head");
   }
   if (current.seed != next.seed) return fixed("seed");
+  if (current.label_smoothing != next.label_smoothing) return fixed("label_smoothing");
+  if (current.ema_decay != next.ema_decay) return fixed("ema_decay");
   if (current.batch_size != next.batch_size) return fixed("batch_size");
   if (!SameButNumbers(current.optimizer, next.optimizer)) {
     return fixed("optimizer.kind, and whether there is momentum");

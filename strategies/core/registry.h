@@ -33,8 +33,8 @@ struct StrategyEntry {
   // RESOURCE_EXHAUSTED when what the parameters ask for cannot be held.
   absl::StatusOr<std::unique_ptr<Strategy>> (*make)(
       const StrategyParameters& parameters, const StrategyEnvironment& environment) = nullptr;
-  // For a strategy with a network of its own (columns, paths); at most one a model. Null: the MLP of
-  // the options. It adds its parameters to `arena` and allocates it.
+  // For a strategy with a network of its own (columns, paths); at most one a model. Null: the MLP
+  // of the options. It adds its parameters to `arena` and allocates it.
   std::unique_ptr<Network> (*make_network)(const StrategyParameters& parameters,
                                            const ModelOptions& options, int64_t units,
                                            ParameterArena* arena, Generator* generator) = nullptr;

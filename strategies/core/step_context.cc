@@ -25,6 +25,12 @@ const at::Tensor& Shaped(at::Tensor& buffer, int64_t rows, int64_t columns) {
   return buffer;
 }
 
+// Shortens a gradient to at most this length (Pascanu et al. 2013, algorithm 1).
+void Clip(const at::Tensor& gradient, double longest) {
+  const double norm = gradient.norm().item<double>();
+  if (norm > longest) gradient.mul_(longest / norm);
+}
+
 }  // namespace
 
 StepContext::StepContext(const ModelOptions* options, ParameterArena* arena, Network* network,
@@ -44,6 +50,7 @@ absl::StatusOr<Observation> StepContext::PlainStep(TrainingBatch& batch) {
   absl::optional<std::string> reason = Guard(observation.loss);
   if (!reason.has_value()) reason = Update();
   observation.skipped = reason.has_value();
+  if (!observation.skipped) optimizer_->OnStep(observation.loss);
   observation.skip_reason = std::move(reason).value_or("");
   return observation;
 }
@@ -63,7 +70,8 @@ const at::Tensor& StepContext::Forward(const TrainingBatch& batch) {
 
 double StepContext::LossAndBackward(const TrainingBatch& batch, const at::Tensor& logits) {
   const at::Tensor& gradient = Shaped(logit_gradient_, logits.size(0), logits.size(1));
-  const LossRows rows = batch.loss_rows();
+  LossRows rows = batch.loss_rows();
+  rows.label_smoothing = options_->label_smoothing;
   double loss = class_loss_ ? class_loss_(logits, rows, *units_, gradient)
                             : CrossEntropy(logits, rows, *units_, gradient);
   for (const LossTerm& term : loss_terms_) loss += term(batch, logits, gradient);
@@ -110,7 +118,8 @@ absl::optional<std::string> StepContext::Guard(double loss) const {
 }
 
 absl::optional<std::string> StepContext::Update() {
-  if (transforms_.empty() && observers_.empty()) {
+  const double clip_norm = optimizer_->options().clip_norm;
+  if (transforms_.empty() && observers_.empty() && clip_norm == 0) {
     optimizer_->Step(network_->traces(), pulls_);
     return absl::nullopt;
   }
@@ -125,6 +134,7 @@ absl::optional<std::string> StepContext::Update() {
   if (!(largest <= kGradientMax)) {
     return absl::StrCat("transformed gradient reaches ", largest, ", more than ", kGradientMax);
   }
+  if (clip_norm > 0) Clip(flat_gradient_, clip_norm);
   optimizer_->StepWithGradient(flat_gradient_, pulls_, observers_);
   return absl::nullopt;
 }

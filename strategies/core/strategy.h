@@ -37,10 +37,10 @@ using Next = absl::FunctionRef<absl::StatusOr<Observation>(TrainingBatch&, StepC
 // Examples of the ended task, drawn uniformly from those that were learned.
 struct ConsolidationSet {
   at::Tensor features;                // [rows, d]
-  absl::Span<const int64_t> targets;  // units
-  absl::Span<const int32_t> classes;
-  absl::Span<const int32_t> tasks;
-  absl::Span<const uint64_t> sequences;
+  absl::Span<const int64_t> targets = {};  // units
+  absl::Span<const int32_t> tasks = {};
+  absl::Span<const int32_t> classes = {};
+  absl::Span<const uint64_t> sequences = {};
   int64_t rows() const { return static_cast<int64_t>(targets.size()); }
 };
 

@@ -137,7 +137,10 @@ class TorchLearner : public Learner {
     const int64_t known_units = state.units.size();
     int64_t added = 0;
     ENGRAM_RETURN_IF_ERROR(state.units.Admit(view.classes, view.tasks, &added));
-    if (added > 0) state.network->AddUnits(added, &state.generator);
+    if (added > 0) {
+      state.network->AddUnits(added, &state.generator);
+      state.AverageNewUnits(known_units);
+    }
     state.batch->Reset(view, state.units);
     absl::StatusOr<Observation> seen = Observe(0, *state.batch, *state.context);
     state.context->ClearHooks();
@@ -149,7 +152,10 @@ class TorchLearner : public Learner {
     report.skipped = seen->skipped;
     report.skip_reason = std::move(seen->skip_reason);
     state.examples_seen += view.rows;
-    if (!report.skipped) KeepForConsolidation();
+    if (!report.skipped) {
+      KeepForConsolidation();
+      state.AverageStep();
+    }
     return report;
   }
 
@@ -211,18 +217,22 @@ class TorchLearner : public Learner {
       sequences.push_back(example.sequence);
     }
     BoundaryReport report;
+    const at::Tensor before = state.average.has_value() ? state.arena.flat().clone() : at::Tensor();
     for (const auto& strategy : state.strategies) {
       const int64_t count =
           std::min(strategy->ConsolidationExamples(), static_cast<int64_t>(slots.size()));
       const size_t rows = static_cast<size_t>(count);
       const ConsolidationSet examples{features.narrow(0, 0, count),
                                       absl::MakeConstSpan(targets).first(rows),
-                                      absl::MakeConstSpan(classes).first(rows),
                                       absl::MakeConstSpan(tasks).first(rows),
+                                      absl::MakeConstSpan(classes).first(rows),
                                       absl::MakeConstSpan(sequences).first(rows)};
       ENGRAM_RETURN_IF_ERROR(strategy->Consolidate(boundary, examples, *state.context, &report));
     }
     if (state.consolidation != nullptr) state.consolidation->Clear();
+    // Weights that a strategy replaced at the boundary have no past to average with.
+    if (before.defined() && !before.equal(state.arena.flat())) state.RestartAverage();
+    state.optimizer->OnBoundary();
     state.context->ClearHooks();
     state.context->set_boundaries(++state.boundaries_seen);
     return report;

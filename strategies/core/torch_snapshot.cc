@@ -38,7 +38,7 @@ PredictScratch& ThisThread() {
 
 void TorchSnapshot::Fill(uint64_t version, const LearnerState& state,
                          std::shared_ptr<const UnitMap> units) {
-  const at::Tensor& source = state.arena.flat();
+  const at::Tensor& source = state.served();
   const bool resized = !flat_.defined() || flat_.numel() != source.numel();
   if (resized) flat_ = at::empty({source.numel()}, at::kFloat);
   if (resized || units_ != units) {

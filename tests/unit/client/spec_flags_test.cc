@@ -82,6 +82,16 @@ TEST(SpecFlagsTest, SetsTheOptimizerAndKeepsTheLearningRate) {
               HasSubstr("one of sgd, adam, adamw"));
 }
 
+TEST(SpecFlagsTest, AScheduleTakesItsNumbersByName) {
+  engram::v1::Schedule schedule;
+  ASSERT_TRUE(SetSchedule("cosine:period_steps=2000,restart_at_boundary=true", &schedule).ok());
+  EXPECT_EQ(schedule.kind(), engram::v1::Schedule::COSINE);
+  EXPECT_EQ(schedule.period_steps(), 2000);
+  EXPECT_TRUE(schedule.restart_at_boundary());
+  EXPECT_THAT(std::string(SetSchedule("sometimes", &schedule).message()), HasSubstr("schedule"));
+  EXPECT_THAT(std::string(SetSchedule("step:tempo=3", &schedule).message()), HasSubstr("tempo"));
+}
+
 TEST(SpecFlagsTest, SetsTheHeadInAnyCase) {
   v1::Head head;
   ASSERT_TRUE(SetHead("per_task", &head).ok());

@@ -150,6 +150,16 @@ TEST(SpecOptionsTest, RefusesWhatCannotBeNamingTheField) {
        [](v1::ModelSpec* s) { s->mutable_optimizer()->set_learning_rate(0); }},
       {"spec.optimizer.learning_rate",
        [](v1::ModelSpec* s) { s->mutable_optimizer()->set_learning_rate(NAN); }},
+      {"spec.optimizer.clip_norm",
+       [](v1::ModelSpec* s) { s->mutable_optimizer()->set_clip_norm(-1); }},
+      {"spec.optimizer.schedule.period_steps",
+       [](v1::ModelSpec* s) { s->mutable_optimizer()->mutable_schedule()->set_period_steps(0); }},
+      {"spec.optimizer.schedule.kind",
+       [](v1::ModelSpec* s) {
+         s->mutable_optimizer()->mutable_schedule()->set_kind(static_cast<v1::Schedule::Kind>(9));
+       }},
+      {"spec.label_smoothing", [](v1::ModelSpec* s) { s->set_label_smoothing(1); }},
+      {"spec.ema_decay", [](v1::ModelSpec* s) { s->set_ema_decay(NAN); }},
       {"spec.hidden", [](v1::ModelSpec* s) { s->mutable_mlp()->add_hidden(0); }},
       {"spec.labels[1]",
        [](v1::ModelSpec* s) {
@@ -181,6 +191,8 @@ TEST(SpecOptionsTest, OnlyNumbersOfTheOptimizerAndLiveParametersMayChange) {
   const v1::ModelSpec current = *CompleteSpec(spec);
   v1::ModelSpec next = current;
   next.mutable_optimizer()->set_learning_rate(0.01);
+  next.mutable_optimizer()->set_clip_norm(5);
+  next.mutable_optimizer()->mutable_schedule()->set_kind(v1::Schedule::COSINE);
   next.mutable_strategies(0)->mutable_ewc()->set_lambda(9);
   EXPECT_TRUE(CheckLiveChange(current, next).ok()) << CheckLiveChange(current, next);
   next.set_publish_every_ms(50);

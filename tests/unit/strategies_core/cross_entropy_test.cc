@@ -37,7 +37,7 @@ TEST(CrossEntropyTest, LossAndGradientEqualTorch) {
   const torch::Tensor expected = F::cross_entropy(leaf, torch::tensor(targets));
   expected.backward();
   const at::Tensor gradient = at::empty_like(logits);
-  const double loss = CrossEntropy(logits, {targets, {}, {}, {}, {}}, Growing(9), gradient);
+  const double loss = CrossEntropy(logits, LossRows{targets}, Growing(9), gradient);
   EXPECT_NEAR(loss, expected.item<double>(), 1e-5);
   EXPECT_LT((gradient - leaf.grad()).abs().max().item<double>(), 1e-6);
 }
@@ -52,7 +52,7 @@ TEST(CrossEntropyTest, CoefficientsScaleRowsOfTheSum) {
       (F::cross_entropy(leaf, torch::tensor(targets), options) * torch::tensor(coefficients)).sum();
   expected.backward();
   const at::Tensor gradient = at::empty_like(logits);
-  EXPECT_NEAR(CrossEntropy(logits, {targets, {}, coefficients, {}, {}}, Growing(4), gradient),
+  EXPECT_NEAR(CrossEntropy(logits, LossRows{targets, {}, coefficients}, Growing(4), gradient),
               expected.item<double>(), 1e-5);
   EXPECT_LT((gradient - leaf.grad()).abs().max().item<double>(), 1e-6);
 }
@@ -62,7 +62,7 @@ TEST(CrossEntropyTest, PerTaskARowSeesItsOwnUnitsOnly) {
   const std::vector<int64_t> targets = {4, 0};
   const std::vector<int32_t> tasks = {1, 0};
   const at::Tensor gradient = at::full_like(logits, 7);
-  const double loss = CrossEntropy(logits, {targets, tasks, {}, {}, {}}, PerTask(), gradient);
+  const double loss = CrossEntropy(logits, LossRows{targets, tasks}, PerTask(), gradient);
   const torch::Tensor first = F::log_softmax(logits[0].index_select(0, torch::tensor({2, 4})), 0);
   const torch::Tensor second = F::log_softmax(logits[1].narrow(0, 0, 2), 0);
   EXPECT_NEAR(loss, -(first[1] + second[0]).item<double>() / 2, 1e-5);
@@ -86,11 +86,25 @@ TEST(CrossEntropyTest, ALimitedRowSeesItsSetOnly) {
   EXPECT_NEAR(gradient.sum().item<double>(), 0, 1e-6);
 }
 
+TEST(CrossEntropyTest, SmoothedTargetsEqualTorchs) {
+  const torch::Tensor logits = torch::randn({4, 6});
+  const std::vector<int64_t> targets = {5, 0, 2, 2};
+  torch::Tensor leaf = logits.clone().set_requires_grad(true);
+  const torch::Tensor expected = F::cross_entropy(
+      leaf, torch::tensor(targets), F::CrossEntropyFuncOptions().label_smoothing(0.2));
+  expected.backward();
+  LossRows rows{targets};
+  rows.label_smoothing = 0.2;
+  const at::Tensor gradient = at::empty_like(logits);
+  EXPECT_NEAR(CrossEntropy(logits, rows, Growing(6), gradient), expected.item<double>(), 1e-5);
+  EXPECT_LT((gradient - leaf.grad()).abs().max().item<double>(), 1e-6);
+}
+
 TEST(CrossEntropyTest, HugeLogitsStayFinite) {
   const torch::Tensor logits = torch::tensor({{1e30f, -1e30f}});
   const std::vector<int64_t> targets = {0};
   const at::Tensor gradient = at::empty_like(logits);
-  EXPECT_EQ(CrossEntropy(logits, {targets, {}, {}, {}, {}}, Growing(2), gradient), 0);
+  EXPECT_EQ(CrossEntropy(logits, LossRows{targets}, Growing(2), gradient), 0);
   EXPECT_TRUE(gradient.isfinite().all().item<bool>());
 }
 
@@ -102,7 +116,7 @@ TEST(CrossEntropyTest, NonFiniteLogitsGiveANonFiniteLoss) {
       torch::Tensor logits = torch::zeros({1, 3});
       logits[0][place] = bad;
       const at::Tensor gradient = at::empty_like(logits);
-      EXPECT_FALSE(std::isfinite(CrossEntropy(logits, {targets, {}, {}, {}, {}}, Growing(3), gradient)))
+      EXPECT_FALSE(std::isfinite(CrossEntropy(logits, LossRows{targets}, Growing(3), gradient)))
           << bad << " at " << place;
     }
   }

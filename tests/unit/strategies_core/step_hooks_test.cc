@@ -1,6 +1,7 @@
 // Hooks into the plain step against autograd, and what a batch's shares mean for the loss.
 #include "strategies/core/step_hooks.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -123,6 +124,21 @@ TEST_F(StepHooksTest, ATransformThatBreaksTheGradientSkipsTheStep) {
   EXPECT_TRUE(seen->skipped);
   EXPECT_FALSE(seen->skip_reason.empty());
   EXPECT_TRUE(rig_.arena.flat().equal(before));
+}
+
+TEST_F(StepHooksTest, ALongGradientIsClippedAndAShortOneIsNot) {
+  const at::Tensor gradient = HookedGradient();
+  const double norm = gradient.norm().item<double>();
+  for (const double longest : {norm / 4, norm * 4}) {
+    OptimizerOptions options = rig_.options.optimizer;
+    options.clip_norm = longest;
+    rig_.optimizer->Reconfigure(options);
+    const at::Tensor before = rig_.arena.flat().clone();
+    ASSERT_FALSE(rig_.context->PlainStep(*rig_.batch)->skipped);
+    const double moved = (before - rig_.arena.flat()).norm().item<double>();
+    EXPECT_NEAR(moved, options.learning_rate * std::min(norm, longest), 1e-5 * norm);
+    rig_.arena.flat().copy_(before);
+  }
 }
 
 // Sums gradient * change, as a path integral does.
