@@ -153,8 +153,8 @@ void DrawDigit(int digit, SeededRandom* random, uint8_t* pixels) {
   }
 }
 
-ImageSet GenerateSet(uint64_t seed, uint64_t set, int64_t per_class) {
-  ImageSet images;
+RowSet GenerateSet(uint64_t seed, uint64_t set, int64_t per_class) {
+  RowSet images;
   images.rows = per_class * kClasses;
   images.width = kSide;
   images.height = kSide;
@@ -177,10 +177,10 @@ absl::Status CheckCount(absl::string_view field, int64_t count) {
 
 }  // namespace
 
-absl::StatusOr<DigitSplit> GenerateDigits(const DigitGeneratorOptions& options) {
+absl::StatusOr<RowSplit> GenerateDigits(const DigitGeneratorOptions& options) {
   ENGRAM_RETURN_IF_ERROR(CheckCount("train_per_class", options.train_per_class));
   ENGRAM_RETURN_IF_ERROR(CheckCount("test_per_class", options.test_per_class));
-  DigitSplit split;
+  RowSplit split;
   split.train = GenerateSet(options.seed, 0, options.train_per_class);
   split.test = GenerateSet(options.seed, 1, options.test_per_class);
   return split;

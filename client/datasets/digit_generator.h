@@ -12,7 +12,7 @@
 #include <cstdint>
 
 #include "absl/status/statusor.h"
-#include "client/datasets/image_set.h"
+#include "client/datasets/row_set.h"
 
 namespace engram::datasets {
 
@@ -23,6 +23,6 @@ struct DigitGeneratorOptions {
 };
 
 // Classes take turns (row i shows digit i mod 10), so every prefix of a set is balanced.
-absl::StatusOr<DigitSplit> GenerateDigits(const DigitGeneratorOptions& options);
+absl::StatusOr<RowSplit> GenerateDigits(const DigitGeneratorOptions& options);
 
 }  // namespace engram::datasets

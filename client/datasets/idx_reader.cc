@@ -110,10 +110,10 @@ std::string Present(const std::string& folder, absl::string_view name) {
 
 }  // namespace
 
-absl::StatusOr<ImageSet> ReadIdxImages(const std::string& path) {
+absl::StatusOr<RowSet> ReadIdxImages(const std::string& path) {
   ENGRAM_ASSIGN_OR_RETURN(IdxFile file, IdxFile::Open(path));
   ENGRAM_RETURN_IF_ERROR(file.ExpectMagic(kImagesMagic));
-  ImageSet images;
+  RowSet images;
   ENGRAM_ASSIGN_OR_RETURN(images.rows, file.ReadDimension("number of images", kMaxBytes));
   ENGRAM_ASSIGN_OR_RETURN(images.height, file.ReadDimension("image height", kMaxSide));
   ENGRAM_ASSIGN_OR_RETURN(images.width, file.ReadDimension("image width", kMaxSide));
@@ -139,9 +139,9 @@ absl::StatusOr<std::vector<uint8_t>> ReadIdxLabels(const std::string& path) {
   return labels;
 }
 
-absl::StatusOr<ImageSet> ReadIdxSet(const std::string& images_path,
-                                    const std::string& labels_path) {
-  ENGRAM_ASSIGN_OR_RETURN(ImageSet images, ReadIdxImages(images_path));
+absl::StatusOr<RowSet> ReadIdxSet(const std::string& images_path,
+                                  const std::string& labels_path) {
+  ENGRAM_ASSIGN_OR_RETURN(RowSet images, ReadIdxImages(images_path));
   ENGRAM_ASSIGN_OR_RETURN(images.labels, ReadIdxLabels(labels_path));
   const auto labels = static_cast<int64_t>(images.labels.size());
   if (labels != images.rows) {
@@ -159,8 +159,8 @@ absl::StatusOr<ImageSet> ReadIdxSet(const std::string& images_path,
   return images;
 }
 
-absl::StatusOr<DigitSplit> LoadDigitFolder(const std::string& folder) {
-  DigitSplit split;
+absl::StatusOr<RowSplit> LoadDigitFolder(const std::string& folder) {
+  RowSplit split;
   ENGRAM_ASSIGN_OR_RETURN(split.train, ReadIdxSet(Present(folder, "train-images-idx3-ubyte"),
                                                   Present(folder, "train-labels-idx1-ubyte")));
   ENGRAM_ASSIGN_OR_RETURN(split.test, ReadIdxSet(Present(folder, "t10k-images-idx3-ubyte"),

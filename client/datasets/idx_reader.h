@@ -15,20 +15,20 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "client/datasets/image_set.h"
+#include "client/datasets/row_set.h"
 
 namespace engram::datasets {
 
 // The images of one file, labels empty.
-absl::StatusOr<ImageSet> ReadIdxImages(const std::string& path);
+absl::StatusOr<RowSet> ReadIdxImages(const std::string& path);
 
 absl::StatusOr<std::vector<uint8_t>> ReadIdxLabels(const std::string& path);
 
 // Both files of one set. Labels above 9 are refused: a digit is what the scenarios expect.
-absl::StatusOr<ImageSet> ReadIdxSet(const std::string& images_path, const std::string& labels_path);
+absl::StatusOr<RowSet> ReadIdxSet(const std::string& images_path, const std::string& labels_path);
 
 // train-images-idx3-ubyte, train-labels-idx1-ubyte and their t10k counterparts, each with or
 // without ".gz".
-absl::StatusOr<DigitSplit> LoadDigitFolder(const std::string& folder);
+absl::StatusOr<RowSplit> LoadDigitFolder(const std::string& folder);
 
 }  // namespace engram::datasets

@@ -1,6 +1,5 @@
 #include "client/scenario/pixel_map.h"
 
-#include <array>
 #include <cmath>
 #include <cstddef>
 #include <numeric>
@@ -8,18 +7,6 @@
 #include "client/datasets/seeded_random.h"
 
 namespace engram::scenario {
-namespace {
-
-const std::array<float, 256>& UnitRange() {
-  static const auto* const kValues = [] {
-    auto* values = new std::array<float, 256>;
-    for (size_t i = 0; i < values->size(); ++i) (*values)[i] = static_cast<float>(i) / 255.0f;
-    return values;
-  }();
-  return *kValues;
-}
-
-}  // namespace
 
 PixelMap PermutationMap(int64_t pixels, uint64_t seed, uint64_t stream) {
   PixelMap map(static_cast<size_t>(pixels));
@@ -48,17 +35,6 @@ PixelMap RotationMap(int64_t width, int64_t height, double degrees) {
     }
   }
   return map;
-}
-
-void FillFeatures(const datasets::ImageSet& images, int64_t row, const PixelMap& map,
-                  absl::Span<float> out) {
-  const std::array<float, 256>& unit = UnitRange();
-  const uint8_t* pixels = images.Pixels(row);
-  if (map.empty()) {
-    for (size_t i = 0; i < out.size(); ++i) out[i] = unit[pixels[i]];
-    return;
-  }
-  for (size_t i = 0; i < out.size(); ++i) out[i] = map[i] < 0 ? 0.0f : unit[pixels[map[i]]];
 }
 
 }  // namespace engram::scenario

@@ -7,9 +7,6 @@
 #include <cstdint>
 #include <vector>
 
-#include "absl/types/span.h"
-#include "client/datasets/image_set.h"
-
 namespace engram::scenario {
 
 // map[i] is the source of pixel i; -1: background. Empty: the picture as it is.
@@ -20,9 +17,5 @@ PixelMap PermutationMap(int64_t pixels, uint64_t seed, uint64_t stream);
 
 // Turned anticlockwise about the centre, nearest neighbour; corners turned in are background.
 PixelMap RotationMap(int64_t width, int64_t height, double degrees);
-
-// Pixels / 255 through the map; `out` holds one value a pixel.
-void FillFeatures(const datasets::ImageSet& images, int64_t row, const PixelMap& map,
-                  absl::Span<float> out);
 
 }  // namespace engram::scenario

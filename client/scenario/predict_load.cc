@@ -7,9 +7,7 @@
 
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "absl/types/span.h"
-#include "client/examples.h"
-#include "client/scenario/pixel_map.h"
+#include "client/scenario/row_messages.h"
 
 namespace engram::scenario {
 namespace {
@@ -30,11 +28,11 @@ double Quantile(double quantile, std::vector<float>* values) {
 }
 
 PredictLoad::PredictLoad(std::shared_ptr<client::Connection> connection, std::string model,
-                         const Scenario& scenario, const datasets::DigitSplit& digits)
+                         const Scenario& scenario, const datasets::RowSplit& source)
     : client_(std::move(connection)),
       model_(std::move(model)),
       scenario_(scenario),
-      digits_(digits) {}
+      source_(source) {}
 
 PredictLoad::~PredictLoad() {
   stop_ = true;
@@ -89,11 +87,9 @@ v1::PredictRequest PredictLoad::RequestFor(int64_t turn) const {
   const Task& task = scenario_.tasks[static_cast<size_t>(turn % tasks)];
   const auto rows = static_cast<int64_t>(task.held_out.size());
   const TaskRow row = task.held_out[static_cast<size_t>((turn / tasks) % rows)];
-  std::vector<float> features(static_cast<size_t>(scenario_.feature_count));
-  FillFeatures(digits_.test, row.image, task.map, absl::MakeSpan(features));
   v1::PredictRequest request;
   request.set_model(model_);
-  client::SetDense(features, request.mutable_features());
+  SetRowFeatures(source_.test, row.index, task.map, request.mutable_features());
   if (scenario_.incremental == Incremental::kTask) request.set_task(task.name);
   return request;
 }

@@ -2,7 +2,7 @@
 // would see meanwhile.
 //
 // Threading: one thread of its own; the public calls come from one other thread.
-// Ownership: borrows scenario and digits until Stop.
+// Ownership: borrows scenario and rows until Stop.
 // Failure: failed calls are counted, and the last status is kept; the load goes on. The time begins
 //   with the first answer: FAILED_PRECONDITION before it means that the model has no class yet.
 // Bounds: keeps one float a call, up to ten million.
@@ -18,7 +18,7 @@
 #include "absl/status/status.h"
 #include "client/clients.h"
 #include "client/connection.h"
-#include "client/datasets/image_set.h"
+#include "client/datasets/row_set.h"
 #include "client/scenario/scenario.h"
 
 namespace engram::scenario {
@@ -39,7 +39,7 @@ struct PredictLoadReport {
 class PredictLoad {
  public:
   PredictLoad(std::shared_ptr<client::Connection> connection, std::string model,
-              const Scenario& scenario, const datasets::DigitSplit& digits);
+              const Scenario& scenario, const datasets::RowSplit& source);
   ~PredictLoad();
   PredictLoad(const PredictLoad&) = delete;
   PredictLoad& operator=(const PredictLoad&) = delete;
@@ -58,7 +58,7 @@ class PredictLoad {
   const client::PredictionClient client_;
   const std::string model_;
   const Scenario& scenario_;
-  const datasets::DigitSplit& digits_;
+  const datasets::RowSplit& source_;
   std::atomic<int64_t> tasks_{0};
   std::atomic<bool> stop_{false};
   std::thread thread_;

@@ -26,7 +26,7 @@ absl::Status CheckRange(absl::string_view name, int64_t value, int64_t min, int6
 
 void AddScenarioFlags(RunOptions* options, std::string* incremental, client::FlagSet* flags) {
   flags->Positional("SCENARIO", &options->scenario.name, "see `engram scenario list`")
-      .String("data", &options->data_folder, "folder with idx files of digits; else drawn ones")
+      .String("data", &options->data_path, "folder with idx files of digits; else drawn ones")
       .String("scenario", incremental, "class, task or domain; else the scenario's default")
       .Int64("tasks", &options->scenario.tasks, "number of tasks; 0 = the scenario's default")
       .Int64("examples_per_task", &options->scenario.examples_per_task,
@@ -64,9 +64,9 @@ absl::Status CheckRunOptions(const RunOptions& options) {
   return CheckRange("message_examples", options.message_examples, 1, 1024);
 }
 
-absl::StatusOr<datasets::DigitSplit> LoadDigits(const RunOptions& options) {
-  if (options.data_folder.empty()) return datasets::GenerateDigits({});
-  return datasets::LoadDigitFolder(options.data_folder);
+absl::StatusOr<datasets::RowSplit> LoadRows(const RunOptions& options) {
+  if (options.data_path.empty()) return datasets::GenerateDigits({});
+  return datasets::LoadDigitFolder(options.data_path);
 }
 
 absl::StatusOr<v1::ModelSpec> BuildSpec(const RunOptions& options, const Scenario& scenario) {

@@ -12,7 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "client/datasets/image_set.h"
+#include "client/datasets/row_set.h"
 #include "client/flags.h"
 #include "client/scenario/scenario.h"
 #include "engram/v1/model.pb.h"
@@ -22,7 +22,7 @@ namespace engram::scenario {
 struct RunOptions {
   ScenarioOptions scenario;
   // Folder with idx files; empty: generated digits.
-  std::string data_folder;
+  std::string data_path;
   // How the stream is learned. "online": every example once, in batches of batch_size.
   std::string protocol = "online";
   // As client/spec_flags.h reads it.
@@ -52,7 +52,7 @@ absl::Status CheckRunOptions(const RunOptions& options);
 
 // The digits of --data, or generated ones. Generated digits do not depend on the seed, as real ones
 // would not.
-absl::StatusOr<datasets::DigitSplit> LoadDigits(const RunOptions& options);
+absl::StatusOr<datasets::RowSplit> LoadRows(const RunOptions& options);
 
 // The model that learns `scenario`: held-out rows come from the client, batches are cut at
 // batch_size and boundaries only, and R is measured at boundaries only.

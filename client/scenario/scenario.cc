@@ -14,8 +14,8 @@
 namespace engram::scenario {
 namespace {
 
-using datasets::DigitSplit;
-using datasets::ImageSet;
+using datasets::RowSplit;
+using datasets::RowSet;
 using datasets::SeededRandom;
 
 constexpr int64_t kDigits = 10;
@@ -39,9 +39,9 @@ struct TaskPlan {
 };
 
 using Planner =
-    std::function<TaskPlan(const ScenarioOptions& options, const ImageSet& images, int64_t index)>;
+    std::function<TaskPlan(const ScenarioOptions& options, const RowSet& images, int64_t index)>;
 
-TaskPlan PlanSplit(const ScenarioOptions& options, const ImageSet& /*images*/, int64_t index) {
+TaskPlan PlanSplit(const ScenarioOptions& options, const RowSet& /*images*/, int64_t index) {
   const int64_t digits = kDigits / options.tasks;
   TaskPlan plan;
   plan.split = true;
@@ -54,7 +54,7 @@ TaskPlan PlanSplit(const ScenarioOptions& options, const ImageSet& /*images*/, i
   return plan;
 }
 
-TaskPlan PlanPermuted(const ScenarioOptions& options, const ImageSet& images, int64_t index) {
+TaskPlan PlanPermuted(const ScenarioOptions& options, const RowSet& images, int64_t index) {
   TaskPlan plan;
   plan.name = absl::StrCat("permutation-", index + 1);
   plan.map = PermutationMap(images.PixelsPerImage(), options.seed,
@@ -62,7 +62,7 @@ TaskPlan PlanPermuted(const ScenarioOptions& options, const ImageSet& images, in
   return plan;
 }
 
-TaskPlan PlanRotated(const ScenarioOptions& options, const ImageSet& images, int64_t index) {
+TaskPlan PlanRotated(const ScenarioOptions& options, const RowSet& images, int64_t index) {
   const double degrees = 180.0 * static_cast<double>(index) / static_cast<double>(options.tasks);
   TaskPlan plan;
   plan.name = absl::StrCat("rotation-", degrees);
@@ -104,12 +104,12 @@ absl::Status CheckOption(absl::string_view field, int64_t value, int64_t min, in
 }
 
 absl::Status CheckOptions(const ScenarioOptions& options, const ScenarioEntry& entry,
-                          const DigitSplit& digits) {
+                          const RowSplit& source) {
   ENGRAM_RETURN_IF_ERROR(CheckOption("tasks", options.tasks, 1, kMaxTasks));
   ENGRAM_RETURN_IF_ERROR(
-      CheckOption("examples_per_task", options.examples_per_task, 0, digits.train.rows));
+      CheckOption("examples_per_task", options.examples_per_task, 0, source.train.rows));
   ENGRAM_RETURN_IF_ERROR(
-      CheckOption("held_out_per_task", options.held_out_per_task, 0, digits.test.rows));
+      CheckOption("held_out_per_task", options.held_out_per_task, 0, source.test.rows));
   if (entry.help.name == "split-mnist" && kDigits % options.tasks != 0) {
     return absl::InvalidArgumentError(absl::StrCat(
         "tasks: expected 1, 2, 5 or 10, which divide the ten digits, got ", options.tasks));
@@ -123,7 +123,7 @@ int32_t LabelOf(int64_t digit, Incremental incremental, int64_t index, bool spli
 }
 
 // Rows of the planned digits, shuffled, at most `limit` of them (0 = all).
-std::vector<TaskRow> DrawRows(const ImageSet& images, const TaskPlan& plan, int64_t limit,
+std::vector<TaskRow> DrawRows(const RowSet& images, const TaskPlan& plan, int64_t limit,
                               SeededRandom random,
                               const std::function<int32_t(int64_t)>& label_of) {
   std::vector<TaskRow> rows;
@@ -151,15 +151,15 @@ absl::Status CheckRows(const Task& task, int64_t asked) {
 }
 
 absl::StatusOr<Task> MakeTask(const ScenarioOptions& options, TaskPlan plan,
-                              const DigitSplit& digits, int64_t index, int64_t train_limit) {
+                              const RowSplit& source, int64_t index, int64_t train_limit) {
   const auto label_of = [&](int64_t digit) {
     return LabelOf(digit, *options.incremental, index, plan.split);
   };
   const auto stream = static_cast<uint64_t>(index);
   Task task;
-  task.train = DrawRows(digits.train, plan, train_limit,
+  task.train = DrawRows(source.train, plan, train_limit,
                         SeededRandom(options.seed, kTrainStream + stream), label_of);
-  task.held_out = DrawRows(digits.test, plan, options.held_out_per_task,
+  task.held_out = DrawRows(source.test, plan, options.held_out_per_task,
                            SeededRandom(options.seed, kHeldOutStream + stream), label_of);
   task.name = std::move(plan.name);
   task.map = std::move(plan.map);
@@ -201,22 +201,22 @@ int64_t Scenario::HeldOutRowsMax() const {
   return static_cast<int64_t>(most);
 }
 
-absl::StatusOr<Scenario> MakeScenario(const ScenarioOptions& asked, const DigitSplit& digits) {
+absl::StatusOr<Scenario> MakeScenario(const ScenarioOptions& asked, const RowSplit& source) {
   ENGRAM_ASSIGN_OR_RETURN(const ScenarioEntry* entry, FindEntry(asked.name));
   ScenarioOptions options = asked;
   if (options.tasks == 0) options.tasks = entry->help.tasks;
   if (!options.incremental.has_value()) options.incremental = entry->help.incremental;
-  ENGRAM_RETURN_IF_ERROR(CheckOptions(options, *entry, digits));
+  ENGRAM_RETURN_IF_ERROR(CheckOptions(options, *entry, source));
   const int64_t train_limit =
       options.examples_per_task > 0 ? options.examples_per_task : entry->help.examples_per_task;
 
   Scenario scenario;
   scenario.name = options.name;
   scenario.incremental = *options.incremental;
-  scenario.feature_count = digits.train.PixelsPerImage();
+  scenario.feature_count = source.train.FeatureCount();
   for (int64_t index = 0; index < options.tasks; ++index) {
-    ENGRAM_ASSIGN_OR_RETURN(Task task, MakeTask(options, entry->plan(options, digits.train, index),
-                                                digits, index, train_limit));
+    ENGRAM_ASSIGN_OR_RETURN(Task task, MakeTask(options, entry->plan(options, source.train, index),
+                                                source, index, train_limit));
     scenario.tasks.push_back(std::move(task));
   }
   return scenario;

@@ -1,4 +1,4 @@
-// Benchmark scenarios: a set of digits cut into an ordered stream of tasks.
+// Benchmark scenarios: a set of rows cut into an ordered stream of tasks.
 //
 //   split-mnist     the ten digits, two a task: 0 1 | 2 3 | ...
 //   permuted-mnist  all digits in every task, under one fixed permutation of the pixels a task
@@ -10,7 +10,7 @@
 //   domain  tasks share their classes: split: odd or even; else the digit
 //
 // Threading: plain values and free functions without state.
-// Ownership: a Scenario refers to rows of the images it was made from, which the caller keeps.
+// Ownership: a Scenario refers to rows of the set it was made from, which the caller keeps.
 // Failure: MakeScenario answers NOT_FOUND for an unknown name, INVALID_ARGUMENT for options that do
 //   not fit the images, naming the option and what there is.
 // Bounds: 1 to 1 000 tasks; 8 bytes a row and 4 a pixel and task.
@@ -25,7 +25,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/optional.h"
-#include "client/datasets/image_set.h"
+#include "client/datasets/row_set.h"
 #include "client/scenario/pixel_map.h"
 
 namespace engram::scenario {
@@ -50,7 +50,7 @@ struct ScenarioOptions {
 };
 
 struct TaskRow {
-  int32_t image = 0;  // row of the train or test images
+  int32_t index = 0;  // of the row in the train or test set
   int32_t label = 0;
 };
 
@@ -74,7 +74,7 @@ struct Scenario {
 };
 
 absl::StatusOr<Scenario> MakeScenario(const ScenarioOptions& options,
-                                      const datasets::DigitSplit& digits);
+                                      const datasets::RowSplit& source);
 
 // The order of a task's stream in its pass `pass`, from 0: the first is task.train, the others are
 // shuffled anew.

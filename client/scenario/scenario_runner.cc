@@ -9,10 +9,9 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "absl/types/span.h"
 #include "client/clients.h"
-#include "client/examples.h"
 #include "client/learn_stream.h"
+#include "client/scenario/row_messages.h"
 #include "client/status.h"
 #include "storage/base/status_macros.h"
 
@@ -45,19 +44,19 @@ class FirstRejection {
 class Run {
  public:
   Run(std::shared_ptr<client::Connection> connection, const RunOptions& options,
-      const datasets::DigitSplit& digits, const RunEvents& events)
+      const datasets::RowSplit& source, const RunEvents& events)
       : connection_(std::move(connection)),
         models_(connection_),
         learning_(connection_),
         evaluation_(connection_),
         checkpoints_(connection_),
         options_(options),
-        digits_(digits),
+        source_(source),
         events_(events) {}
 
   absl::StatusOr<RunResult> Go() {
     ENGRAM_RETURN_IF_ERROR(CheckRunOptions(options_));
-    ENGRAM_ASSIGN_OR_RETURN(scenario_, MakeScenario(options_.scenario, digits_));
+    ENGRAM_ASSIGN_OR_RETURN(scenario_, MakeScenario(options_.scenario, source_));
     ENGRAM_ASSIGN_OR_RETURN(const v1::ModelSpec spec, BuildSpec(options_, scenario_));
     result_.options = options_;
     result_.incremental = scenario_.incremental;
@@ -87,10 +86,10 @@ class Run {
     ENGRAM_ASSIGN_OR_RETURN(stream_,
                             client::LearnStream::Open(connection_, std::move(stream_options)));
     if (options_.predict_load) {
-      load_ = std::make_unique<PredictLoad>(connection_, result_.model, scenario_, digits_);
+      load_ = std::make_unique<PredictLoad>(connection_, result_.model, scenario_, source_);
     }
     for (const Task& task : scenario_.tasks) {
-      ENGRAM_RETURN_IF_ERROR(SendRows(task, task.held_out, digits_.test, v1::HELD_OUT));
+      ENGRAM_RETURN_IF_ERROR(SendRows(task, task.held_out, source_.test, v1::HELD_OUT));
     }
     ENGRAM_RETURN_IF_ERROR(Settle());
     for (size_t index = 0; index < scenario_.tasks.size(); ++index) {
@@ -113,7 +112,7 @@ class Run {
     const absl::Time start = absl::Now();
     for (int64_t epoch = 0; epoch < options_.epochs; ++epoch) {
       const std::vector<TaskRow> rows = RowsOfPass(task, options_.scenario.seed, epoch);
-      ENGRAM_RETURN_IF_ERROR(SendRows(task, rows, digits_.train, v1::TRAIN));
+      ENGRAM_RETURN_IF_ERROR(SendRows(task, rows, source_.train, v1::TRAIN));
     }
     const bool last = index + 1 == scenario_.tasks.size();
     ENGRAM_RETURN_IF_ERROR(
@@ -156,13 +155,11 @@ class Run {
   }
 
   absl::Status SendRows(const Task& task, const std::vector<TaskRow>& rows,
-                        const datasets::ImageSet& images, v1::Split split) {
-    std::vector<float> features(static_cast<size_t>(scenario_.feature_count));
+                        const datasets::RowSet& source, v1::Split split) {
     v1::LearnMessage message;
     for (size_t at = 0; at < rows.size(); ++at) {
-      FillFeatures(images, rows[at].image, task.map, absl::MakeSpan(features));
       v1::Example* example = message.add_examples();
-      client::SetDense(features, example->mutable_features());
+      SetRowFeatures(source, rows[at].index, task.map, example->mutable_features());
       example->mutable_label()->set_number(rows[at].label);
       if (split == v1::HELD_OUT) {
         example->set_split(split);
@@ -218,7 +215,7 @@ class Run {
   const client::EvaluationClient evaluation_;
   const client::CheckpointsClient checkpoints_;
   const RunOptions& options_;
-  const datasets::DigitSplit& digits_;
+  const datasets::RowSplit& source_;
   const RunEvents& events_;
   Scenario scenario_;
   RunResult result_;
@@ -233,17 +230,16 @@ class Run {
 }  // namespace
 
 absl::StatusOr<RunResult> RunScenario(std::shared_ptr<client::Connection> connection,
-                                      const RunOptions& options, const datasets::DigitSplit& digits,
+                                      const RunOptions& options, const datasets::RowSplit& source,
                                       const RunEvents& events) {
-  return Run(std::move(connection), options, digits, events).Go();
+  return Run(std::move(connection), options, source, events).Go();
 }
 
 absl::StatusOr<std::vector<double>> EvaluateTasks(std::shared_ptr<client::Connection> connection,
                                                   const std::string& model, uint64_t version,
                                                   const Scenario& scenario,
-                                                  const datasets::DigitSplit& digits) {
+                                                  const datasets::RowSplit& source) {
   const client::EvaluationClient evaluation(std::move(connection));
-  std::vector<float> features(static_cast<size_t>(scenario.feature_count));
   std::vector<double> accuracies;
   for (const Task& task : scenario.tasks) {
     const auto rows = static_cast<int64_t>(task.held_out.size());
@@ -254,9 +250,9 @@ absl::StatusOr<std::vector<double>> EvaluateTasks(std::shared_ptr<client::Connec
       request.set_version(version);
       for (int64_t at = first; at < std::min(rows, first + kEvaluateRows); ++at) {
         const TaskRow row = task.held_out[static_cast<size_t>(at)];
-        FillFeatures(digits.test, row.image, task.map, absl::MakeSpan(features));
         v1::Example* example = request.add_examples();
-        *example = client::DenseExample(features, row.label);
+        SetRowFeatures(source.test, row.index, task.map, example->mutable_features());
+        example->mutable_label()->set_number(row.label);
         if (scenario.incremental == Incremental::kTask) example->set_task(task.name);
       }
       ENGRAM_ASSIGN_OR_RETURN(const v1::EvaluateResponse response, evaluation.Evaluate(request));

@@ -5,13 +5,11 @@
 // model has applied it and its row of R is there, before the next task begins.
 //
 // Threading: one thread; callbacks are made on it. A predict load has its own thread.
-// Ownership: borrows the digits. The model is deleted at the end, also after a failure, unless it
-// is
+// Ownership: borrows the rows. The model is deleted at the end, also after a failure, unless it is
 //   to be kept.
 // Failure: the status of the call that failed. A rejected message fails the run, and so does a
-// model
-//   that learned another number of examples than were sent. DEADLINE_EXCEEDED when the model does
-//   not move for two minutes.
+//   model that learned another number of examples than were sent. DEADLINE_EXCEEDED when the model
+//   does not move for two minutes.
 // Bounds: one message in memory beside the stream's window.
 #pragma once
 
@@ -25,7 +23,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/optional.h"
 #include "client/connection.h"
-#include "client/datasets/image_set.h"
+#include "client/datasets/row_set.h"
 #include "client/scenario/predict_load.h"
 #include "client/scenario/run_options.h"
 #include "client/scenario/scenario.h"
@@ -73,14 +71,14 @@ struct RunEvents {
 };
 
 absl::StatusOr<RunResult> RunScenario(std::shared_ptr<client::Connection> connection,
-                                      const RunOptions& options, const datasets::DigitSplit& digits,
+                                      const RunOptions& options, const datasets::RowSplit& source,
                                       const RunEvents& events);
 
 // Accuracy of a model now on the held-out rows of each task, through Evaluate.
 absl::StatusOr<std::vector<double>> EvaluateTasks(std::shared_ptr<client::Connection> connection,
                                                   const std::string& model, uint64_t version,
                                                   const Scenario& scenario,
-                                                  const datasets::DigitSplit& digits);
+                                                  const datasets::RowSplit& source);
 
 // The rows of R that stand, one value a task of the scenario; `task_reading`: with the task known.
 std::vector<Accuracies> StandingRows(const v1::Report& report, const Scenario& scenario,

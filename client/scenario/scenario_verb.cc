@@ -44,9 +44,9 @@ absl::Status CheckStrategies(const std::vector<std::string>& strategies) {
 }
 
 absl::StatusOr<RunResult> RunOne(const VerbContext& context, const RunOptions& options,
-                                 const datasets::DigitSplit& digits) {
+                                 const datasets::RowSplit& source) {
   ENGRAM_ASSIGN_OR_RETURN(std::shared_ptr<client::Connection> connection, context.Connect());
-  ENGRAM_ASSIGN_OR_RETURN(const Scenario scenario, MakeScenario(options.scenario, digits));
+  ENGRAM_ASSIGN_OR_RETURN(const Scenario scenario, MakeScenario(options.scenario, source));
   client::ProgressOptions progress_options;
   progress_options.title = options.strategy;
   progress_options.unit = "examples";
@@ -63,7 +63,7 @@ absl::StatusOr<RunResult> RunOne(const VerbContext& context, const RunOptions& o
       progress.Line(TaskLine(outcome));
     }
   };
-  auto result = RunScenario(std::move(connection), options, digits, events);
+  auto result = RunScenario(std::move(connection), options, source, events);
   progress.Finish();
   return result;
 }
@@ -82,8 +82,8 @@ int RunVerb(const VerbContext& context, const std::vector<std::string>& args) {
   if (usage.ok()) usage = CheckStrategies(strategies);
   if (!usage.ok()) return client::WrongUsage(context, usage, flags);
 
-  const auto digits = LoadDigits(options);
-  if (!digits.ok()) return client::Fail(context, digits.status());
+  const auto source = LoadRows(options);
+  if (!source.ok()) return client::Fail(context, source.status());
   std::vector<RunResult> results;
   const std::string model = options.model;
   for (const std::string& strategy : strategies) {
@@ -92,7 +92,7 @@ int RunVerb(const VerbContext& context, const std::vector<std::string>& args) {
     if (!model.empty() && strategies.size() > 1) {
       options.model = absl::StrCat(model, "-", StrategyStem(strategy));
     }
-    auto result = RunOne(context, options, *digits);
+    auto result = RunOne(context, options, *source);
     if (!result.ok()) return client::Fail(context, result.status());
     if (context.json) {
       if (result->predictions.has_value()) PrintJson(context, PredictionsJson(*result));
@@ -148,14 +148,14 @@ int EvaluateVerb(const VerbContext& context, const std::vector<std::string>& arg
   }
   if (!usage.ok()) return client::WrongUsage(context, usage, flags);
 
-  const auto digits = LoadDigits(options);
-  if (!digits.ok()) return client::Fail(context, digits.status());
-  const auto scenario = MakeScenario(options.scenario, *digits);
+  const auto source = LoadRows(options);
+  if (!source.ok()) return client::Fail(context, source.status());
+  const auto scenario = MakeScenario(options.scenario, *source);
   if (!scenario.ok()) return client::Fail(context, scenario.status());
   auto connection = context.Connect();
   if (!connection.ok()) return client::Fail(context, connection.status());
   const auto accuracies =
-      EvaluateTasks(*std::move(connection), options.model, version, *scenario, *digits);
+      EvaluateTasks(*std::move(connection), options.model, version, *scenario, *source);
   if (!accuracies.ok()) return client::Fail(context, accuracies.status());
   PrintEvaluation(context, options.model, *scenario, *accuracies);
   return client::kExitOk;

@@ -24,6 +24,7 @@
 #include "absl/strings/str_split.h"
 #include "client/datasets/digit_generator.h"
 #include "client/datasets/idx_reader.h"
+#include "client/scenario/row_features.h"
 #include "client/scenario/scenario.h"
 #include "nlohmann/json.hpp"
 #include "storage/base/status_macros.h"
@@ -120,9 +121,9 @@ absl::StatusOr<ModelOptions> OptionsFromFlags(const Scenario& scenario) {
 // Drives one learner through one scenario.
 class Experiment {
  public:
-  Experiment(const Scenario* scenario, const datasets::DigitSplit* digits,
+  Experiment(const Scenario* scenario, const datasets::RowSplit* source,
              std::unique_ptr<Learner> learner)
-      : scenario_(scenario), digits_(digits), learner_(std::move(learner)) {}
+      : scenario_(scenario), source_(source), learner_(std::move(learner)) {}
 
   absl::Status Run() {
     const int32_t tasks = static_cast<int32_t>(scenario_->tasks.size());
@@ -168,7 +169,7 @@ class Experiment {
     std::vector<uint64_t> sequences;
   };
 
-  void Fill(const datasets::ImageSet& images, const std::vector<TaskRow>& source, int32_t task,
+  void Fill(const datasets::RowSet& images, const std::vector<TaskRow>& source, int32_t task,
             size_t begin, size_t end, Rows* rows) {
     const scenario::PixelMap& map = scenario_->tasks[task].map;
     rows->features.resize((end - begin) * scenario_->feature_count);
@@ -177,7 +178,7 @@ class Experiment {
     rows->tasks.assign(end - begin, task);
     for (size_t i = begin; i < end; ++i) {
       scenario::FillFeatures(
-          images, source[i].image, map,
+          images, source[i].index, map,
           absl::MakeSpan(rows->features)
               .subspan((i - begin) * scenario_->feature_count, scenario_->feature_count));
       rows->classes.push_back(classes_.Number(source[i].label));
@@ -191,7 +192,7 @@ class Experiment {
     Rows rows;
     for (size_t begin = 0; begin < source.size(); begin += batch_size) {
       const size_t end = std::min(begin + batch_size, source.size());
-      Fill(digits_->train, source, task, begin, end, &rows);
+      Fill(source_->train, source, task, begin, end, &rows);
       BatchView view;
       view.rows = static_cast<int64_t>(end - begin);
       view.feature_count = scenario_->feature_count;
@@ -230,7 +231,7 @@ class Experiment {
     std::vector<float> scores;
     for (size_t begin = 0; begin < source.size(); begin += 500) {
       const size_t end = std::min(begin + 500, source.size());
-      Fill(digits_->test, source, task, begin, end, &rows);
+      Fill(source_->test, source, task, begin, end, &rows);
       ENGRAM_RETURN_IF_ERROR(
           snapshot.Predict(rows.features, static_cast<int64_t>(end - begin), rows.tasks, &scores));
       for (size_t i = 0; i < end - begin; ++i) {
@@ -242,7 +243,7 @@ class Experiment {
   }
 
   const Scenario* scenario_;
-  const datasets::DigitSplit* digits_;
+  const datasets::RowSplit* source_;
   std::unique_ptr<Learner> learner_;
   ClassNumbers classes_;
   uint64_t sequence_ = 0;
@@ -257,11 +258,11 @@ class Experiment {
 absl::Status RunFromFlags() {
   SetComputeThreads(1);
   EnterComputeThread();
-  datasets::DigitSplit digits;
+  datasets::RowSplit source;
   if (absl::GetFlag(FLAGS_images).empty()) {
-    ENGRAM_ASSIGN_OR_RETURN(digits, datasets::GenerateDigits({}));
+    ENGRAM_ASSIGN_OR_RETURN(source, datasets::GenerateDigits({}));
   } else {
-    ENGRAM_ASSIGN_OR_RETURN(digits, datasets::LoadDigitFolder(absl::GetFlag(FLAGS_images)));
+    ENGRAM_ASSIGN_OR_RETURN(source, datasets::LoadDigitFolder(absl::GetFlag(FLAGS_images)));
   }
   scenario::ScenarioOptions options;
   options.name = absl::GetFlag(FLAGS_scenario);
@@ -272,10 +273,10 @@ absl::Status RunFromFlags() {
     ENGRAM_ASSIGN_OR_RETURN(options.incremental,
                             scenario::ParseIncremental(absl::GetFlag(FLAGS_incremental)));
   }
-  ENGRAM_ASSIGN_OR_RETURN(const Scenario scenario, scenario::MakeScenario(options, digits));
+  ENGRAM_ASSIGN_OR_RETURN(const Scenario scenario, scenario::MakeScenario(options, source));
   ENGRAM_ASSIGN_OR_RETURN(const ModelOptions model, OptionsFromFlags(scenario));
   ENGRAM_ASSIGN_OR_RETURN(std::unique_ptr<Learner> learner, MakeLearner(model));
-  Experiment experiment(&scenario, &digits, std::move(learner));
+  Experiment experiment(&scenario, &source, std::move(learner));
   ENGRAM_RETURN_IF_ERROR(experiment.Run());
   std::printf("%s\n", experiment.Result().dump().c_str());
   return absl::OkStatus();

@@ -14,7 +14,7 @@ namespace {
 
 constexpr int kPixels = 28 * 28;
 
-DigitSplit Generate(uint64_t seed, int64_t train_per_class, int64_t test_per_class) {
+RowSplit Generate(uint64_t seed, int64_t train_per_class, int64_t test_per_class) {
   auto split = GenerateDigits({seed, train_per_class, test_per_class});
   EXPECT_TRUE(split.ok()) << split.status();
   return *std::move(split);
@@ -22,7 +22,7 @@ DigitSplit Generate(uint64_t seed, int64_t train_per_class, int64_t test_per_cla
 
 using Means = std::array<std::vector<double>, 10>;
 
-Means ClassMeans(const ImageSet& images) {
+Means ClassMeans(const RowSet& images) {
   Means means;
   std::array<double, 10> count{};
   means.fill(std::vector<double>(kPixels, 0.0));
@@ -49,8 +49,8 @@ int NearestMean(const Means& means, const uint8_t* pixels) {
 }
 
 TEST(DigitGeneratorTest, SameSeedSameImages) {
-  const DigitSplit one = Generate(7, 5, 3);
-  const DigitSplit two = Generate(7, 5, 3);
+  const RowSplit one = Generate(7, 5, 3);
+  const RowSplit two = Generate(7, 5, 3);
   EXPECT_EQ(one.train.pixels, two.train.pixels);
   EXPECT_EQ(one.test.pixels, two.test.pixels);
   EXPECT_EQ(one.train.labels, two.train.labels);
@@ -61,14 +61,14 @@ TEST(DigitGeneratorTest, OtherSeedOtherImages) {
 }
 
 TEST(DigitGeneratorTest, BiggerSetBeginsWithTheSmallerOne) {
-  const DigitSplit small = Generate(3, 2, 1);
-  const DigitSplit big = Generate(3, 6, 4);
+  const RowSplit small = Generate(3, 2, 1);
+  const RowSplit big = Generate(3, 6, 4);
   EXPECT_TRUE(
       std::equal(small.train.pixels.begin(), small.train.pixels.end(), big.train.pixels.begin()));
 }
 
 TEST(DigitGeneratorTest, TrainAndTestShareNoImage) {
-  const DigitSplit split = Generate(1, 4, 4);
+  const RowSplit split = Generate(1, 4, 4);
   for (int64_t row = 0; row < split.train.rows; ++row) {
     for (int64_t other = 0; other < split.test.rows; ++other) {
       EXPECT_FALSE(std::equal(split.train.Pixels(row), split.train.Pixels(row) + kPixels,
@@ -78,7 +78,7 @@ TEST(DigitGeneratorTest, TrainAndTestShareNoImage) {
 }
 
 TEST(DigitGeneratorTest, SizesAreAsAskedAndEveryPrefixIsBalanced) {
-  const DigitSplit split = Generate(1, 4, 2);
+  const RowSplit split = Generate(1, 4, 2);
   EXPECT_EQ(split.train.rows, 40);
   EXPECT_EQ(split.test.rows, 20);
   EXPECT_EQ(split.train.width, 28);
@@ -88,7 +88,7 @@ TEST(DigitGeneratorTest, SizesAreAsAskedAndEveryPrefixIsBalanced) {
 }
 
 TEST(DigitGeneratorTest, ImagesOfOneDigitDiffer) {
-  const DigitSplit split = Generate(1, 20, 1);
+  const RowSplit split = Generate(1, 20, 1);
   for (int64_t row = 10; row < split.train.rows; row += 10) {
     EXPECT_FALSE(std::equal(split.train.Pixels(row), split.train.Pixels(row) + kPixels,
                             split.train.Pixels(row - 10)));
@@ -97,7 +97,7 @@ TEST(DigitGeneratorTest, ImagesOfOneDigitDiffer) {
 
 // Ink covers about a sixth of the picture, as in handwritten sets; none is blank or flooded.
 TEST(DigitGeneratorTest, EveryImageHasAPlausibleAmountOfInk) {
-  const DigitSplit split = Generate(5, 50, 1);
+  const RowSplit split = Generate(5, 50, 1);
   for (int64_t row = 0; row < split.train.rows; ++row) {
     const uint8_t* pixels = split.train.Pixels(row);
     const auto inked =
@@ -109,7 +109,7 @@ TEST(DigitGeneratorTest, EveryImageHasAPlausibleAmountOfInk) {
 
 // The task must be learnable and must not be trivial.
 TEST(DigitGeneratorTest, NearestMeanSeparatesClassesButNotPerfectly) {
-  const DigitSplit split = Generate(1, 300, 60);
+  const RowSplit split = Generate(1, 300, 60);
   const Means means = ClassMeans(split.train);
   int right = 0;
   for (int64_t row = 0; row < split.test.rows; ++row) {

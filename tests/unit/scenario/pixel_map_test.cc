@@ -4,7 +4,8 @@
 #include <vector>
 
 #include "absl/types/span.h"
-#include "client/datasets/image_set.h"
+#include "client/datasets/row_set.h"
+#include "client/scenario/row_features.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -13,8 +14,8 @@ namespace {
 
 using ::testing::ElementsAre;
 
-datasets::ImageSet NinePixels() {
-  datasets::ImageSet images;
+datasets::RowSet NinePixels() {
+  datasets::RowSet images;
   images.rows = 1;
   images.width = 3;
   images.height = 3;
@@ -24,7 +25,7 @@ datasets::ImageSet NinePixels() {
 }
 
 std::vector<int> Through(const PixelMap& map) {
-  const datasets::ImageSet images = NinePixels();
+  const datasets::RowSet images = NinePixels();
   std::vector<float> out(9);
   FillFeatures(images, 0, map, absl::MakeSpan(out));
   std::vector<int> pixels;
@@ -37,7 +38,7 @@ TEST(PixelMapTest, EmptyMapKeepsThePicture) {
 }
 
 TEST(PixelMapTest, FeaturesAreUnitRange) {
-  datasets::ImageSet images = NinePixels();
+  datasets::RowSet images = NinePixels();
   images.pixels = {0, 255, 51, 0, 0, 0, 0, 0, 0};
   std::vector<float> out(9);
   FillFeatures(images, 0, {}, absl::MakeSpan(out));

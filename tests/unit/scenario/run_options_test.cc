@@ -17,9 +17,9 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::MatchesRegex;
 
-const datasets::DigitSplit& Digits() {
+const datasets::RowSplit& Digits() {
   static const auto* const kSplit =
-      new datasets::DigitSplit(datasets::GenerateDigits({1, 6, 3}).value());
+      new datasets::RowSplit(datasets::GenerateDigits({1, 6, 3}).value());
   return *kSplit;
 }
 
@@ -137,13 +137,13 @@ TEST(RunOptionsTest, FlagsReachTheirOptions) {
   EXPECT_EQ(options.scenario.seed, 9u);
   EXPECT_EQ(options.learning_rate, 0.1);
   EXPECT_TRUE(options.keep_model);
-  EXPECT_EQ(options.data_folder, "folder");
+  EXPECT_EQ(options.data_path, "folder");
 }
 
 TEST(RunOptionsTest, MissingDataFolderIsNotFound) {
   RunOptions options;
-  options.data_folder = "no-such-folder";
-  EXPECT_EQ(LoadDigits(options).status().code(), absl::StatusCode::kNotFound);
+  options.data_path = "no-such-folder";
+  EXPECT_EQ(LoadRows(options).status().code(), absl::StatusCode::kNotFound);
 }
 
 }  // namespace

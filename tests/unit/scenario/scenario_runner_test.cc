@@ -21,9 +21,9 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 
-const datasets::DigitSplit& Digits() {
+const datasets::RowSplit& Digits() {
   static const auto* const kSplit =
-      new datasets::DigitSplit(datasets::GenerateDigits({1, 6, 3}).value());
+      new datasets::RowSplit(datasets::GenerateDigits({1, 6, 3}).value());
   return *kSplit;
 }
 

@@ -21,8 +21,8 @@ using ::testing::HasSubstr;
 constexpr int64_t kTrainPerClass = 12;
 constexpr int64_t kTestPerClass = 4;
 
-const datasets::DigitSplit& Digits() {
-  static const auto* const kSplit = new datasets::DigitSplit(
+const datasets::RowSplit& Digits() {
+  static const auto* const kSplit = new datasets::RowSplit(
       datasets::GenerateDigits({1, kTrainPerClass, kTestPerClass}).value());
   return *kSplit;
 }
@@ -51,7 +51,7 @@ std::set<int> LabelsOf(const std::vector<TaskRow>& rows) {
 
 std::vector<int> ImagesOf(const std::vector<TaskRow>& rows) {
   std::vector<int> images;
-  for (const TaskRow& row : rows) images.push_back(row.image);
+  for (const TaskRow& row : rows) images.push_back(row.index);
   return images;
 }
 
@@ -76,10 +76,10 @@ TEST(ScenarioTest, SplitUsesEveryImageOnce) {
   std::set<int> held_out;
   for (const Task& task : scenario.tasks) {
     for (const TaskRow& row : task.train) {
-      EXPECT_TRUE(train.insert(row.image).second);
-      EXPECT_EQ(row.label, Digits().train.labels[row.image]);
+      EXPECT_TRUE(train.insert(row.index).second);
+      EXPECT_EQ(row.label, Digits().train.labels[row.index]);
     }
-    for (const TaskRow& row : task.held_out) EXPECT_TRUE(held_out.insert(row.image).second);
+    for (const TaskRow& row : task.held_out) EXPECT_TRUE(held_out.insert(row.index).second);
   }
   EXPECT_EQ(static_cast<int64_t>(train.size()), 10 * kTrainPerClass);
   EXPECT_EQ(static_cast<int64_t>(held_out.size()), 10 * kTestPerClass);
@@ -93,7 +93,7 @@ TEST(ScenarioTest, SplitDomainAsksForOddOrEven) {
   for (const Task& task : Make(options).tasks) {
     EXPECT_THAT(LabelsOf(task.train), ElementsAre(0, 1));
     for (const TaskRow& row : task.train) {
-      EXPECT_EQ(row.label, Digits().train.labels[row.image] % 2);
+      EXPECT_EQ(row.label, Digits().train.labels[row.index] % 2);
     }
   }
 }
@@ -143,7 +143,7 @@ TEST(ScenarioTest, ClassAndTaskIncrementalPermutedTellTasksApartByLabel) {
     const Scenario scenario = Make(options);
     for (int index = 0; index < 3; ++index) {
       for (const TaskRow& row : scenario.tasks[index].train) {
-        EXPECT_EQ(row.label, 10 * index + Digits().train.labels[row.image]);
+        EXPECT_EQ(row.label, 10 * index + Digits().train.labels[row.index]);
       }
     }
   }
@@ -236,9 +236,9 @@ TEST(ScenarioTest, UnknownNameListsTheKnownOnes) {
 }
 
 TEST(ScenarioTest, DigitsThatAreMissingAreRefused) {
-  datasets::DigitSplit digits = Digits();
-  for (uint8_t& label : digits.test.labels) label = 3;
-  const auto scenario = MakeScenario(Options("split-mnist"), digits);
+  datasets::RowSplit source = Digits();
+  for (uint8_t& label : source.test.labels) label = 3;
+  const auto scenario = MakeScenario(Options("split-mnist"), source);
   EXPECT_EQ(scenario.status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(scenario.status().message(), HasSubstr("digits-0-1"));
 }
