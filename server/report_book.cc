@@ -178,6 +178,7 @@ v1::Report ReportBook::Report(
     report.set_prequential_accuracy(counters_.prequential_correct / counters_.prequential_weight);
   }
   report.set_prequential_examples(counters_.prequential_examples);
+  report.set_prequential_hits(counters_.prequential_hits);
   report.set_train_examples(train_examples_);
   report.set_skipped_batches(counters_.skipped_batches);
   report.set_pending_evaluations(static_cast<int32_t>(open_.size()));

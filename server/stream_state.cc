@@ -185,6 +185,7 @@ StepCounters StreamState::Counters() const {
   counters.prequential_correct = proto_.prequential_correct();
   counters.prequential_weight = proto_.prequential_weight();
   counters.prequential_examples = proto_.prequential_examples();
+  counters.prequential_hits = proto_.prequential_hits();
   counters.steps = proto_.steps();
   counters.skipped_batches = proto_.skipped_batches();
   return counters;
@@ -194,6 +195,7 @@ void StreamState::SetCounters(const StepCounters& counters) {
   proto_.set_prequential_correct(counters.prequential_correct);
   proto_.set_prequential_weight(counters.prequential_weight);
   proto_.set_prequential_examples(counters.prequential_examples);
+  proto_.set_prequential_hits(counters.prequential_hits);
   proto_.set_steps(counters.steps);
   proto_.set_skipped_batches(counters.skipped_batches);
 }

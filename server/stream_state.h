@@ -32,6 +32,7 @@ struct StepCounters {
   double prequential_correct = 0;  // faded sum of hits, test-then-train
   double prequential_weight = 0;   // faded sum of examples
   int64_t prequential_examples = 0;
+  int64_t prequential_hits = 0;  // unfaded
   int64_t steps = 0;
   int64_t skipped_batches = 0;
 };

@@ -167,6 +167,7 @@ void Trainer::CountStep(const strategies::StepReport& report) {
   counters_.prequential_correct = counters_.prequential_correct * fade + report.correct;
   counters_.prequential_weight = counters_.prequential_weight * fade + report.rows;
   counters_.prequential_examples += report.rows;
+  counters_.prequential_hits += report.correct;
 }
 
 absl::Status Trainer::PassBoundary(const storage::LogRecord& record) {

@@ -1,5 +1,5 @@
 // Labelled rows in flat buffers: what a dataset reader or generator yields, and what a scenario
-// cuts into tasks. A row is a picture of bytes or a list of numbers, one kind a set.
+// cuts into tasks. A row is a picture of bytes, a list of numbers, or a text, one kind a set.
 //
 // Threading: a plain value; const access from any number of threads.
 // Ownership: owns its rows. Move it, a copy of a full set is tens of megabytes.
@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 namespace engram::datasets {
@@ -23,11 +24,14 @@ struct RowSet {
   int64_t planes = 1;
   std::vector<uint8_t> pixels;
 
-  // Numbers: rows x columns.
+  // Numbers: rows x columns. Texts: hashed to `columns` numbers where they are read.
   int64_t columns = 0;
   std::vector<float> values;
+  std::vector<std::string> texts;
 
   std::vector<uint8_t> labels;
+  // What tasks may be made of beside the label (a rating, a film); empty where there is nothing.
+  std::vector<int32_t> groups;
 
   int64_t PixelsPerImage() const { return planes * width * height; }
   int64_t FeatureCount() const { return columns > 0 ? columns : PixelsPerImage(); }
@@ -39,7 +43,7 @@ struct RowSet {
   }
 };
 
-// What is learned from, and what is held out.
+// What is learned from, and what is held out: nothing, where a stream is scored as it is learned.
 struct RowSplit {
   RowSet train;
   RowSet test;

@@ -4,6 +4,8 @@
 #include <array>
 #include <cstddef>
 
+#include "client/datasets/hashed_text.h"
+
 namespace engram::scenario {
 namespace {
 
@@ -20,6 +22,10 @@ const std::array<float, 256>& UnitRange() {
 
 void FillFeatures(const datasets::RowSet& source, int64_t row, const PixelMap& map,
                   absl::Span<float> out) {
+  if (!source.texts.empty()) {
+    datasets::HashText(source.texts[static_cast<size_t>(row)], out);
+    return;
+  }
   if (source.columns > 0) {
     std::copy_n(source.Values(row), out.size(), out.begin());
     return;

@@ -12,7 +12,7 @@
 
 namespace engram::scenario {
 
-// Pictures: pixels / 255. Numbers: as they are. `out` holds one value a feature.
+// Pictures: pixels / 255. Numbers: as they are. Texts: hashed. `out` holds one value a feature.
 void FillFeatures(const datasets::RowSet& source, int64_t row, const PixelMap& map,
                   absl::Span<float> out);
 

@@ -21,8 +21,9 @@ namespace engram::scenario {
 
 struct RunOptions {
   ScenarioOptions scenario;
-  // Folder with idx files; empty: generated digits.
+  // As RowOptions has them.
   std::string data_path;
+  bool previous_label = false;
   // How the stream is learned. "online": every example once, in batches of batch_size.
   std::string protocol = "online";
   // As client/spec_flags.h reads it.
@@ -30,7 +31,8 @@ struct RunOptions {
   std::vector<int64_t> hidden = {256, 256};
   std::string optimizer = "sgd";
   double learning_rate = 0.05;
-  int64_t batch_size = 10;
+  // 0: 1 for a stream scored as it is learned, else 10.
+  int64_t batch_size = 0;
   int64_t epochs = 1;
   // Name of the model; empty: one is made up.
   std::string model;
@@ -50,8 +52,10 @@ void AddRunFlags(RunOptions* options, std::vector<std::string>* strategies, clie
 
 absl::Status CheckRunOptions(const RunOptions& options);
 
-// The digits of --data, or generated ones. Generated digits do not depend on the seed, as real ones
-// would not.
+// What only some scenarios can do: a stream is learned once and has no rows to ask for meanwhile.
+absl::Status CheckFits(const RunOptions& options, const Scenario& scenario);
+
+// The rows of --data, or drawn digits.
 absl::StatusOr<datasets::RowSplit> LoadRows(const RunOptions& options);
 
 // The model that learns `scenario`: held-out rows come from the client, batches are cut at

@@ -64,6 +64,11 @@ std::string Matrix(const RunResult& result) {
   return table.Text();
 }
 
+std::string StreamLine(const RunResult& result) {
+  return absl::StrFormat("prequential accuracy %s %% over the whole stream, no-change %s %%\n",
+                         PercentOf(result.prequential_accuracy), PercentOf(result.no_change));
+}
+
 std::string PredictionsLine(const PredictLoadReport& load) {
   std::string text = absl::StrFormat(
       "predictions meanwhile: %d, %.0f a second from one client, p50 %.2f ms, p99 %.2f ms\n",
@@ -93,6 +98,7 @@ std::string TaskLine(const TaskOutcome& outcome) {
 std::string RunTable(const RunResult& result) {
   std::string text =
       absl::StrCat(Title(result), "\n", Matrix(result), client::SummaryText(result.summary), "\n");
+  if (result.prequential_accuracy.has_value()) text += StreamLine(result);
   if (result.incremental == Incremental::kClass) {
     absl::StrAppend(&text, "with the task known: ", client::SummaryText(result.task_summary), "\n");
   }
@@ -159,6 +165,10 @@ Json ResultJson(const RunResult& result) {
   for (const Accuracies& row : result.r) json["r"].push_back(Row(row));
   json["examples_per_second"] = result.ExamplesPerSecond();
   json["seconds"] = result.seconds;
+  if (result.prequential_accuracy.has_value()) {
+    json["prequential_accuracy"] = *result.prequential_accuracy;
+    json["no_change"] = Number(result.no_change);
+  }
   return json;
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <functional>
+#include <limits>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -18,8 +19,9 @@ using datasets::RowSplit;
 using datasets::RowSet;
 using datasets::SeededRandom;
 
-constexpr int64_t kDigits = 10;
 constexpr int64_t kMaxTasks = 1000;
+// Ratings come in four strengths: 1 and 10, 2 and 9, 3 and 8, 4 and 7.
+constexpr int64_t kStrengths = 4;
 
 // Independent streams of one seed; tasks count upwards from each.
 constexpr uint64_t kTrainStream = 1'000'000;
@@ -27,67 +29,151 @@ constexpr uint64_t kHeldOutStream = 2'000'000;
 constexpr uint64_t kPermutationStream = 3'000'000;
 constexpr uint64_t kPassStream = 4'000'000;
 
-// What a scenario says about task `index`; rows are drawn from it by FillTask.
+// What a scenario says about task `index`; rows are drawn from it by DrawRows.
 struct TaskPlan {
   std::string name;
-  // First and last digit that the task shows.
-  int64_t first_digit = 0;
-  int64_t last_digit = kDigits - 1;
-  // Whether tasks share out the digits rather than each showing all of them.
-  bool split = false;
+  // Whether row `row` of `set` belongs to the task; absent: every row does.
+  std::function<bool(const RowSet& set, size_t row)> has;
   PixelMap map;
 };
 
-using Planner =
-    std::function<TaskPlan(const ScenarioOptions& options, const RowSet& images, int64_t index)>;
+// How tasks divide the rows.
+enum class Kind {
+  kShared,   // each shows all classes
+  kSplit,    // they share the classes out
+  kGrouped,  // by the rows' groups
+  kStream,   // one task of all rows, in their order
+};
 
-TaskPlan PlanSplit(const ScenarioOptions& options, const RowSet& /*images*/, int64_t index) {
-  const int64_t digits = kDigits / options.tasks;
-  TaskPlan plan;
-  plan.split = true;
-  plan.first_digit = index * digits;
-  plan.last_digit = plan.first_digit + digits - 1;
-  plan.name = "digits";
-  for (int64_t digit = plan.first_digit; digit <= plan.last_digit; ++digit) {
-    absl::StrAppend(&plan.name, "-", digit);
-  }
-  return plan;
-}
-
-TaskPlan PlanPermuted(const ScenarioOptions& options, const RowSet& images, int64_t index) {
-  TaskPlan plan;
-  plan.name = absl::StrCat("permutation-", index + 1);
-  plan.map = PermutationMap(images.PixelsPerImage(), options.seed,
-                            kPermutationStream + static_cast<uint64_t>(index));
-  return plan;
-}
-
-TaskPlan PlanRotated(const ScenarioOptions& options, const RowSet& images, int64_t index) {
-  const double degrees = 180.0 * static_cast<double>(index) / static_cast<double>(options.tasks);
-  TaskPlan plan;
-  plan.name = absl::StrCat("rotation-", degrees);
-  plan.map = RotationMap(images.width, images.height, degrees);
-  return plan;
-}
+struct ScenarioEntry;
+using Planner = std::function<TaskPlan(const ScenarioEntry& entry, const ScenarioOptions& options,
+                                       const RowSet& train, int64_t index)>;
 
 struct ScenarioEntry {
   ScenarioHelp help;
   Planner plan;
+  int64_t classes = 10;
+  // What --tasks may be; empty: any number.
+  std::vector<int64_t> task_counts;
+  Kind kind = Kind::kShared;
+
+  bool split() const { return kind == Kind::kSplit; }
+  bool prequential() const { return kind == Kind::kStream; }
 };
 
+// "STEM-2-3" and the rows of classes 2 and 3.
+TaskPlan PlanClasses(const std::string& stem, int64_t first, int64_t count) {
+  TaskPlan plan;
+  plan.name = stem;
+  for (int64_t label = first; label < first + count; ++label) {
+    absl::StrAppend(&plan.name, "-", label);
+  }
+  plan.has = [first, count](const RowSet& set, size_t row) {
+    return set.labels[row] >= first && set.labels[row] < first + count;
+  };
+  return plan;
+}
+
+Planner SplitPlanner(const std::string& stem) {
+  return [stem](const ScenarioEntry& entry, const ScenarioOptions& options, const RowSet&,
+                int64_t index) {
+    const int64_t count = entry.classes / options.tasks;
+    return PlanClasses(stem, index * count, count);
+  };
+}
+
+TaskPlan PlanPermuted(const ScenarioEntry& /*entry*/, const ScenarioOptions& options,
+                      const RowSet& train, int64_t index) {
+  TaskPlan plan;
+  plan.name = absl::StrCat("permutation-", index + 1);
+  plan.map = PermutationMap(train.PixelsPerImage(), options.seed,
+                            kPermutationStream + static_cast<uint64_t>(index));
+  return plan;
+}
+
+TaskPlan PlanRotated(const ScenarioEntry& /*entry*/, const ScenarioOptions& options,
+                     const RowSet& train, int64_t index) {
+  const double degrees = 180.0 * static_cast<double>(index) / static_cast<double>(options.tasks);
+  TaskPlan plan;
+  plan.name = absl::StrCat("rotation-", degrees);
+  plan.map = RotationMap(train.width, train.height, degrees);
+  return plan;
+}
+
+// Ratings at the same distance from the ends of the scale, the ends first.
+TaskPlan PlanRatings(const ScenarioEntry& /*entry*/, const ScenarioOptions& options,
+                     const RowSet& /*train*/, int64_t index) {
+  const int64_t count = kStrengths / options.tasks;
+  const int64_t first = 1 + index * count;
+  TaskPlan plan;
+  plan.name = "ratings";
+  for (int64_t rating = first; rating < first + count; ++rating) {
+    absl::StrAppend(&plan.name, "-", rating, "-", 11 - rating);
+  }
+  plan.has = [first, count](const RowSet& set, size_t row) {
+    const int64_t rating = std::min(set.groups[row], 11 - set.groups[row]);
+    return rating >= first && rating < first + count;
+  };
+  return plan;
+}
+
+// Films by their numbers, cut so that tasks have about as many training reviews each.
+TaskPlan PlanFilms(const ScenarioEntry& /*entry*/, const ScenarioOptions& options,
+                   const RowSet& train, int64_t index) {
+  std::vector<int32_t> films = train.groups;
+  std::sort(films.begin(), films.end());
+  const auto cut = [&](int64_t task) {
+    return films[films.size() * static_cast<size_t>(task) / static_cast<size_t>(options.tasks)];
+  };
+  // The first and the last task take what held-out films lie beyond the training films.
+  const int32_t first = index == 0 ? std::numeric_limits<int32_t>::min() : cut(index);
+  const absl::optional<int32_t> end =
+      index + 1 == options.tasks ? absl::nullopt : absl::make_optional(cut(index + 1));
+  TaskPlan plan;
+  plan.name = absl::StrCat("films-", index + 1);
+  plan.has = [first, end](const RowSet& set, size_t row) {
+    return set.groups[row] >= first && (!end.has_value() || set.groups[row] < *end);
+  };
+  return plan;
+}
+
+TaskPlan PlanStream(const ScenarioEntry& /*entry*/, const ScenarioOptions& /*options*/,
+                    const RowSet& /*train*/, int64_t /*index*/) {
+  TaskPlan plan;
+  plan.name = "stream";
+  return plan;
+}
+
 const std::vector<ScenarioEntry>& Entries() {
+  using I = Incremental;
+  using S = RowSource;
   static const auto* const kEntries = new std::vector<ScenarioEntry>{
-      {{"split-mnist", 5, 0, Incremental::kClass, "the ten digits, two a task"}, PlanSplit},
-      {{"permuted-mnist", 10, 10000, Incremental::kDomain,
+      {{"split-mnist", 5, 0, I::kClass, S::kDigits, "the ten digits, two a task"},
+       SplitPlanner("digits"), 10, {1, 2, 5, 10}, Kind::kSplit},
+      {{"permuted-mnist", 10, 10000, I::kDomain, S::kDigits,
         "all digits, one permutation of the pixels a task"},
-       PlanPermuted},
-      {{"rotated-mnist", 20, 10000, Incremental::kDomain, "all digits, one rotation a task"},
-       PlanRotated},
+       PlanPermuted, 10, {}, Kind::kShared},
+      {{"rotated-mnist", 20, 10000, I::kDomain, S::kDigits, "all digits, one rotation a task"},
+       PlanRotated, 10, {}, Kind::kShared},
+      {{"split-cifar10", 5, 0, I::kClass, S::kPhotos, "ten classes of photos, two a task"},
+       SplitPlanner("classes"), 10, {1, 2, 5, 10}, Kind::kSplit},
+      {{"imdb-ratings", 4, 0, I::kDomain, S::kReviewsByRating,
+        "positive or negative, from the plainest ratings to the mildest"},
+       PlanRatings, 2, {1, 2, 4}, Kind::kGrouped},
+      {{"imdb-films", 5, 0, I::kDomain, S::kReviewsByFilm,
+        "positive or negative, from the films first entered to the last"},
+       PlanFilms, 2, {}, Kind::kGrouped},
+      {{"electricity", 1, 0, I::kDomain, S::kElectricity,
+        "a price goes up or down; in the order of time, scored as it is learned"},
+       PlanStream, 2, {1}, Kind::kStream},
+      {{"weather", 1, 0, I::kDomain, S::kWeather,
+        "rain or not; in the order of time, scored as it is learned"},
+       PlanStream, 2, {1}, Kind::kStream},
   };
   return *kEntries;
 }
 
-absl::StatusOr<const ScenarioEntry*> FindEntry(const std::string& name) {
+absl::StatusOr<const ScenarioEntry*> FindEntry(absl::string_view name) {
   std::vector<std::string> known;
   for (const ScenarioEntry& entry : Entries()) {
     if (entry.help.name == name) return &entry;
@@ -110,39 +196,56 @@ absl::Status CheckOptions(const ScenarioOptions& options, const ScenarioEntry& e
       CheckOption("examples_per_task", options.examples_per_task, 0, source.train.rows));
   ENGRAM_RETURN_IF_ERROR(
       CheckOption("held_out_per_task", options.held_out_per_task, 0, source.test.rows));
-  if (entry.help.name == "split-mnist" && kDigits % options.tasks != 0) {
+  const std::vector<int64_t>& counts = entry.task_counts;
+  if (counts.empty() || std::find(counts.begin(), counts.end(), options.tasks) != counts.end()) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(absl::StrCat("tasks: expected ", absl::StrJoin(counts, " or "),
+                                                 ", got ", options.tasks));
+}
+
+// Rows of another scenario would be read as what they are not.
+absl::Status CheckSource(const ScenarioEntry& entry, const RowSet& set) {
+  if (entry.kind == Kind::kGrouped && static_cast<int64_t>(set.groups.size()) != set.rows) {
+    return absl::InvalidArgumentError(absl::StrCat(entry.help.name, ": expected ", set.rows,
+                                                   " groups, one a row, got ", set.groups.size()));
+  }
+  for (const int64_t label : set.labels) {
+    if (label < entry.classes) continue;
     return absl::InvalidArgumentError(absl::StrCat(
-        "tasks: expected 1, 2, 5 or 10, which divide the ten digits, got ", options.tasks));
+        entry.help.name, ": expected labels below ", entry.classes, ", got ", label));
   }
   return absl::OkStatus();
 }
 
-int32_t LabelOf(int64_t digit, Incremental incremental, int64_t index, bool split) {
-  if (incremental == Incremental::kDomain) return static_cast<int32_t>(split ? digit % 2 : digit);
-  return static_cast<int32_t>(split ? digit : kDigits * index + digit);
+int32_t LabelOf(const ScenarioEntry& entry, Incremental incremental, int64_t index,
+                int64_t label) {
+  if (incremental == Incremental::kDomain) {
+    return static_cast<int32_t>(entry.split() ? label % 2 : label);
+  }
+  return static_cast<int32_t>(entry.split() ? label : entry.classes * index + label);
 }
 
-// Rows of the planned digits, shuffled, at most `limit` of them (0 = all).
-std::vector<TaskRow> DrawRows(const RowSet& images, const TaskPlan& plan, int64_t limit,
-                              SeededRandom random,
+// Rows of the plan, at most `limit` of them (0 = all): shuffled, or the first ones of a stream.
+std::vector<TaskRow> DrawRows(const RowSet& set, const TaskPlan& plan, bool shuffled,
+                              int64_t limit, SeededRandom random,
                               const std::function<int32_t(int64_t)>& label_of) {
   std::vector<TaskRow> rows;
-  for (int64_t row = 0; row < images.rows; ++row) {
-    const int64_t digit = images.labels[static_cast<size_t>(row)];
-    if (digit < plan.first_digit || digit > plan.last_digit) continue;
-    rows.push_back({static_cast<int32_t>(row), label_of(digit)});
+  for (size_t row = 0; row < set.labels.size(); ++row) {
+    if (plan.has && !plan.has(set, row)) continue;
+    rows.push_back({static_cast<int32_t>(row), label_of(set.labels[row])});
   }
-  random.Shuffle(&rows);
+  if (shuffled) random.Shuffle(&rows);
   if (limit > 0 && limit < static_cast<int64_t>(rows.size())) {
     rows.resize(static_cast<size_t>(limit));
   }
   return rows;
 }
 
-absl::Status CheckRows(const Task& task, int64_t asked) {
-  if (task.train.empty() || task.held_out.empty()) {
+absl::Status CheckRows(const Task& task, int64_t asked, bool prequential) {
+  if (task.train.empty() || (task.held_out.empty() && !prequential)) {
     return absl::InvalidArgumentError(
-        absl::StrCat("task ", task.name, ": the images hold no example of it"));
+        absl::StrCat("task ", task.name, ": the rows hold no example of it"));
   }
   const auto rows = static_cast<int64_t>(task.train.size());
   if (asked <= rows) return absl::OkStatus();
@@ -150,20 +253,21 @@ absl::Status CheckRows(const Task& task, int64_t asked) {
       absl::StrCat("examples_per_task: task ", task.name, " has ", rows, " examples, got ", asked));
 }
 
-absl::StatusOr<Task> MakeTask(const ScenarioOptions& options, TaskPlan plan,
+absl::StatusOr<Task> MakeTask(const ScenarioOptions& options, const ScenarioEntry& entry,
                               const RowSplit& source, int64_t index, int64_t train_limit) {
-  const auto label_of = [&](int64_t digit) {
-    return LabelOf(digit, *options.incremental, index, plan.split);
+  const auto label_of = [&](int64_t label) {
+    return LabelOf(entry, *options.incremental, index, label);
   };
   const auto stream = static_cast<uint64_t>(index);
+  TaskPlan plan = entry.plan(entry, options, source.train, index);
   Task task;
-  task.train = DrawRows(source.train, plan, train_limit,
+  task.train = DrawRows(source.train, plan, !entry.prequential(), train_limit,
                         SeededRandom(options.seed, kTrainStream + stream), label_of);
-  task.held_out = DrawRows(source.test, plan, options.held_out_per_task,
+  task.held_out = DrawRows(source.test, plan, !entry.prequential(), options.held_out_per_task,
                            SeededRandom(options.seed, kHeldOutStream + stream), label_of);
   task.name = std::move(plan.name);
   task.map = std::move(plan.map);
-  ENGRAM_RETURN_IF_ERROR(CheckRows(task, options.examples_per_task));
+  ENGRAM_RETURN_IF_ERROR(CheckRows(task, options.examples_per_task, entry.prequential()));
   return task;
 }
 
@@ -207,16 +311,18 @@ absl::StatusOr<Scenario> MakeScenario(const ScenarioOptions& asked, const RowSpl
   if (options.tasks == 0) options.tasks = entry->help.tasks;
   if (!options.incremental.has_value()) options.incremental = entry->help.incremental;
   ENGRAM_RETURN_IF_ERROR(CheckOptions(options, *entry, source));
+  ENGRAM_RETURN_IF_ERROR(CheckSource(*entry, source.train));
+  ENGRAM_RETURN_IF_ERROR(CheckSource(*entry, source.test));
   const int64_t train_limit =
       options.examples_per_task > 0 ? options.examples_per_task : entry->help.examples_per_task;
 
   Scenario scenario;
   scenario.name = options.name;
   scenario.incremental = *options.incremental;
+  scenario.prequential = entry->prequential();
   scenario.feature_count = source.train.FeatureCount();
   for (int64_t index = 0; index < options.tasks; ++index) {
-    ENGRAM_ASSIGN_OR_RETURN(Task task, MakeTask(options, entry->plan(options, source.train, index),
-                                                source, index, train_limit));
+    ENGRAM_ASSIGN_OR_RETURN(Task task, MakeTask(options, *entry, source, index, train_limit));
     scenario.tasks.push_back(std::move(task));
   }
   return scenario;
@@ -228,6 +334,14 @@ std::vector<TaskRow> RowsOfPass(const Task& task, uint64_t seed, int64_t pass) {
   return rows;
 }
 
+double NoChangeAccuracy(const Task& stream) {
+  int64_t same = 0;
+  for (size_t row = 1; row < stream.train.size(); ++row) {
+    same += stream.train[row].label == stream.train[row - 1].label ? 1 : 0;
+  }
+  return static_cast<double>(same) / static_cast<double>(stream.train.size());
+}
+
 const std::vector<ScenarioHelp>& ListScenarios() {
   static const auto* const kHelp = [] {
     auto* help = new std::vector<ScenarioHelp>;
@@ -235,6 +349,11 @@ const std::vector<ScenarioHelp>& ListScenarios() {
     return help;
   }();
   return *kHelp;
+}
+
+absl::StatusOr<ScenarioHelp> FindScenario(absl::string_view name) {
+  ENGRAM_ASSIGN_OR_RETURN(const ScenarioEntry* entry, FindEntry(name));
+  return entry->help;
 }
 
 }  // namespace engram::scenario

@@ -3,19 +3,24 @@
 //   split-mnist     the ten digits, two a task: 0 1 | 2 3 | ...
 //   permuted-mnist  all digits in every task, under one fixed permutation of the pixels a task
 //   rotated-mnist   all digits in every task, turned by an angle a task: t x 180 / tasks degrees
+//   split-cifar10   ten classes of photos, two a task
+//   imdb-ratings    reviews, from those of the plainest ratings (1, 10) to the mildest (4, 7)
+//   imdb-films      reviews of film after film, by the film's number at IMDb
+//   electricity     a stream in the order of time, one task, scored as it is learned
+//   weather         the same
 //
 // What a task's labels are depends on how the model is to learn (van de Ven et al. 2022):
-//   class   classes are told apart across tasks: split: the digit; else 10 x task + digit
+//   class   classes are told apart across tasks: split: the class; else classes x task + class
 //   task    as class, and the task is named at prediction (one head a task)
-//   domain  tasks share their classes: split: odd or even; else the digit
+//   domain  tasks share their classes: split: odd or even; else the class
 //
 // Threading: plain values and free functions without state.
 // Ownership: a Scenario refers to rows of the set it was made from, which the caller keeps.
 // Failure: MakeScenario answers NOT_FOUND for an unknown name, INVALID_ARGUMENT for options that do
-//   not fit the images, naming the option and what there is.
+//   not fit the rows, naming the option and what there is.
 // Bounds: 1 to 1 000 tasks; 8 bytes a row and 4 a pixel and task.
 //
-// Same images, options and seed: same tasks, rows and order, on any machine.
+// Same rows, options and seed: same tasks, rows and order, on any machine.
 #pragma once
 
 #include <cstdint>
@@ -66,6 +71,8 @@ struct Task {
 struct Scenario {
   std::string name;
   Incremental incremental = Incremental::kClass;
+  // One task in the order of time, learned once, scored by the predictions made before each step.
+  bool prequential = false;
   int64_t feature_count = 0;
   std::vector<Task> tasks;
 
@@ -80,6 +87,13 @@ absl::StatusOr<Scenario> MakeScenario(const ScenarioOptions& options,
 // shuffled anew.
 std::vector<TaskRow> RowsOfPass(const Task& task, uint64_t seed, int64_t pass);
 
+// The share of a stream's labels that are the same as the one before: what a model must beat that
+// claims to predict it. 0 for a stream of one example.
+double NoChangeAccuracy(const Task& stream);
+
+// Which rows a scenario is made of.
+enum class RowSource { kDigits, kPhotos, kReviewsByRating, kReviewsByFilm, kElectricity, kWeather };
+
 // One line of the table behind `engram scenario list`.
 struct ScenarioHelp {
   std::string name;
@@ -87,9 +101,13 @@ struct ScenarioHelp {
   // 0 = all there are.
   int64_t examples_per_task = 0;
   Incremental incremental = Incremental::kClass;
+  RowSource source = RowSource::kDigits;
   std::string about;
 };
 
 const std::vector<ScenarioHelp>& ListScenarios();
+
+// NOT_FOUND lists the names there are.
+absl::StatusOr<ScenarioHelp> FindScenario(absl::string_view name);
 
 }  // namespace engram::scenario

@@ -57,6 +57,7 @@ class Run {
   absl::StatusOr<RunResult> Go() {
     ENGRAM_RETURN_IF_ERROR(CheckRunOptions(options_));
     ENGRAM_ASSIGN_OR_RETURN(scenario_, MakeScenario(options_.scenario, source_));
+    ENGRAM_RETURN_IF_ERROR(CheckFits(options_, scenario_));
     ENGRAM_ASSIGN_OR_RETURN(const v1::ModelSpec spec, BuildSpec(options_, scenario_));
     result_.options = options_;
     result_.incremental = scenario_.incremental;
@@ -147,11 +148,19 @@ class Run {
     }
     result_.summary = task_reading ? report.task_summary() : report.summary();
     result_.task_summary = report.task_summary();
+    if (scenario_.prequential) ScoreStream(report);
     server_examples_ = report.train_examples();
     outcome.accuracy = result_.r.back();
     outcome.summary = result_.summary;
     if (events_.on_task) events_.on_task(outcome);
     return absl::OkStatus();
+  }
+
+  // A skipped batch was never predicted: its examples count as wrong.
+  void ScoreStream(const v1::Report& report) {
+    result_.prequential_accuracy = static_cast<double>(report.prequential_hits()) /
+                                   static_cast<double>(result_.trained_examples);
+    result_.no_change = NoChangeAccuracy(scenario_.tasks.front());
   }
 
   absl::Status SendRows(const Task& task, const std::vector<TaskRow>& rows,

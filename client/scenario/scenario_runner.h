@@ -54,6 +54,9 @@ struct RunResult {
   // The same run read with the task known; equal to `summary` where heads are per task.
   v1::Summary task_summary;
   int64_t trained_examples = 0;
+  // Of a stream scored as it is learned: over all of it, unfaded; and its no-change baseline.
+  absl::optional<double> prequential_accuracy;
+  absl::optional<double> no_change;
   // Sum over the tasks.
   double training_seconds = 0;
   double seconds = 0;

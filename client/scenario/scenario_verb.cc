@@ -152,6 +152,10 @@ int EvaluateVerb(const VerbContext& context, const std::vector<std::string>& arg
   if (!source.ok()) return client::Fail(context, source.status());
   const auto scenario = MakeScenario(options.scenario, *source);
   if (!scenario.ok()) return client::Fail(context, scenario.status());
+  if (scenario->prequential) {
+    return client::Fail(context, absl::InvalidArgumentError(absl::StrCat(
+                                     scenario->name, ": holds no rows out to evaluate")));
+  }
   auto connection = context.Connect();
   if (!connection.ok()) return client::Fail(context, connection.status());
   const auto accuracies =
@@ -171,15 +175,17 @@ int ListVerb(const VerbContext& context, const std::vector<std::string>& args) {
       json["tasks"] = help.tasks;
       json["examples_per_task"] = help.examples_per_task;
       json["scenario"] = std::string(IncrementalName(help.incremental));
+      json["needs_data"] = help.source != RowSource::kDigits;
       json["about"] = help.about;
       PrintJson(context, json);
       continue;
     }
     const std::string examples =
         help.examples_per_task > 0 ? absl::StrCat(help.examples_per_task) : "all";
-    *context.out << absl::StrFormat("%-16s %3d tasks x %-6s examples, %-6s  %s\n", help.name,
+    const bool drawn = help.source == RowSource::kDigits;
+    *context.out << absl::StrFormat("%-16s %3d tasks x %-6s examples, %-6s  %s%s\n", help.name,
                                     help.tasks, examples, IncrementalName(help.incremental),
-                                    help.about);
+                                    help.about, drawn ? "" : "; needs --data");
   }
   return client::kExitOk;
 }

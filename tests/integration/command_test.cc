@@ -118,5 +118,23 @@ TEST_F(CommandTest, AScenarioEndsWithItsResult) {
   EXPECT_EQ(result.at("r").size(), 5u);
 }
 
+// Every third label differs from the one before it, and a column says which.
+TEST_F(CommandTest, AStreamIsScoredAsItIsLearned) {
+  const std::string file = scratch_.path() + "/weather.csv";
+  std::ofstream out(file);
+  out << "sign,count,rain\n";
+  for (int i = 0; i < 600; ++i) {
+    const int rain = i / 3 % 2;
+    out << (rain == 0 ? -4 : 5) << "," << i << "," << rain << "\n";
+  }
+  out.close();
+  const auto lines = RunJson("scenario run weather --hidden 8 --data " + file);
+  ASSERT_FALSE(lines.empty());
+  const Json& result = lines.back();
+  EXPECT_EQ(result.at("no_change"), 400.0 / 600);
+  EXPECT_GT(result.at("prequential_accuracy"), 0.95);
+  EXPECT_LT(result.at("prequential_accuracy"), 1.0) << "a new class is wrong";
+}
+
 }  // namespace
 }  // namespace engram::integration

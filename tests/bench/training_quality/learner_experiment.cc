@@ -22,18 +22,19 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "client/datasets/digit_generator.h"
-#include "client/datasets/idx_reader.h"
+#include "client/datasets/row_set.h"
 #include "client/scenario/row_features.h"
 #include "client/scenario/scenario.h"
+#include "client/scenario/scenario_rows.h"
 #include "nlohmann/json.hpp"
 #include "storage/base/status_macros.h"
 #include "strategies/api/compute.h"
 #include "strategies/api/forgetting.h"
 #include "strategies/api/learner.h"
 
-ABSL_FLAG(std::string, images, "", "folder of idx files; empty: generated digits");
-ABSL_FLAG(std::string, scenario, "split-mnist", "split-mnist, permuted-mnist or rotated-mnist");
+ABSL_FLAG(std::string, images, "", "the scenario's files; empty: generated digits");
+ABSL_FLAG(std::string, scenario, "split-mnist", "as `engram scenario list` names them");
+ABSL_FLAG(bool, previous_label, false, "streams: the label of the example before is a feature");
 ABSL_FLAG(std::string, incremental, "", "class, task or domain; empty: the scenario's own");
 ABSL_FLAG(std::vector<std::string>, strategy, {"finetune"}, "strategies, outermost first");
 ABSL_FLAG(std::vector<std::string>, parameters, {}, "STRATEGY.NAME=VALUE, comma-separated");
@@ -132,7 +133,7 @@ class Experiment {
       const auto start = std::chrono::steady_clock::now();
       ENGRAM_RETURN_IF_ERROR(LearnTask(task));
       seconds_ += SecondsSince(start);
-      ENGRAM_RETURN_IF_ERROR(EvaluateRow(task));
+      if (!scenario_->prequential) ENGRAM_RETURN_IF_ERROR(EvaluateRow(task));
     }
     return absl::OkStatus();
   }
@@ -151,6 +152,10 @@ class Experiment {
         {"boundary_seconds", boundary_seconds_},
         {"seconds", seconds_}};
     result["acc"] = report.acc.value_or(0);
+    if (scenario_->prequential) {
+      result["prequential_accuracy"] = static_cast<double>(hits_) / static_cast<double>(examples_);
+      result["no_change"] = scenario::NoChangeAccuracy(scenario_->tasks.front());
+    }
     if (report.bwt.has_value()) result["bwt"] = *report.bwt;
     if (report.average_forgetting.has_value()) result["forgetting"] = *report.average_forgetting;
     for (const AccuracyRow& row : rows_) {
@@ -203,6 +208,7 @@ class Experiment {
       ENGRAM_ASSIGN_OR_RETURN(const StepReport report, learner_->Train(view));
       skipped_ += report.skipped ? 1 : 0;
       examples_ += report.rows;
+      hits_ += report.correct;
     }
     const auto start = std::chrono::steady_clock::now();
     const absl::Status status = learner_->MarkBoundary({task, task + 1, ++sequence_}).status();
@@ -249,6 +255,7 @@ class Experiment {
   uint64_t sequence_ = 0;
   int64_t examples_ = 0;
   int64_t skipped_ = 0;
+  int64_t hits_ = 0;  // predicted right before they were learned
   double seconds_ = 0;  // learning, boundaries included
   double boundary_seconds_ = 0;
   std::vector<AccuracyRow> rows_;
@@ -258,12 +265,10 @@ class Experiment {
 absl::Status RunFromFlags() {
   SetComputeThreads(1);
   EnterComputeThread();
-  datasets::RowSplit source;
-  if (absl::GetFlag(FLAGS_images).empty()) {
-    ENGRAM_ASSIGN_OR_RETURN(source, datasets::GenerateDigits({}));
-  } else {
-    ENGRAM_ASSIGN_OR_RETURN(source, datasets::LoadDigitFolder(absl::GetFlag(FLAGS_images)));
-  }
+  ENGRAM_ASSIGN_OR_RETURN(
+      const datasets::RowSplit source,
+      scenario::LoadScenarioRows({absl::GetFlag(FLAGS_scenario), absl::GetFlag(FLAGS_images),
+                                  absl::GetFlag(FLAGS_previous_label)}));
   scenario::ScenarioOptions options;
   options.name = absl::GetFlag(FLAGS_scenario);
   options.tasks = absl::GetFlag(FLAGS_tasks);

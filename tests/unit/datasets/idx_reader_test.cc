@@ -1,8 +1,5 @@
 #include "client/datasets/idx_reader.h"
 
-#include <unistd.h>
-#include <zlib.h>
-
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
@@ -12,6 +9,7 @@
 #include "absl/status/status.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/unit/datasets/file_test.h"
 
 namespace engram::datasets {
 namespace {
@@ -33,30 +31,7 @@ std::string IdxLabels(uint32_t count, const std::string& labels) {
   return BigEndian(2049) + BigEndian(count) + labels;
 }
 
-class IdxReaderTest : public ::testing::Test {
- protected:
-  IdxReaderTest() {
-    std::string pattern = ::testing::TempDir() + "engram_idx_XXXXXX";
-    folder_ = mkdtemp(pattern.data());
-  }
-  ~IdxReaderTest() override { std::filesystem::remove_all(folder_); }
-
-  std::string Path(const std::string& name) const { return folder_ + "/" + name; }
-
-  std::string WritePlain(const std::string& name, const std::string& bytes) const {
-    std::ofstream(Path(name), std::ios::binary) << bytes;
-    return Path(name);
-  }
-
-  std::string WriteZipped(const std::string& name, const std::string& bytes) const {
-    gzFile file = gzopen(Path(name).c_str(), "wb");
-    gzwrite(file, bytes.data(), static_cast<unsigned>(bytes.size()));
-    gzclose(file);
-    return Path(name);
-  }
-
-  std::string folder_;
-};
+using IdxReaderTest = FileTest;
 
 TEST_F(IdxReaderTest, ReadsZippedAndPlainAlike) {
   const std::string bytes = IdxImages(2, 2, 3, "abcdefghijkl");

@@ -110,6 +110,8 @@ grpc::Status FakeScenarioServer::GetReport(grpc::ServerContext* /*context*/,
   }
   response->set_model(request->model());
   response->set_train_examples(trained + script_.miscount);
+  response->set_prequential_examples(trained);
+  response->set_prequential_hits(trained * 8 / 10);
   for (const std::string& task : tasks) response->add_tasks()->set_task(task);
   for (int row = 0; row < boundaries; ++row) {
     v1::AccuracyRow* cells = response->add_rows();

@@ -57,6 +57,15 @@ TEST(RunOptionsTest, MeasurementDependsOnTheStreamAlone) {
   EXPECT_EQ(spec.max_batch_wait_ms(), 0);
 }
 
+TEST(RunOptionsTest, NoHiddenLayerIsLogisticRegressionAndNotTheServersDefault) {
+  RunOptions options;
+  options.scenario.name = "split-mnist";
+  options.hidden = {};
+  const v1::ModelSpec spec = SpecOf(options);
+  EXPECT_TRUE(spec.has_mlp());
+  EXPECT_EQ(spec.mlp().hidden_size(), 0);
+}
+
 TEST(RunOptionsTest, TaskIncrementalHasOneHeadATask) {
   RunOptions options;
   options.scenario.name = "split-mnist";
@@ -142,6 +151,7 @@ TEST(RunOptionsTest, FlagsReachTheirOptions) {
 
 TEST(RunOptionsTest, MissingDataFolderIsNotFound) {
   RunOptions options;
+  options.scenario.name = "split-mnist";
   options.data_path = "no-such-folder";
   EXPECT_EQ(LoadRows(options).status().code(), absl::StatusCode::kNotFound);
 }

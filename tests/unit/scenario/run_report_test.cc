@@ -67,6 +67,17 @@ TEST(RunReportTest, ResultObjectHasTheKeysOfTheSurface) {
   EXPECT_EQ(json["examples_per_second"], 200.0);
 }
 
+TEST(RunReportTest, StreamHasItsScoreAndTheBaselineBesideIt) {
+  RunResult result = TwoTasks();
+  result.prequential_accuracy = 0.902;
+  result.no_change = 0.853;
+  const client::Json json = ResultJson(result);
+  EXPECT_EQ(json["prequential_accuracy"], 0.902);
+  EXPECT_EQ(json["no_change"], 0.853);
+  EXPECT_THAT(RunTable(result),
+              HasSubstr("prequential accuracy 90.2 % over the whole stream, no-change 85.3 %"));
+}
+
 TEST(RunReportTest, WhatHasNoValueIsNull) {
   const client::Json json = ResultJson(TwoTasks());
   EXPECT_TRUE(json["fwt"].is_null());

@@ -10,6 +10,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/unit/scenario/fake_scenario_server.h"
+#include "tests/unit/scenario/small_rows.h"
 
 namespace engram::scenario {
 namespace {
@@ -234,6 +235,53 @@ TEST(ScenarioRunnerTest, TaskIncrementalPredictionsNameATaskThatHasBegun) {
   options.predict_load = true;
   ASSERT_TRUE(RunOn(server, options).ok());
   EXPECT_THAT(server.calls().predicted_tasks, Each("digits-0-1-2-3-4"));
+}
+
+RunOptions Stream() {
+  RunOptions options;
+  options.scenario.name = "electricity";
+  options.model = "m";
+  return options;
+}
+
+absl::StatusOr<RunResult> RunStream(const FakeScenarioServer& server, const RunOptions& options) {
+  const datasets::RowSplit rows = SmallRows(RowSource::kElectricity);
+  return RunScenario(server.Connect(), options, rows, RunEvents{});
+}
+
+TEST(ScenarioRunnerTest, StreamIsLearnedExampleByExampleAndScoredBeforeEachStep) {
+  FakeScenarioServer server;
+  const auto result = RunStream(server, Stream());
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(server.calls().created[0].spec().batch_size(), 1);
+  EXPECT_EQ(result->prequential_accuracy, 0.8);
+  EXPECT_EQ(result->no_change, 0.6);
+  const auto examples = ExamplesOf(server.stored());
+  ASSERT_EQ(examples.size(), kStreamLabels.size());
+  for (size_t i = 0; i < examples.size(); ++i) {
+    EXPECT_EQ(examples[i].split(), v1::TRAIN);
+    EXPECT_EQ(examples[i].label().number(), kStreamLabels[i]);
+    EXPECT_EQ(examples[i].features().dense().size(), 2u * 4);
+  }
+}
+
+TEST(ScenarioRunnerTest, OtherScenariosHaveNoPrequentialFigures) {
+  FakeScenarioServer server;
+  const auto result = RunOn(server, TwoTasks());
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_FALSE(result->prequential_accuracy.has_value());
+  EXPECT_FALSE(result->no_change.has_value());
+}
+
+TEST(ScenarioRunnerTest, StreamIsNeitherRepeatedNorAskedForHeldOutRows) {
+  FakeScenarioServer server;
+  RunOptions options = Stream();
+  options.epochs = 2;
+  EXPECT_THAT(RunStream(server, options).status().message(), HasSubstr("epochs: expected 1 to 1"));
+  options = Stream();
+  options.predict_load = true;
+  EXPECT_THAT(RunStream(server, options).status().message(), HasSubstr("predict_load"));
+  EXPECT_THAT(server.calls().created, IsEmpty());
 }
 
 TEST(ScenarioRunnerTest, NothingIsCreatedForOptionsThatCannotWork) {

@@ -116,7 +116,8 @@ TEST(ScenarioVerbTest, ListNamesEveryScenario) {
               AllOf(HasSubstr("split-mnist"), HasSubstr("permuted-mnist")));
   std::vector<std::string> names;
   for (const auto& line : RunVerb({"list"}, true).Lines()) names.push_back(line["name"]);
-  EXPECT_THAT(names, ElementsAre("split-mnist", "permuted-mnist", "rotated-mnist"));
+  EXPECT_THAT(names, ElementsAre("split-mnist", "permuted-mnist", "rotated-mnist", "split-cifar10",
+                                 "imdb-ratings", "imdb-films", "electricity", "weather"));
 }
 
 TEST(ScenarioVerbTest, WrongUsageIsFoundBeforeAnythingIsSent) {

@@ -30,7 +30,8 @@ std::string LearnerFingerprint(ModelBench* bench) {
   const v1::Report report = bench->model().Report();
   return absl::StrCat(bench->learner().digest(), " version ", bench->model().Live().version(),
                       " trained ", report.train_examples(), " prequential ",
-                      report.prequential_accuracy(), " of ", report.prequential_examples());
+                      report.prequential_accuracy(), " of ", report.prequential_examples(),
+                      " hits ", report.prequential_hits());
 }
 
 // One random thing a client or the clock may do.

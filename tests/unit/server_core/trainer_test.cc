@@ -239,6 +239,7 @@ TEST(TrainerTest, PrequentialAccuracyIsMeasuredBeforeTraining) {
   bench.Settle();
   const v1::Report report = bench.model().Report();
   EXPECT_EQ(report.prequential_examples(), 4);
+  EXPECT_EQ(report.prequential_hits(), 2);
   EXPECT_NEAR(report.prequential_accuracy(), 0.5, 0.01);  // wrong, right, wrong, right
   EXPECT_EQ(report.train_examples(), 4);
 }
