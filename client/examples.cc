@@ -12,10 +12,15 @@
 namespace engram::client {
 
 void SetDense(absl::Span<const float> values, engram::v1::Features* features) {
-  features->clear_values();
-  features->clear_shape();
+  features->Clear();
   features->mutable_dense()->assign(reinterpret_cast<const char*>(values.data()),
                                     values.size() * sizeof(float));
+}
+
+void SetBytes(absl::Span<const uint8_t> bytes, engram::v1::Features* features) {
+  features->Clear();
+  features->mutable_dense_uint8()->assign(reinterpret_cast<const char*>(bytes.data()),
+                                          bytes.size());
 }
 
 engram::v1::Label NumberLabel(int64_t number) {

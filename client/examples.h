@@ -17,6 +17,10 @@ namespace engram::client {
 // Dense little-endian float32: the fast path. Clears what `features` held.
 void SetDense(absl::Span<const float> values, engram::v1::Features* features);
 
+// Dense bytes, each read as byte / 255: a quarter of what float32 takes, on the wire and in the
+// server's log. Clears what `features` held.
+void SetBytes(absl::Span<const uint8_t> bytes, engram::v1::Features* features);
+
 engram::v1::Label NumberLabel(int64_t number);
 engram::v1::Label TextLabel(absl::string_view text);
 

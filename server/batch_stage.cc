@@ -1,8 +1,9 @@
 #include "server/batch_stage.h"
 
-#include <cstring>
+#include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "server/feature_values.h"
 
 namespace engram::server {
 namespace {
@@ -19,16 +20,16 @@ absl::Status BatchStage::Add(const storage::LogRecord& record, const StreamState
     return absl::DataLossError(
         absl::StrCat("log record ", record.sequence, ": not a valid example"));
   }
-  const size_t bytes = staged.example.features().dense().size();
-  if (bytes != feature_count_ * sizeof(float)) {
+  const int64_t values = ValueCount(staged.example.features());
+  if (values != feature_count_) {
     return absl::DataLossError(absl::StrCat("log record ", record.sequence, ": expected ",
-                                            feature_count_ * sizeof(float),
-                                            " bytes of features, got ", bytes));
+                                            feature_count_, " features, got ", values));
   }
   staged.sequence = record.sequence;
   staged.held_out = state.IsHeldOut(staged.example.split(), record.sequence);
   ++used_;
-  bytes_ += static_cast<int64_t>(record.payload.size());
+  bytes_ += std::max(static_cast<int64_t>(record.payload.size()),
+                     values * static_cast<int64_t>(sizeof(float)));
   if (!staged.held_out) ++train_rows_;
   return absl::OkStatus();
 }
@@ -55,8 +56,7 @@ strategies::BatchView BatchStage::Cut(StreamState* state, HeldOutSets* held_out)
       held_out->Add(state->proto().tasks(role.task).name(), staged.sequence, example);
       continue;
     }
-    std::memcpy(features_.data() + classes_.size() * feature_count_,
-                example.features().dense().data(), feature_count_ * sizeof(float));
+    CopyValues(example.features(), features_.data() + classes_.size() * feature_count_);
     classes_.push_back(role.class_index);
     tasks_.push_back(role.task);
     sequences_.push_back(staged.sequence);

@@ -4,7 +4,8 @@
 //
 // Threading: one thread.
 // Failure: DATA_LOSS for a record that does not parse or has not the model's feature count.
-// Bounds: 4 096 examples or 64 MiB of payload, whichever comes first (held-out rows wait here too).
+// Bounds: 4 096 examples or 64 MiB, of payload or as float32, whichever comes first (held-out rows
+//   wait here too).
 #pragma once
 
 #include <cstdint>

@@ -8,6 +8,7 @@ set(ENGRAM_SERVER_CORE_SOURCES
   checkpoint_keeper.cc
   clock.cc
   evaluator.cc
+  feature_values.cc
   held_out_sets.cc
   lineage.cc
   live_model.cc

@@ -1,9 +1,9 @@
 #include "server/evaluator.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "absl/container/flat_hash_map.h"
+#include "server/feature_values.h"
 #include "storage/base/status_macros.h"
 
 namespace engram::server {
@@ -142,8 +142,7 @@ absl::StatusOr<double> EvaluateExamples(const Served& served,
   std::vector<float> features(rows * feature_count);
   std::vector<int32_t> tasks(rows, -1);
   for (int64_t i = 0; i < rows; ++i) {
-    std::memcpy(features.data() + i * feature_count, examples[i]->features().dense().data(),
-                feature_count * sizeof(float));
+    CopyValues(examples[i]->features(), features.data() + i * feature_count);
     auto column = served.view->task_index.find(examples[i]->task());
     if (column != served.view->task_index.end()) tasks[i] = column->second;
   }

@@ -38,7 +38,7 @@ absl::StatusOr<v1::AccuracyRow> EvaluateRow(const EvaluationInput& input);
 absl::StatusOr<std::vector<internal::ReportRow::Baseline>> EvaluateBaselines(
     const EvaluationInput& untrained, absl::Span<const int32_t> columns);
 
-// Share of the examples whose label scores best. Their features are dense and checked.
+// Share of the examples whose label scores best. Their features are checked.
 absl::StatusOr<double> EvaluateExamples(const Served& served,
                                         absl::Span<const v1::Example* const> examples,
                                         int64_t feature_count);

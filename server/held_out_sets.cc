@@ -1,10 +1,10 @@
 #include "server/held_out_sets.h"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "engram/internal/records.pb.h"
+#include "server/feature_values.h"
 #include "server/sequence_hash.h"
 #include "storage/base/status_macros.h"
 
@@ -53,8 +53,7 @@ void HeldOutSets::Add(const std::string& task, uint64_t sequence, const v1::Exam
 }
 
 bool HeldOutSets::Insert(const std::string& name, uint64_t sequence, const v1::Example& example) {
-  const size_t row_bytes = options_.feature_count * sizeof(float);
-  if (example.features().dense().size() != row_bytes) return false;
+  if (ValueCount(example.features()) != options_.feature_count) return false;
   Task& task = tasks_[name];
   HeldOutSet::Row row{sequence, HeldOutPriority(options_.seed, sequence), example.label()};
   const bool full = static_cast<int64_t>(task.set->rows.size()) >= options_.max_per_task;
@@ -73,8 +72,7 @@ bool HeldOutSets::Insert(const std::string& name, uint64_t sequence, const v1::E
     set.rows.push_back(std::move(row));
     set.features.resize(set.features.size() + options_.feature_count);
   }
-  std::memcpy(set.features.data() + index * options_.feature_count,
-              example.features().dense().data(), row_bytes);
+  CopyValues(example.features(), set.features.data() + index * options_.feature_count);
   if (full) {
     task.lowest = FindLowest(set);
   } else if (set.rows[index].priority < set.rows[task.lowest].priority) {

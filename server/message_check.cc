@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/errors.h"
+#include "server/feature_values.h"
 #include "server/names.h"
 #include "server/record_kind.h"
 #include "storage/base/check.h"
@@ -68,6 +69,51 @@ absl::optional<Violation> FindValueViolation(absl::string_view dense, double lim
   return absl::nullopt;
 }
 
+absl::optional<Violation> FindFormViolation(const v1::Features& features) {
+  const int forms = (features.dense().empty() ? 0 : 1) + (features.values_size() == 0 ? 0 : 1) +
+                    (features.dense_uint8().empty() ? 0 : 1);
+  if (forms > 1) {
+    return Violation{"features", "exactly one of dense, values and dense_uint8 may be set"};
+  }
+  if (forms == 0) return Violation{"features", "required"};
+  if (features.has_uint8_scale() && features.dense_uint8().empty()) {
+    return Violation{"features.uint8_scale", "belongs to dense_uint8, which is not set"};
+  }
+  return absl::nullopt;
+}
+
+// Of the two forms made of bytes, which may end inside a value or a row.
+absl::optional<Violation> FindBytesViolation(const v1::Features& features, int64_t expected,
+                                             absl::string_view model) {
+  const auto violation = [model](absl::string_view field, int64_t bytes, size_t got) {
+    return Violation{std::string(field), absl::StrCat("expected ", bytes, " bytes (model \"", model,
+                                                      "\"), got ", got)};
+  };
+  if (features.dense().size() % sizeof(float) != 0) {
+    return violation("features.dense", expected * 4, features.dense().size());
+  }
+  const size_t bytes = features.dense_uint8().size();
+  if (bytes != 0 && bytes != static_cast<size_t>(expected)) {
+    return violation("features.dense_uint8", expected, bytes);
+  }
+  return absl::nullopt;
+}
+
+absl::optional<Violation> FindByteValueViolation(const v1::Features& features, double limit) {
+  const float scale = Uint8Scale(features);
+  if (!std::isfinite(scale) || scale <= 0) {
+    return Violation{"features.uint8_scale", absl::StrCat("must be finite and > 0, got ", scale)};
+  }
+  const auto bound = static_cast<float>(limit);
+  if (255.0f * scale <= bound) return absl::nullopt;
+  const std::string& bytes = features.dense_uint8();
+  for (size_t i = 0; i < bytes.size(); ++i) {
+    const float value = static_cast<float>(static_cast<uint8_t>(bytes[i])) * scale;
+    if (!(value <= bound)) return DescribeValue(value, i, limit);
+  }
+  return absl::nullopt;
+}
+
 absl::optional<Violation> FindLabelViolation(const v1::Example& example) {
   if (example.label().kind_case() == v1::Label::KIND_NOT_SET) {
     return Violation{"label", "required"};
@@ -113,25 +159,17 @@ absl::Status CheckBoundary(const v1::Boundary& boundary) {
 
 absl::optional<Violation> FindFeatureViolation(const v1::Features& features, int64_t rows,
                                                const FeatureRules& rules) {
-  if (!features.dense().empty() && features.values_size() > 0) {
-    return Violation{"features", "exactly one of dense and values may be set"};
-  }
-  if (features.dense().empty() && features.values_size() == 0) {
-    return Violation{"features", "required"};
-  }
+  if (auto violation = FindFormViolation(features)) return violation;
   const int64_t expected = rows * rules.feature_count;
-  if (features.dense().size() % sizeof(float) != 0) {
-    return Violation{"features.dense", absl::StrCat("expected ", expected * 4, " bytes (model \"",
-                                                    rules.model, "\"), got ",
-                                                    features.dense().size())};
-  }
-  const int64_t values = features.values_size() > 0
-                             ? features.values_size()
-                             : static_cast<int64_t>(features.dense().size() / sizeof(float));
+  if (auto violation = FindBytesViolation(features, expected, rules.model)) return violation;
+  const int64_t values = ValueCount(features);
   if (auto violation = FindShapeViolation(features, values)) return violation;
   if (values != expected) {
     return Violation{"features", absl::StrCat("expected ", expected, " values (model \"",
                                               rules.model, "\"), got ", values)};
+  }
+  if (!features.dense_uint8().empty()) {
+    return FindByteValueViolation(features, rules.max_abs_feature);
   }
   if (features.values_size() == 0) {
     return FindValueViolation(features.dense(), rules.max_abs_feature);
@@ -145,6 +183,9 @@ void Canonicalise(v1::LearnMessage* message) {
   message->DiscardUnknownFields();
   for (v1::Example& example : *message->mutable_examples()) {
     v1::Features* features = example.mutable_features();
+    if (!features->dense_uint8().empty() && features->uint8_scale() == kDefaultUint8Scale) {
+      features->clear_uint8_scale();
+    }
     if (features->values_size() == 0 || !features->dense().empty()) continue;
     features->mutable_dense()->assign(reinterpret_cast<const char*>(features->values().data()),
                                       features->values_size() * sizeof(float));

@@ -35,7 +35,7 @@ struct Violation {
 absl::optional<Violation> FindFeatureViolation(const v1::Features& features, int64_t rows,
                                                const FeatureRules& rules);
 
-// Features become dense, unknown fields go.
+// Typed values become dense, bytes stay bytes, a scale that says the default and unknown fields go.
 void Canonicalise(v1::LearnMessage* message);
 
 // Of a canonical message.

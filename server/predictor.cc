@@ -9,6 +9,7 @@
 #include "server/byte_buffer_messages.h"
 #include "server/errors.h"
 #include "server/feature_rows.h"
+#include "server/feature_values.h"
 #include "storage/base/status_macros.h"
 
 namespace engram::server {
@@ -33,8 +34,7 @@ Scratch& ThreadScratch() {
 }
 
 bool IsLarge(const v1::PredictRequest& request) {
-  return static_cast<int64_t>(request.features().dense().size() / sizeof(float)) > kInlineValues ||
-         request.features().values_size() > kInlineValues;
+  return ValueCount(request.features()) > kInlineValues;
 }
 
 // Live() was empty; the model may have become ready since.

@@ -14,6 +14,10 @@
 
 namespace engram::datasets {
 
+// A pixel as a feature is float(pixel) * kPixelScale, as the server reads bytes: the product, not
+// the quotient by 255, which differs in the last bit.
+constexpr float kPixelScale = 1.0f / 255.0f;
+
 struct RowSet {
   int64_t rows = 0;
 

@@ -12,8 +12,13 @@
 
 namespace engram::scenario {
 
-// Pictures: pixels / 255. Numbers: as they are. Texts: hashed. `out` holds one value a feature.
+// Pictures: pixels scaled to [0, 1]. Numbers: as they are. Texts: hashed. `out` holds one value a
+// feature.
 void FillFeatures(const datasets::RowSet& source, int64_t row, const PixelMap& map,
                   absl::Span<float> out);
+
+// Of a picture: its pixels as they are.
+void FillPixels(const datasets::RowSet& source, int64_t row, const PixelMap& map,
+                absl::Span<uint8_t> out);
 
 }  // namespace engram::scenario

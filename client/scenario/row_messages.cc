@@ -11,7 +11,15 @@ namespace engram::scenario {
 
 void SetRowFeatures(const datasets::RowSet& source, int64_t row, const PixelMap& map,
                     v1::Features* features) {
-  std::vector<float> values(static_cast<size_t>(source.FeatureCount()));
+  // A map may make a picture larger than it came.
+  const size_t count = map.empty() ? static_cast<size_t>(source.FeatureCount()) : map.size();
+  if (source.columns == 0) {
+    std::vector<uint8_t> pixels(count);
+    FillPixels(source, row, map, absl::MakeSpan(pixels));
+    client::SetBytes(pixels, features);
+    return;
+  }
+  std::vector<float> values(count);
   FillFeatures(source, row, map, absl::MakeSpan(values));
   client::SetDense(values, features);
 }

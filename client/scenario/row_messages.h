@@ -12,7 +12,8 @@
 
 namespace engram::scenario {
 
-// The features of one row, through the task's map. Clears what `features` held.
+// The features of one row, through the task's map: pictures as bytes, anything else as float32.
+// Clears what `features` held.
 void SetRowFeatures(const datasets::RowSet& source, int64_t row, const PixelMap& map,
                     v1::Features* features);
 

@@ -97,6 +97,42 @@ TEST_F(BadInputTest, Features) {
   });
 }
 
+// `count` bytes of ink, and what `edit` makes of them.
+BadInput BadBytes(const std::string& name, size_t count, std::vector<std::string> words,
+                  const std::function<void(v1::Features*)>& edit = [](v1::Features*) {}) {
+  return BadExample(name, std::move(words), [count, edit](v1::Example* example) {
+    example->clear_features();
+    example->mutable_features()->set_dense_uint8(std::string(count, '\xff'));
+    edit(example->mutable_features());
+  });
+}
+
+TEST_F(BadInputTest, BytesAsFeatures) {
+  const auto scale = [](float value) {
+    return [value](v1::Features* features) { features->set_uint8_scale(value); };
+  };
+  const float infinity = std::numeric_limits<float>::infinity();
+  ExpectAllRefused({
+      BadBytes("short-bytes", 15, {"features.dense_uint8", "expected 16 bytes", "got 15"}),
+      BadBytes("long-bytes", 17, {"features.dense_uint8", "expected 16 bytes", "got 17"}),
+      BadBytes("zero-scale", 16, {"uint8_scale", "must be finite and > 0"}, scale(0)),
+      BadBytes("negative-scale", 16, {"uint8_scale", "-0.5"}, scale(-0.5F)),
+      BadBytes("nan-scale", 16, {"uint8_scale", "nan"}, scale(std::nanf(""))),
+      BadBytes("infinite-scale", 16, {"uint8_scale", "inf"}, scale(infinity)),
+      BadBytes("large-scale", 16, {"features[0]", "2.55e+07", "1e+06"}, scale(1e5F)),
+      BadBytes("bytes-and-dense", 16, {"exactly one of dense, values and dense_uint8"},
+               [](v1::Features* features) {
+                 features->set_dense(GoodExample().features().dense());
+               }),
+      BadBytes("bytes-and-values", 16, {"exactly one of"},
+               [](v1::Features* features) { features->add_values(1); }),
+      BadBytes("bytes-shape", 16, {"shape"},
+               [](v1::Features* features) { features->add_shape(15); }),
+      BadExample("scale-of-floats", {"uint8_scale", "dense_uint8"},
+                 [](v1::Example* e) { e->mutable_features()->set_uint8_scale(1); }),
+  });
+}
+
 TEST_F(BadInputTest, LabelsWeightsAndNames) {
   const auto weight = [](const std::string& name, float value) {
     return BadExample(name, {"weight"}, [value](v1::Example* e) { e->set_weight(value); });
@@ -293,6 +329,12 @@ TEST_F(BadInputTest, Predictions) {
       invalid("one short", [](Request* r) { r->mutable_features()->mutable_dense()->resize(60); },
               {"features"}),
       invalid("nan", [&](Request* r) { r->mutable_features()->set_dense(nan_bytes); }, {"NaN"}),
+      invalid("short bytes",
+              [](Request* r) {
+                r->mutable_features()->Clear();
+                r->mutable_features()->set_dense_uint8(std::string(17, '\1'));
+              },
+              {"features.dense_uint8", "17"}),
       invalid("1025 rows", [&](Request* r) { r->mutable_features()->set_dense(rows(1025)); },
               {"1025", "1024"}),
       invalid("top_k 0", [](Request* r) { r->set_top_k(0); }, {"top_k"}),

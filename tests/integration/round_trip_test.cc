@@ -53,6 +53,35 @@ TEST_F(RoundTripTest, APredictionIsRightAfterLearning) {
   }
 }
 
+// The same pictures as bytes, and as the floats that the server makes of bytes.
+TEST_F(RoundTripTest, BytesTrainTheSameModelAsTheirFloats) {
+  ToyModel floats(stubs_.get(), "floats");
+  model_.Create(ToySpec());
+  floats.Create(ToySpec());
+  v1::LearnBatchRequest as_bytes;
+  v1::LearnBatchRequest as_floats;
+  for (int i = 0; i < 200; ++i) {
+    std::string bytes;
+    std::vector<float> values;
+    for (int feature = 0; feature < 16; ++feature) {
+      bytes.push_back(static_cast<char>(testing::Mix(static_cast<uint64_t>(16 * i + feature))));
+      values.push_back(static_cast<float>(static_cast<uint8_t>(bytes.back())) * (1.0F / 255.0F));
+    }
+    v1::Example* example = as_bytes.add_examples();
+    example->mutable_label()->set_number(i % 2);
+    *as_floats.add_examples() = *example;
+    example->mutable_features()->set_dense_uint8(bytes);
+    as_floats.mutable_examples(i)->mutable_features()->set_dense(testing::DenseBytes(values));
+  }
+  ASSERT_TRUE(model_.Send(as_bytes).status.ok());
+  ASSERT_TRUE(floats.Send(as_floats).status.ok());
+  model_.Boundary("b");
+  floats.Boundary("b");
+  model_.WaitApplied();
+  floats.WaitApplied();
+  EXPECT_EQ(ScoreBits(model_.Predict({0, 1, 2})), ScoreBits(floats.Predict({0, 1, 2})));
+}
+
 TEST_F(RoundTripTest, PlainTrainingForgetsAndTheReportShowsIt) {
   const v1::Report report = RunThreeTasks(ToySpec());
   ASSERT_EQ(report.rows_size(), 3);

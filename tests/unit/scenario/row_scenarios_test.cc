@@ -7,6 +7,7 @@
 #include "absl/types/span.h"
 #include "client/datasets/hashed_text.h"
 #include "client/scenario/row_features.h"
+#include "client/scenario/row_messages.h"
 #include "client/scenario/scenario.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -151,6 +152,24 @@ TEST(RowFeaturesTest, NumbersComeAsTheyAreAndTextsHashed) {
   FillFeatures(reviews, 1, {}, absl::MakeSpan(hashed));
   datasets::HashText(reviews.texts[1], absl::MakeSpan(expected));
   EXPECT_EQ(hashed, expected);
+}
+
+TEST(RowMessagesTest, PicturesTravelAsBytesAndNumbersAsFloats) {
+  const datasets::RowSet photos = RowsOf("split-cifar10").train;
+  v1::Features features;
+  features.add_shape(7);
+  SetRowFeatures(photos, 9, {}, &features);
+  EXPECT_EQ(features.dense_uint8(), std::string(12, 9));
+  EXPECT_TRUE(features.dense().empty());
+  EXPECT_EQ(features.shape_size(), 0);
+  PixelMap map(12, 0);
+  map[5] = -1;
+  SetRowFeatures(photos, 9, map, &features);
+  EXPECT_EQ(features.dense_uint8()[4], 9);
+  EXPECT_EQ(features.dense_uint8()[5], 0);
+  SetRowFeatures(RowsOf("weather").train, 0, {}, &features);
+  EXPECT_EQ(features.dense().size(), 8u);
+  EXPECT_TRUE(features.dense_uint8().empty());
 }
 
 }  // namespace

@@ -20,7 +20,6 @@ using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using ::testing::Not;
 
 const datasets::RowSplit& Digits() {
   static const auto* const kSplit =
@@ -59,7 +58,8 @@ TEST(ScenarioRunnerTest, HeldOutRowsOfAllTasksComeBeforeAnyTraining) {
     EXPECT_EQ(examples[i].split(), i < 30 ? v1::HELD_OUT : v1::TRAIN) << i;
     EXPECT_EQ(examples[i].task().empty(), i >= 30) << i;
     if (i < 30) held_out_tasks.insert(examples[i].task());
-    EXPECT_EQ(examples[i].features().dense().size(), 784u * 4);
+    EXPECT_EQ(examples[i].features().dense_uint8().size(), 784u);
+    EXPECT_FALSE(examples[i].features().has_uint8_scale());
   }
   EXPECT_THAT(held_out_tasks, ElementsAre("digits-0-1-2-3-4", "digits-5-6-7-8-9"));
 }
@@ -308,7 +308,7 @@ TEST(EvaluateTasksTest, WeighsChunksAndNamesTasksWhereHeadsAreTheirs) {
   ASSERT_EQ(calls.evaluations.size(), 5u);
   EXPECT_EQ(calls.evaluations[0].version(), 7u);
   EXPECT_EQ(calls.evaluations[2].examples(0).task(), "digits-4-5");
-  EXPECT_THAT(calls.evaluations[0].examples(0).features().dense(), Not(IsEmpty()));
+  EXPECT_EQ(calls.evaluations[0].examples(0).features().dense_uint8().size(), 784u);
 }
 
 }  // namespace

@@ -68,6 +68,30 @@ TEST_F(PredictionTest, ManyRowsAndTypedValues) {
   EXPECT_EQ(response_.predictions(1).label().number(), 102);
 }
 
+TEST_F(PredictionTest, BytesAreRowsToo) {
+  request_.mutable_features()->Clear();
+  request_.mutable_features()->set_dense_uint8(std::string("\1\3\2\0\7\1\1\0", 8));
+  request_.mutable_features()->set_uint8_scale(0.5F);
+  ASSERT_TRUE(Call().ok());
+  ASSERT_EQ(response_.predictions_size(), 2);
+  EXPECT_EQ(response_.predictions(0).label().number(), 101);
+  EXPECT_THAT(response_.predictions(0).scores(), ::testing::ElementsAre(0.5F, 1.5F, 1.0F));
+  EXPECT_EQ(response_.predictions(1).label().number(), 100);
+}
+
+TEST_F(PredictionTest, BadBytesNameFieldExpectationAndValue) {
+  request_.mutable_features()->Clear();
+  request_.mutable_features()->set_dense_uint8(std::string(7, '\1'));
+  ExpectBad("features.dense_uint8: expected 4 bytes (model \"digits\"), got 7");
+  request_.mutable_features()->set_dense_uint8(std::string(4, '\1'));
+  request_.mutable_features()->set_uint8_scale(-1);
+  ExpectBad("features.uint8_scale: must be finite and > 0, got -1");
+  request_.mutable_features()->set_uint8_scale(101);
+  ExpectBad("features[0]: 101 exceeds max_abs_feature 100");
+  SetRow({0.1F, 0.7F, 0.2F, 0.0F});
+  ExpectBad("features: exactly one of dense, values and dense_uint8");
+}
+
 TEST_F(PredictionTest, AReusedThreadKeepsNothingOfTheLastCall) {
   request_.set_top_k(3);
   ASSERT_TRUE(Call().ok());
