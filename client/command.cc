@@ -130,7 +130,7 @@ const std::vector<Verb>& AllVerbs() {
       {"rollback", "bring a checkpoint back", Rollback},
       {"strategy list", "list the strategies of the server", StrategyList},
       {"strategy explain", "explain one, with its parameters", StrategyExplain},
-      {"scenario", "run, evaluate or list benchmark scenarios", scenario::ScenarioVerb},
+      {"scenario", "benchmark scenarios: run, evaluate, list, protocols", scenario::ScenarioVerb},
       {"doctor", "what the server is: versions, BLAS, disk, limits", Doctor},
   };
   return *verbs;

@@ -102,20 +102,6 @@ absl::Status SetMember(absl::string_view text, const OneofDescriptor& oneof, Mes
   return halves.size() == 1 ? absl::OkStatus() : SetFields(name, halves[1], inner);
 }
 
-// Splits at '+', but not inside a number like 1e+3: a strategy starts with a letter.
-std::vector<absl::string_view> SplitList(absl::string_view text) {
-  std::vector<absl::string_view> parts;
-  size_t start = 0;
-  for (size_t at = 0; at + 1 < text.size(); ++at) {
-    if (text[at] == '+' && std::isalpha(static_cast<unsigned char>(text[at + 1])) != 0) {
-      parts.push_back(text.substr(start, at - start));
-      start = at + 1;
-    }
-  }
-  parts.push_back(text.substr(start));
-  return parts;
-}
-
 std::string FieldText(const Message& message, const FieldDescriptor* field) {
   std::string text;
   google::protobuf::TextFormat::PrintFieldValueToString(message, field, -1, &text);
@@ -188,6 +174,20 @@ absl::Status SetFieldFromText(absl::string_view name, absl::string_view text, Me
   return absl::OkStatus();
 }
 
+// Splits at '+', but not inside a number like 1e+3: a strategy starts with a letter.
+std::vector<absl::string_view> SplitStrategyList(absl::string_view text) {
+  std::vector<absl::string_view> parts;
+  size_t start = 0;
+  for (size_t at = 0; at + 1 < text.size(); ++at) {
+    if (text[at] == '+' && std::isalpha(static_cast<unsigned char>(text[at + 1])) != 0) {
+      parts.push_back(text.substr(start, at - start));
+      start = at + 1;
+    }
+  }
+  parts.push_back(text.substr(start));
+  return parts;
+}
+
 absl::StatusOr<engram::v1::StrategySpec> ParseStrategy(absl::string_view text) {
   engram::v1::StrategySpec spec;
   const absl::Status set = SetMember(text, *spec.GetDescriptor()->FindOneofByName("kind"), &spec);
@@ -197,7 +197,7 @@ absl::StatusOr<engram::v1::StrategySpec> ParseStrategy(absl::string_view text) {
 
 absl::StatusOr<std::vector<engram::v1::StrategySpec>> ParseStrategyList(absl::string_view text) {
   std::vector<engram::v1::StrategySpec> specs;
-  for (const absl::string_view part : SplitList(text)) {
+  for (const absl::string_view part : SplitStrategyList(text)) {
     ENGRAM_ASSIGN_OR_RETURN(specs.emplace_back(), ParseStrategy(part));
   }
   return specs;

@@ -29,6 +29,9 @@ absl::StatusOr<engram::v1::StrategySpec> ParseStrategy(absl::string_view text);
 // One or more joined by '+'.
 absl::StatusOr<std::vector<engram::v1::StrategySpec>> ParseStrategyList(absl::string_view text);
 
+// The members of a list as they are written; nothing is checked.
+std::vector<absl::string_view> SplitStrategyList(absl::string_view text);
+
 // "experience_replay:memory_size=1000+ewc:lambda=3", the inverse of ParseStrategyList; "finetune"
 // for an empty list.
 std::string FormatStrategies(

@@ -37,4 +37,27 @@ PixelMap RotationMap(int64_t width, int64_t height, double degrees) {
   return map;
 }
 
+PixelMap PaddedMap(int64_t width, int64_t height, int64_t side) {
+  const int64_t left = (side - width) / 2;
+  const int64_t top = (side - height) / 2;
+  PixelMap map(static_cast<size_t>(side * side), -1);
+  for (int64_t y = 0; y < height; ++y) {
+    for (int64_t x = 0; x < width; ++x) {
+      map[static_cast<size_t>((top + y) * side + left + x)] = static_cast<int32_t>(y * width + x);
+    }
+  }
+  return map;
+}
+
+PixelMap Composed(const PixelMap& first, const PixelMap& second) {
+  if (first.empty()) return second;
+  if (second.empty()) return first;
+  PixelMap map;
+  map.reserve(second.size());
+  for (const int32_t from : second) {
+    map.push_back(from < 0 ? -1 : first[static_cast<size_t>(from)]);
+  }
+  return map;
+}
+
 }  // namespace engram::scenario

@@ -18,4 +18,10 @@ PixelMap PermutationMap(int64_t pixels, uint64_t seed, uint64_t stream);
 // Turned anticlockwise about the centre, nearest neighbour; corners turned in are background.
 PixelMap RotationMap(int64_t width, int64_t height, double degrees);
 
+// In the middle of a square of background; an odd remainder goes below and to the right.
+PixelMap PaddedMap(int64_t width, int64_t height, int64_t side);
+
+// `second` after `first`; an empty map changes nothing.
+PixelMap Composed(const PixelMap& first, const PixelMap& second);
+
 }  // namespace engram::scenario

@@ -7,7 +7,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/string_view.h"
 #include "client/scenario/scenario_rows.h"
 #include "client/spec_flags.h"
 #include "storage/base/status_macros.h"
@@ -15,83 +14,64 @@
 namespace engram::scenario {
 namespace {
 
-absl::Status CheckRange(absl::string_view name, int64_t value, int64_t min, int64_t max) {
-  if (value >= min && value <= max) return absl::OkStatus();
+absl::Status SetSharedHead(const RunOptions& options, const Scenario& scenario,
+                           v1::ModelSpec* spec) {
+  if (options.head != "growing" && options.head != "fixed") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("head: expected growing or fixed, got \"", options.head, "\""));
+  }
+  ENGRAM_RETURN_IF_ERROR(client::SetHead(options.head, spec->mutable_head()));
+  if (spec->head().kind() != v1::Head::FIXED) return absl::OkStatus();
+  for (const int32_t label : scenario.Labels()) spec->add_labels()->set_number(label);
+  return absl::OkStatus();
+}
+
+// A stream is learned once, and has no rows to ask for meanwhile.
+absl::Status CheckStream(const RunOptions& options, const Scenario& scenario) {
+  if (!scenario.prequential) return absl::OkStatus();
+  ENGRAM_RETURN_IF_ERROR(CheckOption("epochs", options.schedule.epochs, 1, 1));
+  ENGRAM_RETURN_IF_ERROR(CheckOption("iterations", options.schedule.iterations, 0, 0));
+  if (!options.predict_load) return absl::OkStatus();
   return absl::InvalidArgumentError(
-      absl::StrCat(name, ": expected ", min, " to ", max, ", got ", value));
+      absl::StrCat("predict_load: ", scenario.name, " holds no rows out to predict"));
 }
 
 }  // namespace
 
-void AddScenarioFlags(RunOptions* options, std::string* incremental, client::FlagSet* flags) {
-  flags->Positional("SCENARIO", &options->scenario.name, "see `engram scenario list`")
-      .String("data", &options->data_path,
-              "folder of the scenario's files, or its one file; without it digits are drawn")
-      .Bool("previous_label", &options->previous_label,
-            "streams: the label of the example before is a feature")
-      .String("scenario", incremental, "class, task or domain; else the scenario's default")
-      .Int64("tasks", &options->scenario.tasks, "number of tasks; 0 = the scenario's default")
-      .Int64("examples_per_task", &options->scenario.examples_per_task,
-             "TRAIN examples a task; 0 = the scenario's default")
-      .Int64("held_out_per_task", &options->scenario.held_out_per_task,
-             "HELD_OUT rows a task; 0 = the whole test set")
-      .Uint64("seed", &options->scenario.seed, "of the order, the permutations and the model");
-}
-
-void AddRunFlags(RunOptions* options, std::vector<std::string>* strategies,
-                 client::FlagSet* flags) {
-  flags
-      ->Strings("strategy", strategies,
-                "e.g. finetune or experience_replay:memory_size=500+ewc; each one given is run")
-      .String("protocol", &options->protocol, "online: one pass, batch by batch")
-      .Int64s("hidden", &options->hidden, "units of each hidden layer")
-      .String("optimizer", &options->optimizer, "sgd, adam or adamw, e.g. sgd:momentum=0.9")
-      .Double("lr", &options->learning_rate, "learning rate")
-      .Int64("batch_size", &options->batch_size, "examples a step; 0 = 10, of a stream 1")
-      .Int64("epochs", &options->epochs, "passes over each task")
-      .String("model", &options->model,
-              "name of the model (with several strategies: its beginning); else made up")
-      .Bool("keep_model", &options->keep_model, "do not delete the model at the end")
-      .Bool("checkpoints", &options->checkpoints, "a checkpoint after-TASK after each task")
-      .Bool("predict_load", &options->predict_load, "predict all the while, and measure it")
-      .Int64("message_examples", &options->message_examples, "examples a message");
-}
-
 absl::Status CheckRunOptions(const RunOptions& options) {
-  if (options.protocol != "online") {
-    return absl::InvalidArgumentError(
-        absl::StrCat("protocol: expected online, got \"", options.protocol, "\""));
-  }
-  ENGRAM_RETURN_IF_ERROR(CheckRange("epochs", options.epochs, 1, 1000));
-  return CheckRange("message_examples", options.message_examples, 1, 1024);
-}
-
-absl::Status CheckFits(const RunOptions& options, const Scenario& scenario) {
-  if (!scenario.prequential) return absl::OkStatus();
-  ENGRAM_RETURN_IF_ERROR(CheckRange("epochs", options.epochs, 1, 1));
-  if (!options.predict_load) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat("predict_load: ", scenario.name, " holds no rows out to predict"));
+  ENGRAM_RETURN_IF_ERROR(CheckSchedule(options.schedule));
+  return CheckOption("message_examples", options.message_examples, 1, 1024);
 }
 
 absl::StatusOr<datasets::RowSplit> LoadRows(const RunOptions& options) {
   return LoadScenarioRows({options.scenario.name, options.data_path, options.previous_label});
 }
 
+absl::StatusOr<Scenario> MakeRunScenario(const RunOptions& options,
+                                         const datasets::RowSplit& source) {
+  ENGRAM_RETURN_IF_ERROR(CheckRunOptions(options));
+  ENGRAM_ASSIGN_OR_RETURN(Scenario scenario, MakeScenario(options.scenario, source));
+  ENGRAM_RETURN_IF_ERROR(CheckBatchesFill(options.schedule, scenario));
+  ENGRAM_RETURN_IF_ERROR(CheckStream(options, scenario));
+  return scenario;
+}
+
 absl::StatusOr<v1::ModelSpec> BuildSpec(const RunOptions& options, const Scenario& scenario) {
   v1::ModelSpec spec;
   spec.set_feature_count(scenario.feature_count);
-  spec.mutable_mlp();  // without a hidden layer it is logistic regression
-  for (const int64_t units : options.hidden) spec.mutable_mlp()->add_hidden(units);
-  spec.mutable_head()->set_kind(scenario.incremental == Incremental::kTask ? v1::Head::PER_TASK
-                                                                           : v1::Head::GROWING);
+  // Without a hidden layer it is logistic regression.
+  spec.mutable_mlp()->mutable_hidden()->Add(options.hidden.begin(), options.hidden.end());
+  if (scenario.incremental == Incremental::kTask) {
+    spec.mutable_head()->set_kind(v1::Head::PER_TASK);
+  } else {
+    ENGRAM_RETURN_IF_ERROR(SetSharedHead(options, scenario, &spec));
+  }
   ENGRAM_RETURN_IF_ERROR(client::SetOptimizer(options.optimizer, spec.mutable_optimizer()));
   spec.mutable_optimizer()->set_learning_rate(options.learning_rate);
   ENGRAM_ASSIGN_OR_RETURN(const std::vector<v1::StrategySpec> strategies,
                           client::ParseStrategyList(options.strategy));
   for (const v1::StrategySpec& strategy : strategies) *spec.add_strategies() = strategy;
-  const int64_t usual_batch = scenario.prequential ? 1 : 10;
-  spec.set_batch_size(options.batch_size != 0 ? options.batch_size : usual_batch);
+  spec.set_batch_size(options.schedule.batch_size);
   spec.set_max_batch_wait_ms(0);
   spec.set_seed(options.scenario.seed);
   spec.set_held_out_fraction(0);

@@ -2,7 +2,7 @@
 //
 // Threading: plain values and free functions without state. Ownership: values.
 // Failure: INVALID_ARGUMENT naming the option that is wrong and what could stand there.
-// Bounds: 1 to 1 024 examples a message, as the server's.
+// Bounds: 1 to 1 024 examples a message and a batch, as the server's.
 #pragma once
 
 #include <cstdint>
@@ -13,8 +13,8 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "client/datasets/row_set.h"
-#include "client/flags.h"
 #include "client/scenario/scenario.h"
+#include "client/scenario/schedule.h"
 #include "engram/v1/model.pb.h"
 
 namespace engram::scenario {
@@ -24,16 +24,16 @@ struct RunOptions {
   // As RowOptions has them.
   std::string data_path;
   bool previous_label = false;
-  // How the stream is learned. "online": every example once, in batches of batch_size.
+  // Where the other options come from: a name of client/scenario/protocols.h.
   std::string protocol = "online";
   // As client/spec_flags.h reads it.
   std::string strategy = "finetune";
   std::vector<int64_t> hidden = {256, 256};
   std::string optimizer = "sgd";
   double learning_rate = 0.05;
-  // 0: 1 for a stream scored as it is learned, else 10.
-  int64_t batch_size = 0;
-  int64_t epochs = 1;
+  // "growing", or "fixed": every output from the start. Task-incremental models have a head a task.
+  std::string head = "growing";
+  Schedule schedule;
   // Name of the model; empty: one is made up.
   std::string model;
   bool keep_model = false;
@@ -44,19 +44,15 @@ struct RunOptions {
   int64_t message_examples = 250;
 };
 
-// Options that decide which tasks there are; `incremental` takes the text of --scenario.
-void AddScenarioFlags(RunOptions* options, std::string* incremental, client::FlagSet* flags);
-
-// Options that decide how they are learned; `strategies` takes each --strategy.
-void AddRunFlags(RunOptions* options, std::vector<std::string>* strategies, client::FlagSet* flags);
-
 absl::Status CheckRunOptions(const RunOptions& options);
-
-// What only some scenarios can do: a stream is learned once and has no rows to ask for meanwhile.
-absl::Status CheckFits(const RunOptions& options, const Scenario& scenario);
 
 // The rows of --data, or drawn digits.
 absl::StatusOr<datasets::RowSplit> LoadRows(const RunOptions& options);
+
+// The tasks of the run. Refused, too, what only some scenarios can do: where the last batch of a pass
+// is dropped, every task must fill one; a stream is learned once and has no rows to ask for meanwhile.
+absl::StatusOr<Scenario> MakeRunScenario(const RunOptions& options,
+                                         const datasets::RowSplit& source);
 
 // The model that learns `scenario`: held-out rows come from the client, batches are cut at
 // batch_size and boundaries only, and R is measured at boundaries only.

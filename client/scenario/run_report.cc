@@ -31,17 +31,6 @@ Json Row(const Accuracies& accuracies) {
   return row;
 }
 
-// Presence in v1::Summary as optionals.
-struct Figures {
-  explicit Figures(const v1::Summary& summary) {
-    if (summary.has_acc()) acc = summary.acc();
-    if (summary.has_bwt()) bwt = summary.bwt();
-    if (summary.has_fwt()) fwt = summary.fwt();
-    if (summary.has_forgetting()) forgetting = summary.forgetting();
-  }
-  absl::optional<double> acc, bwt, fwt, forgetting;
-};
-
 std::string Title(const RunResult& result) {
   return absl::StrFormat("%s, %s-incremental, strategy %s, seed %d, model %s",
                          result.options.scenario.name, IncrementalName(result.incremental),
@@ -91,7 +80,8 @@ std::string TaskLine(const TaskOutcome& outcome) {
   for (int64_t task = 0; task <= outcome.index; ++task) {
     absl::StrAppend(&text, " ", PercentOf(outcome.accuracy[static_cast<size_t>(task)]));
   }
-  absl::StrAppend(&text, ", ACC ", PercentOf(Figures(outcome.summary).acc));
+  absl::StrAppend(&text, ", ACC ",
+                  outcome.summary.has_acc() ? client::Percent(outcome.summary.acc()) : "-");
   return text;
 }
 
@@ -108,31 +98,30 @@ std::string RunTable(const RunResult& result) {
   return text;
 }
 
-std::string ComparisonTable(const std::vector<RunResult>& results) {
+std::string ComparisonTable(const std::vector<RunFigures>& runs) {
   client::Table table(
       {"strategy", "ACC", "BWT", "FWT", "forgetting", "examples/s", "predictions/s"});
-  for (const RunResult& result : results) {
-    const Figures figures(result.summary);
-    table.Add({result.options.strategy, PercentOf(figures.acc), PercentOf(figures.bwt),
-               PercentOf(figures.fwt), PercentOf(figures.forgetting),
-               absl::StrFormat("%.0f", result.ExamplesPerSecond()),
-               result.predictions.has_value()
-                   ? absl::StrFormat("%.0f", result.predictions->PredictionsPerSecond())
+  for (const RunFigures& run : runs) {
+    table.Add({run.strategy, PercentOf(run.acc), PercentOf(run.bwt), PercentOf(run.fwt),
+               PercentOf(run.forgetting), absl::StrFormat("%.0f", run.examples_per_second),
+               run.predictions_per_second.has_value()
+                   ? absl::StrFormat("%.0f", *run.predictions_per_second)
                    : "-"});
   }
   return table.Text();
 }
 
-Json TaskJson(const std::string& strategy, const TaskOutcome& outcome) {
+Json TaskJson(const RunOptions& options, const TaskOutcome& outcome) {
   Json json;
   json["event"] = "task";
-  json["strategy"] = strategy;
+  json["strategy"] = options.strategy;
+  json["seed"] = options.scenario.seed;
   json["index"] = outcome.index;
   json["task"] = outcome.task;
   json["examples"] = outcome.examples;
   json["seconds"] = outcome.seconds;
   json["accuracy"] = Row(outcome.accuracy);
-  json["acc"] = Number(Figures(outcome.summary).acc);
+  json["acc"] = outcome.summary.has_acc() ? Json(outcome.summary.acc()) : Json(nullptr);
   return json;
 }
 
@@ -141,6 +130,7 @@ Json PredictionsJson(const RunResult& result) {
   Json json;
   json["event"] = "predictions";
   json["strategy"] = result.options.strategy;
+  json["seed"] = result.options.scenario.seed;
   json["predictions"] = load.predictions;
   json["failures"] = load.failures;
   json["predictions_per_second"] = load.PredictionsPerSecond();
@@ -150,7 +140,7 @@ Json PredictionsJson(const RunResult& result) {
 }
 
 Json ResultJson(const RunResult& result) {
-  const Figures figures(result.summary);
+  const RunFigures figures = FiguresOf(result);
   Json json;
   json["event"] = "result";
   json["scenario"] = result.options.scenario.name;

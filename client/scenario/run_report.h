@@ -11,6 +11,7 @@
 
 #include "client/json.h"
 #include "client/scenario/scenario_runner.h"
+#include "client/scenario/seeds.h"
 
 namespace engram::scenario {
 
@@ -20,10 +21,10 @@ std::string TaskLine(const TaskOutcome& outcome);
 // R, the summary with its definitions, rates.
 std::string RunTable(const RunResult& result);
 
-// The summaries of several runs under each other.
-std::string ComparisonTable(const std::vector<RunResult>& results);
+// The figures of several runs under each other.
+std::string ComparisonTable(const std::vector<RunFigures>& runs);
 
-client::Json TaskJson(const std::string& strategy, const TaskOutcome& outcome);
+client::Json TaskJson(const RunOptions& options, const TaskOutcome& outcome);
 // Of a run with a predict load.
 client::Json PredictionsJson(const RunResult& result);
 client::Json ResultJson(const RunResult& result);

@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <functional>
 #include <limits>
+#include <numeric>
+#include <set>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -20,6 +22,7 @@ using datasets::RowSet;
 using datasets::SeededRandom;
 
 constexpr int64_t kMaxTasks = 1000;
+constexpr int64_t kSideMax = 256;
 // Ratings come in four strengths: 1 and 10, 2 and 9, 3 and 8, 4 and 7.
 constexpr int64_t kStrengths = 4;
 
@@ -27,7 +30,8 @@ constexpr int64_t kStrengths = 4;
 constexpr uint64_t kTrainStream = 1'000'000;
 constexpr uint64_t kHeldOutStream = 2'000'000;
 constexpr uint64_t kPermutationStream = 3'000'000;
-constexpr uint64_t kPassStream = 4'000'000;
+constexpr uint64_t kClassStream = 5'000'000;
+constexpr uint64_t kAngleStream = 6'000'000;
 
 // What a scenario says about task `index`; rows are drawn from it by DrawRows.
 struct TaskPlan {
@@ -61,15 +65,20 @@ struct ScenarioEntry {
   bool prequential() const { return kind == Kind::kStream; }
 };
 
+// Which class stands at each place of a split; tasks take neighbouring places.
+std::vector<int64_t> ClassOrder(const ScenarioEntry& entry, const ScenarioOptions& options) {
+  std::vector<int64_t> order(static_cast<size_t>(entry.classes));
+  std::iota(order.begin(), order.end(), 0);
+  if (options.shuffle_classes) SeededRandom(options.seed, kClassStream).Shuffle(&order);
+  return order;
+}
+
 // "STEM-2-3" and the rows of classes 2 and 3.
-TaskPlan PlanClasses(const std::string& stem, int64_t first, int64_t count) {
+TaskPlan PlanClasses(const std::string& stem, const std::vector<int64_t>& classes) {
   TaskPlan plan;
-  plan.name = stem;
-  for (int64_t label = first; label < first + count; ++label) {
-    absl::StrAppend(&plan.name, "-", label);
-  }
-  plan.has = [first, count](const RowSet& set, size_t row) {
-    return set.labels[row] >= first && set.labels[row] < first + count;
+  plan.name = absl::StrCat(stem, "-", absl::StrJoin(classes, "-"));
+  plan.has = [classes](const RowSet& set, size_t row) {
+    return std::find(classes.begin(), classes.end(), set.labels[row]) != classes.end();
   };
   return plan;
 }
@@ -77,26 +86,45 @@ TaskPlan PlanClasses(const std::string& stem, int64_t first, int64_t count) {
 Planner SplitPlanner(const std::string& stem) {
   return [stem](const ScenarioEntry& entry, const ScenarioOptions& options, const RowSet&,
                 int64_t index) {
+    const std::vector<int64_t> order = ClassOrder(entry, options);
     const int64_t count = entry.classes / options.tasks;
-    return PlanClasses(stem, index * count, count);
+    const auto first = order.begin() + index * count;
+    return PlanClasses(stem, {first, first + count});
   };
+}
+
+// Of the pictures that a model sees.
+int64_t WidthOf(const ScenarioOptions& options, const RowSet& set) {
+  return options.side > 0 ? options.side : set.width;
+}
+int64_t HeightOf(const ScenarioOptions& options, const RowSet& set) {
+  return options.side > 0 ? options.side : set.height;
 }
 
 TaskPlan PlanPermuted(const ScenarioEntry& /*entry*/, const ScenarioOptions& options,
                       const RowSet& train, int64_t index) {
   TaskPlan plan;
   plan.name = absl::StrCat("permutation-", index + 1);
-  plan.map = PermutationMap(train.PixelsPerImage(), options.seed,
+  plan.map = PermutationMap(WidthOf(options, train) * HeightOf(options, train), options.seed,
                             kPermutationStream + static_cast<uint64_t>(index));
   return plan;
 }
 
+double AngleOf(const ScenarioOptions& options, int64_t index) {
+  SeededRandom random(options.seed, kAngleStream + static_cast<uint64_t>(index));
+  const auto tasks = static_cast<double>(options.tasks);
+  auto slice = static_cast<double>(index);
+  if (options.angles == Angles::kSlices) slice += random.Uniform();
+  if (options.angles == Angles::kUniform) slice = random.Uniform(0, tasks);
+  return 180.0 * slice / tasks;
+}
+
 TaskPlan PlanRotated(const ScenarioEntry& /*entry*/, const ScenarioOptions& options,
                      const RowSet& train, int64_t index) {
-  const double degrees = 180.0 * static_cast<double>(index) / static_cast<double>(options.tasks);
+  const double degrees = AngleOf(options, index);
   TaskPlan plan;
   plan.name = absl::StrCat("rotation-", degrees);
-  plan.map = RotationMap(train.width, train.height, degrees);
+  plan.map = RotationMap(WidthOf(options, train), HeightOf(options, train), degrees);
   return plan;
 }
 
@@ -183,10 +211,14 @@ absl::StatusOr<const ScenarioEntry*> FindEntry(absl::string_view name) {
       absl::StrCat("scenario: expected ", absl::StrJoin(known, ", "), "; got \"", name, "\""));
 }
 
-absl::Status CheckOption(absl::string_view field, int64_t value, int64_t min, int64_t max) {
-  if (value >= min && value <= max) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat(field, ": expected ", min, " to ", max, ", got ", value));
+// Only a grey picture is one square of pixels.
+absl::Status CheckSide(const ScenarioOptions& options, const RowSet& set) {
+  if (options.side == 0) return absl::OkStatus();
+  if (set.columns > 0 || set.planes != 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("side: the rows of ", options.name, " are no grey pictures"));
+  }
+  return CheckOption("side", options.side, std::max(set.width, set.height), kSideMax);
 }
 
 absl::Status CheckOptions(const ScenarioOptions& options, const ScenarioEntry& entry,
@@ -196,6 +228,9 @@ absl::Status CheckOptions(const ScenarioOptions& options, const ScenarioEntry& e
       CheckOption("examples_per_task", options.examples_per_task, 0, source.train.rows));
   ENGRAM_RETURN_IF_ERROR(
       CheckOption("held_out_per_task", options.held_out_per_task, 0, source.test.rows));
+  ENGRAM_RETURN_IF_ERROR(
+      CheckOption("validation_rows", options.validation_rows, 0, source.train.rows - 1));
+  ENGRAM_RETURN_IF_ERROR(CheckSide(options, source.train));
   const std::vector<int64_t>& counts = entry.task_counts;
   if (counts.empty() || std::find(counts.begin(), counts.end(), options.tasks) != counts.end()) {
     return absl::OkStatus();
@@ -218,22 +253,30 @@ absl::Status CheckSource(const ScenarioEntry& entry, const RowSet& set) {
   return absl::OkStatus();
 }
 
-int32_t LabelOf(const ScenarioEntry& entry, Incremental incremental, int64_t index,
-                int64_t label) {
-  if (incremental == Incremental::kDomain) {
-    return static_cast<int32_t>(entry.split() ? label % 2 : label);
+// The label of each class in task `index`.
+std::vector<int32_t> LabelsOf(const ScenarioEntry& entry, const ScenarioOptions& options,
+                              int64_t index) {
+  const bool shared = *options.incremental == Incremental::kDomain;
+  std::vector<int32_t> labels(static_cast<size_t>(entry.classes));
+  std::iota(labels.begin(), labels.end(),
+            static_cast<int32_t>(shared || entry.split() ? 0 : entry.classes * index));
+  if (!shared || !entry.split()) return labels;
+  const std::vector<int64_t> order = ClassOrder(entry, options);
+  for (size_t place = 0; place < order.size(); ++place) {
+    labels[static_cast<size_t>(order[place])] = static_cast<int32_t>(place % 2);
   }
-  return static_cast<int32_t>(entry.split() ? label : entry.classes * index + label);
+  return labels;
 }
 
-// Rows of the plan, at most `limit` of them (0 = all): shuffled, or the first ones of a stream.
+// Rows of the plan from `first` on, at most `limit` of them (0 = all): shuffled, or the first ones
+// of a stream.
 std::vector<TaskRow> DrawRows(const RowSet& set, const TaskPlan& plan, bool shuffled,
-                              int64_t limit, SeededRandom random,
-                              const std::function<int32_t(int64_t)>& label_of) {
+                              int64_t first, int64_t limit, SeededRandom random,
+                              const std::vector<int32_t>& labels) {
   std::vector<TaskRow> rows;
-  for (size_t row = 0; row < set.labels.size(); ++row) {
+  for (auto row = static_cast<size_t>(first); row < set.labels.size(); ++row) {
     if (plan.has && !plan.has(set, row)) continue;
-    rows.push_back({static_cast<int32_t>(row), label_of(set.labels[row])});
+    rows.push_back({static_cast<int32_t>(row), labels[set.labels[row]]});
   }
   if (shuffled) random.Shuffle(&rows);
   if (limit > 0 && limit < static_cast<int64_t>(rows.size())) {
@@ -255,18 +298,19 @@ absl::Status CheckRows(const Task& task, int64_t asked, bool prequential) {
 
 absl::StatusOr<Task> MakeTask(const ScenarioOptions& options, const ScenarioEntry& entry,
                               const RowSplit& source, int64_t index, int64_t train_limit) {
-  const auto label_of = [&](int64_t label) {
-    return LabelOf(entry, *options.incremental, index, label);
-  };
+  const std::vector<int32_t> labels = LabelsOf(entry, options, index);
   const auto stream = static_cast<uint64_t>(index);
   TaskPlan plan = entry.plan(entry, options, source.train, index);
   Task task;
-  task.train = DrawRows(source.train, plan, !entry.prequential(), train_limit,
-                        SeededRandom(options.seed, kTrainStream + stream), label_of);
-  task.held_out = DrawRows(source.test, plan, !entry.prequential(), options.held_out_per_task,
-                           SeededRandom(options.seed, kHeldOutStream + stream), label_of);
+  task.train = DrawRows(source.train, plan, !entry.prequential(), options.validation_rows,
+                        train_limit, SeededRandom(options.seed, kTrainStream + stream), labels);
+  task.held_out = DrawRows(source.test, plan, !entry.prequential(), 0, options.held_out_per_task,
+                           SeededRandom(options.seed, kHeldOutStream + stream), labels);
   task.name = std::move(plan.name);
   task.map = std::move(plan.map);
+  if (options.side > 0) {
+    task.map = Composed(PaddedMap(source.train.width, source.train.height, options.side), task.map);
+  }
   ENGRAM_RETURN_IF_ERROR(CheckRows(task, options.examples_per_task, entry.prequential()));
   return task;
 }
@@ -293,16 +337,32 @@ absl::StatusOr<Incremental> ParseIncremental(absl::string_view name) {
       absl::StrCat("scenario: expected class, task or domain, got \"", name, "\""));
 }
 
-int64_t Scenario::TrainExamples() const {
-  int64_t examples = 0;
-  for (const Task& task : tasks) examples += static_cast<int64_t>(task.train.size());
-  return examples;
+absl::StatusOr<Angles> ParseAngles(absl::string_view name) {
+  if (name == "even") return Angles::kEven;
+  if (name == "slices") return Angles::kSlices;
+  if (name == "uniform") return Angles::kUniform;
+  return absl::InvalidArgumentError(
+      absl::StrCat("angles: expected even, slices or uniform, got \"", name, "\""));
+}
+
+absl::Status CheckOption(absl::string_view option, int64_t value, int64_t min, int64_t max) {
+  if (value >= min && value <= max) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(option, ": expected ", min, " to ", max, ", got ", value));
 }
 
 int64_t Scenario::HeldOutRowsMax() const {
   size_t most = 0;
   for (const Task& task : tasks) most = std::max(most, task.held_out.size());
   return static_cast<int64_t>(most);
+}
+
+std::vector<int32_t> Scenario::Labels() const {
+  std::set<int32_t> labels;
+  for (const Task& task : tasks) {
+    for (const TaskRow& row : task.train) labels.insert(row.label);
+  }
+  return {labels.begin(), labels.end()};
 }
 
 absl::StatusOr<Scenario> MakeScenario(const ScenarioOptions& asked, const RowSplit& source) {
@@ -320,18 +380,13 @@ absl::StatusOr<Scenario> MakeScenario(const ScenarioOptions& asked, const RowSpl
   scenario.name = options.name;
   scenario.incremental = *options.incremental;
   scenario.prequential = entry->prequential();
-  scenario.feature_count = source.train.FeatureCount();
+  scenario.feature_count =
+      options.side > 0 ? options.side * options.side : source.train.FeatureCount();
   for (int64_t index = 0; index < options.tasks; ++index) {
     ENGRAM_ASSIGN_OR_RETURN(Task task, MakeTask(options, *entry, source, index, train_limit));
     scenario.tasks.push_back(std::move(task));
   }
   return scenario;
-}
-
-std::vector<TaskRow> RowsOfPass(const Task& task, uint64_t seed, int64_t pass) {
-  std::vector<TaskRow> rows = task.train;
-  if (pass > 0) SeededRandom(seed, kPassStream + static_cast<uint64_t>(pass)).Shuffle(&rows);
-  return rows;
 }
 
 double NoChangeAccuracy(const Task& stream) {

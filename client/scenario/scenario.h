@@ -2,7 +2,7 @@
 //
 //   split-mnist     the ten digits, two a task: 0 1 | 2 3 | ...
 //   permuted-mnist  all digits in every task, under one fixed permutation of the pixels a task
-//   rotated-mnist   all digits in every task, turned by an angle a task: t x 180 / tasks degrees
+//   rotated-mnist   all digits in every task, turned by an angle a task
 //   split-cifar10   ten classes of photos, two a task
 //   imdb-ratings    reviews, from those of the plainest ratings (1, 10) to the mildest (4, 7)
 //   imdb-films      reviews of film after film, by the film's number at IMDb
@@ -12,7 +12,8 @@
 // What a task's labels are depends on how the model is to learn (van de Ven et al. 2022):
 //   class   classes are told apart across tasks: split: the class; else classes x task + class
 //   task    as class, and the task is named at prediction (one head a task)
-//   domain  tasks share their classes: split: odd or even; else the class
+//   domain  tasks share their classes: split: the class's place in their order, odd or even; else
+//           the class
 //
 // Threading: plain values and free functions without state.
 // Ownership: a Scenario refers to rows of the set it was made from, which the caller keeps.
@@ -27,6 +28,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/optional.h"
@@ -41,6 +43,16 @@ enum class Incremental { kClass, kTask, kDomain };
 absl::string_view IncrementalName(Incremental incremental);
 absl::StatusOr<Incremental> ParseIncremental(absl::string_view name);
 
+// How rotated-mnist chooses the angle of task t of T.
+enum class Angles {
+  kEven,     // t x 180 / T degrees
+  kSlices,   // uniform in the task's own T-th part of [0, 180)
+  kUniform,  // uniform in [0, 180)
+};
+
+// "even", "slices", "uniform".
+absl::StatusOr<Angles> ParseAngles(absl::string_view name);
+
 struct ScenarioOptions {
   std::string name;
   // Absent: what the scenario is known for.
@@ -51,8 +63,18 @@ struct ScenarioOptions {
   int64_t examples_per_task = 0;
   // 0 = the whole test set.
   int64_t held_out_per_task = 0;
+  // So many rows from the front of the training set are in no task.
+  int64_t validation_rows = 0;
+  // Side of the square that grey pictures are padded to with background; 0 = as they are.
+  int64_t side = 0;
+  // Split scenarios: the seed decides which classes share a task, rather than 0 1 | 2 3 | ...
+  bool shuffle_classes = false;
+  Angles angles = Angles::kEven;
   uint64_t seed = 1;
 };
+
+// INVALID_ARGUMENT naming the option, the range and the value.
+absl::Status CheckOption(absl::string_view option, int64_t value, int64_t min, int64_t max);
 
 struct TaskRow {
   int32_t index = 0;  // of the row in the train or test set
@@ -76,16 +98,13 @@ struct Scenario {
   int64_t feature_count = 0;
   std::vector<Task> tasks;
 
-  int64_t TrainExamples() const;
   int64_t HeldOutRowsMax() const;
+  // Every label of a TRAIN example, once, ascending.
+  std::vector<int32_t> Labels() const;
 };
 
 absl::StatusOr<Scenario> MakeScenario(const ScenarioOptions& options,
                                       const datasets::RowSplit& source);
-
-// The order of a task's stream in its pass `pass`, from 0: the first is task.train, the others are
-// shuffled anew.
-std::vector<TaskRow> RowsOfPass(const Task& task, uint64_t seed, int64_t pass);
 
 // The share of a stream's labels that are the same as the one before: what a model must beat that
 // claims to predict it. 0 for a stream of one example.

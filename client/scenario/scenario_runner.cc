@@ -55,9 +55,7 @@ class Run {
         events_(events) {}
 
   absl::StatusOr<RunResult> Go() {
-    ENGRAM_RETURN_IF_ERROR(CheckRunOptions(options_));
-    ENGRAM_ASSIGN_OR_RETURN(scenario_, MakeScenario(options_.scenario, source_));
-    ENGRAM_RETURN_IF_ERROR(CheckFits(options_, scenario_));
+    ENGRAM_ASSIGN_OR_RETURN(scenario_, MakeRunScenario(options_, source_));
     ENGRAM_ASSIGN_OR_RETURN(const v1::ModelSpec spec, BuildSpec(options_, scenario_));
     result_.options = options_;
     result_.incremental = scenario_.incremental;
@@ -111,8 +109,10 @@ class Run {
           static_cast<int64_t>(scenario_.incremental == Incremental::kTask ? index : index + 1));
     }
     const absl::Time start = absl::Now();
-    for (int64_t epoch = 0; epoch < options_.epochs; ++epoch) {
-      const std::vector<TaskRow> rows = RowsOfPass(task, options_.scenario.seed, epoch);
+    for (int64_t pass = 0;; ++pass) {
+      const std::vector<TaskRow> rows =
+          RowsOfPass(task, options_.schedule, options_.scenario.seed, pass);
+      if (rows.empty()) break;
       ENGRAM_RETURN_IF_ERROR(SendRows(task, rows, source_.train, v1::TRAIN));
     }
     const bool last = index + 1 == scenario_.tasks.size();
@@ -122,7 +122,7 @@ class Run {
     TaskOutcome outcome;
     outcome.index = static_cast<int64_t>(index);
     outcome.task = task.name;
-    outcome.examples = static_cast<int64_t>(task.train.size()) * options_.epochs;
+    outcome.examples = ScheduledExamples(task, options_.schedule);
     outcome.seconds = SecondsSince(start);
     result_.training_seconds += outcome.seconds;
     result_.trained_examples += outcome.examples;

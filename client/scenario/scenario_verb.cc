@@ -6,17 +6,15 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/types/optional.h"
-#include "client/clients.h"
+#include "absl/strings/str_join.h"
 #include "client/flags.h"
 #include "client/json.h"
-#include "client/progress.h"
-#include "client/report_text.h"
+#include "client/scenario/protocols.h"
 #include "client/scenario/run_options.h"
-#include "client/scenario/run_report.h"
+#include "client/scenario/run_plan.h"
+#include "client/scenario/run_verb.h"
 #include "client/scenario/scenario.h"
 #include "client/scenario/scenario_runner.h"
-#include "client/spec_flags.h"
 #include "storage/base/status_macros.h"
 
 namespace engram::scenario {
@@ -25,88 +23,13 @@ namespace {
 using client::Json;
 using client::VerbContext;
 
-void PrintJson(const VerbContext& context, const Json& json) {
-  *context.out << json.dump() << std::endl;
-}
-
-absl::Status SetIncremental(const std::string& text, RunOptions* options) {
-  if (text.empty()) return absl::OkStatus();
-  ENGRAM_ASSIGN_OR_RETURN(options->scenario.incremental, ParseIncremental(text));
-  return absl::OkStatus();
-}
-
-// Wrong names are wrong usage, found before anything is sent.
-absl::Status CheckStrategies(const std::vector<std::string>& strategies) {
-  for (const std::string& strategy : strategies) {
-    ENGRAM_RETURN_IF_ERROR(client::ParseStrategyList(strategy).status());
-  }
-  return absl::OkStatus();
-}
-
-absl::StatusOr<RunResult> RunOne(const VerbContext& context, const RunOptions& options,
-                                 const datasets::RowSplit& source) {
-  ENGRAM_ASSIGN_OR_RETURN(std::shared_ptr<client::Connection> connection, context.Connect());
-  ENGRAM_ASSIGN_OR_RETURN(const Scenario scenario, MakeScenario(options.scenario, source));
-  client::ProgressOptions progress_options;
-  progress_options.title = options.strategy;
-  progress_options.unit = "examples";
-  progress_options.total = scenario.TrainExamples() * options.epochs;
-  progress_options.terminal = context.terminal;
-  progress_options.quiet = context.json;
-  client::Progress progress(progress_options, context.err);
-  RunEvents events;
-  events.on_progress = [&progress](int64_t sent) { progress.Set(sent); };
-  events.on_task = [&](const TaskOutcome& outcome) {
-    if (context.json) {
-      PrintJson(context, TaskJson(options.strategy, outcome));
-    } else {
-      progress.Line(TaskLine(outcome));
-    }
+// Each run has a connection of its own.
+Runner ThroughServer(const VerbContext& context) {
+  return [&context](const RunOptions& options, const datasets::RowSplit& source,
+                    const RunEvents& events) -> absl::StatusOr<RunResult> {
+    ENGRAM_ASSIGN_OR_RETURN(std::shared_ptr<client::Connection> connection, context.Connect());
+    return RunScenario(std::move(connection), options, source, events);
   };
-  auto result = RunScenario(std::move(connection), options, source, events);
-  progress.Finish();
-  return result;
-}
-
-int RunVerb(const VerbContext& context, const std::vector<std::string>& args) {
-  RunOptions options;
-  std::string incremental;
-  std::vector<std::string> strategies;
-  client::FlagSet flags("scenario run", "Streams a scenario through the server.");
-  AddScenarioFlags(&options, &incremental, &flags);
-  AddRunFlags(&options, &strategies, &flags);
-  if (const auto exit = client::ParseOrExit(context, args, &flags)) return *exit;
-  if (strategies.empty()) strategies.push_back(options.strategy);
-  absl::Status usage = SetIncremental(incremental, &options);
-  if (usage.ok()) usage = CheckRunOptions(options);
-  if (usage.ok()) usage = CheckStrategies(strategies);
-  if (!usage.ok()) return client::WrongUsage(context, usage, flags);
-
-  const auto source = LoadRows(options);
-  if (!source.ok()) return client::Fail(context, source.status());
-  std::vector<RunResult> results;
-  const std::string model = options.model;
-  for (const std::string& strategy : strategies) {
-    options.strategy = strategy;
-    // Several runs cannot share one model.
-    if (!model.empty() && strategies.size() > 1) {
-      options.model = absl::StrCat(model, "-", StrategyStem(strategy));
-    }
-    auto result = RunOne(context, options, *source);
-    if (!result.ok()) return client::Fail(context, result.status());
-    if (context.json) {
-      if (result->predictions.has_value()) PrintJson(context, PredictionsJson(*result));
-      PrintJson(context, ResultJson(*result));
-    } else {
-      *context.out << RunTable(*result) << std::endl;
-    }
-    results.push_back(*std::move(result));
-  }
-  if (!context.json) {
-    if (results.size() > 1) *context.out << ComparisonTable(results) << "\n";
-    *context.out << client::DefinitionsText() << std::flush;
-  }
-  return client::kExitOk;
 }
 
 void PrintEvaluation(const VerbContext& context, const std::string& model, const Scenario& scenario,
@@ -133,24 +56,22 @@ void PrintEvaluation(const VerbContext& context, const std::string& model, const
 }
 
 int EvaluateVerb(const VerbContext& context, const std::vector<std::string>& args) {
-  RunOptions options;
-  std::string incremental;
-  uint64_t version = 0;
+  RunFlags run;
   client::FlagSet flags("scenario evaluate",
-                        "Accuracy of a model on each task, as it is now. Nothing is learned.");
-  AddScenarioFlags(&options, &incremental, &flags);
-  flags.String("model", &options.model, "the model; required")
-      .Uint64("version", &version, "of the model; 0 = the live one");
+                        "Accuracy of --model on each task, as it is now. Nothing is learned. Takes "
+                        "the flags of the run.");
+  AddEvaluateFlags(&run, &flags);
   if (const auto exit = client::ParseOrExit(context, args, &flags)) return *exit;
-  absl::Status usage = SetIncremental(incremental, &options);
-  if (usage.ok() && options.model.empty()) {
+  const auto options = ResolveOptions(args, run, "finetune");
+  absl::Status usage = options.status();
+  if (usage.ok() && options->model.empty()) {
     usage = absl::InvalidArgumentError("model: expected the name of a model");
   }
   if (!usage.ok()) return client::WrongUsage(context, usage, flags);
 
-  const auto source = LoadRows(options);
+  const auto source = LoadRows(*options);
   if (!source.ok()) return client::Fail(context, source.status());
-  const auto scenario = MakeScenario(options.scenario, *source);
+  const auto scenario = MakeScenario(options->scenario, *source);
   if (!scenario.ok()) return client::Fail(context, scenario.status());
   if (scenario->prequential) {
     return client::Fail(context, absl::InvalidArgumentError(absl::StrCat(
@@ -159,9 +80,9 @@ int EvaluateVerb(const VerbContext& context, const std::vector<std::string>& arg
   auto connection = context.Connect();
   if (!connection.ok()) return client::Fail(context, connection.status());
   const auto accuracies =
-      EvaluateTasks(*std::move(connection), options.model, version, *scenario, *source);
+      EvaluateTasks(*std::move(connection), options->model, run.version, *scenario, *source);
   if (!accuracies.ok()) return client::Fail(context, accuracies.status());
-  PrintEvaluation(context, options.model, *scenario, *accuracies);
+  PrintEvaluation(context, options->model, *scenario, *accuracies);
   return client::kExitOk;
 }
 
@@ -190,20 +111,77 @@ int ListVerb(const VerbContext& context, const std::vector<std::string>& args) {
   return client::kExitOk;
 }
 
+Json OverrideJson(const ProtocolOverride& line) {
+  Json json;
+  json["scenario"] = line.scenario;
+  json["incremental"] = line.incremental;
+  json["strategy"] = line.strategy;
+  json["flags"] = line.flags;
+  return json;
+}
+
+Json ProtocolJson(const Protocol& protocol) {
+  Json json;
+  json["name"] = protocol.name;
+  json["source"] = protocol.source;
+  json["settings"] = Json::array();
+  for (const ProtocolSetting& setting : protocol.settings) {
+    json["settings"].push_back({{"scenario", setting.scenario},
+                                {"flags", setting.flags},
+                                {"initialisation", setting.initialisation}});
+  }
+  json["overrides"] = Json::array();
+  for (const ProtocolOverride& line : protocol.overrides) {
+    json["overrides"].push_back(OverrideJson(line));
+  }
+  return json;
+}
+
+std::string ProtocolText(const Protocol& protocol) {
+  std::string text = absl::StrCat(protocol.name, ": ", protocol.source, "\n");
+  for (const ProtocolSetting& setting : protocol.settings) {
+    absl::StrAppend(&text, "  ", setting.scenario, "  ", absl::StrJoin(setting.flags, " "), "\n");
+    if (!setting.initialisation.empty()) {
+      absl::StrAppend(&text, "    not taken over: ", setting.initialisation, "\n");
+    }
+  }
+  for (const ProtocolOverride& line : protocol.overrides) {
+    absl::StrAppend(&text, "  ", line.scenario, line.incremental.empty() ? "" : " ",
+                    line.incremental, "  --strategy ", line.strategy,
+                    line.flags.empty() ? "" : " ", absl::StrJoin(line.flags, " "), "\n");
+  }
+  return text;
+}
+
+int ProtocolsVerb(const VerbContext& context, const std::vector<std::string>& args) {
+  client::FlagSet flags("scenario protocols", "The protocols there are, as flags of a run.");
+  if (const auto exit = client::ParseOrExit(context, args, &flags)) return *exit;
+  for (const Protocol& protocol : ListProtocols()) {
+    if (context.json) {
+      PrintJson(context, ProtocolJson(protocol));
+    } else {
+      *context.out << ProtocolText(protocol);
+    }
+  }
+  return client::kExitOk;
+}
+
 }  // namespace
 
 int ScenarioVerb(const VerbContext& context, const std::vector<std::string>& args) {
   const std::vector<std::string> rest(args.empty() ? args.begin() : args.begin() + 1, args.end());
   const std::string verb = args.empty() ? "" : args.front();
-  if (verb == "run") return RunVerb(context, rest);
+  if (verb == "run") return RunVerb(context, rest, ThroughServer(context));
   if (verb == "evaluate") return EvaluateVerb(context, rest);
   if (verb == "list") return ListVerb(context, rest);
-  client::FlagSet flags("scenario run|evaluate|list", "Benchmark scenarios.");
+  if (verb == "protocols") return ProtocolsVerb(context, rest);
+  client::FlagSet flags("scenario run|evaluate|list|protocols", "Benchmark scenarios.");
   if (const auto exit = client::ParseOrExit(context, args, &flags)) return *exit;
-  return client::WrongUsage(context,
-                            absl::InvalidArgumentError(absl::StrCat(
-                                "scenario: expected run, evaluate or list, got \"", verb, "\"")),
-                            flags);
+  return client::WrongUsage(
+      context,
+      absl::InvalidArgumentError(absl::StrCat(
+          "scenario: expected run, evaluate, list or protocols, got \"", verb, "\"")),
+      flags);
 }
 
 }  // namespace engram::scenario

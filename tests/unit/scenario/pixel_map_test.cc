@@ -70,6 +70,18 @@ TEST(PixelMapTest, CornersTurnedInAreBackground) {
   EXPECT_NE(map[14 * 28 + 14], -1);
 }
 
+TEST(PixelMapTest, PaddingPutsThePictureInTheMiddle) {
+  EXPECT_THAT(PaddedMap(2, 1, 4),
+              ElementsAre(-1, -1, -1, -1, -1, 0, 1, -1, -1, -1, -1, -1, -1, -1, -1, -1));
+  EXPECT_THAT(PaddedMap(1, 1, 2), ElementsAre(0, -1, -1, -1));
+}
+
+TEST(PixelMapTest, ComposedMapsFollowEachOther) {
+  EXPECT_THAT(Composed({2, -1, 0}, {1, 2, -1, 0}), ElementsAre(-1, 0, -1, 2));
+  EXPECT_THAT(Composed({}, {1, 0}), ElementsAre(1, 0));
+  EXPECT_THAT(Composed({1, 0}, {}), ElementsAre(1, 0));
+}
+
 TEST(PixelMapTest, PermutationDependsOnSeedAndStream) {
   EXPECT_EQ(PermutationMap(100, 1, 2), PermutationMap(100, 1, 2));
   EXPECT_NE(PermutationMap(100, 1, 2), PermutationMap(100, 1, 3));

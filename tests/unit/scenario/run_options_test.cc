@@ -6,7 +6,6 @@
 
 #include "absl/status/status.h"
 #include "client/datasets/digit_generator.h"
-#include "client/flags.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -94,21 +93,55 @@ TEST(RunOptionsTest, UnknownStrategyOrOptimizerIsRefused) {
   EXPECT_EQ(BuildSpec(options, scenario).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
-TEST(RunOptionsTest, UnknownProtocolIsRefusedByName) {
+TEST(RunOptionsTest, ScheduleAndMessageSizeAreBounded) {
   RunOptions options;
   EXPECT_TRUE(CheckRunOptions(options).ok());
-  options.protocol = "offline";
-  EXPECT_EQ(CheckRunOptions(options).code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(CheckRunOptions(options).message(), HasSubstr("expected online, got \"offline\""));
-}
-
-TEST(RunOptionsTest, EpochsAndMessageSizeAreBounded) {
-  RunOptions options;
-  options.epochs = 0;
+  options.schedule.epochs = 0;
   EXPECT_THAT(CheckRunOptions(options).message(), HasSubstr("epochs"));
-  options.epochs = 1;
+  options.schedule.epochs = 1;
   options.message_examples = 1025;
   EXPECT_THAT(CheckRunOptions(options).message(), HasSubstr("message_examples"));
+}
+
+TEST(RunOptionsTest, FixedHeadHasEveryLabelFromTheStart) {
+  RunOptions options;
+  options.scenario.name = "split-mnist";
+  options.head = "fixed";
+  const v1::ModelSpec spec = SpecOf(options);
+  EXPECT_EQ(spec.head().kind(), v1::Head::FIXED);
+  ASSERT_EQ(spec.labels_size(), 10);
+  EXPECT_EQ(spec.labels(9).number(), 9);
+  options.scenario.incremental = Incremental::kDomain;
+  EXPECT_EQ(SpecOf(options).labels_size(), 2);
+  options.scenario.incremental = Incremental::kTask;
+  EXPECT_EQ(SpecOf(options).head().kind(), v1::Head::PER_TASK);
+}
+
+TEST(RunOptionsTest, HeadOfAnotherNameIsRefused) {
+  RunOptions options;
+  options.scenario.name = "split-mnist";
+  options.head = "per_task";
+  const Scenario scenario = MakeScenario(options.scenario, Digits()).value();
+  EXPECT_THAT(BuildSpec(options, scenario).status().message(),
+              HasSubstr("head: expected growing or fixed, got \"per_task\""));
+}
+
+TEST(RunOptionsTest, NoHiddenLayerIsLogisticRegression) {
+  RunOptions options;
+  options.scenario.name = "split-mnist";
+  options.hidden.clear();
+  EXPECT_TRUE(SpecOf(options).has_mlp());
+  EXPECT_EQ(SpecOf(options).mlp().hidden_size(), 0);
+}
+
+TEST(RunOptionsTest, RunsWhoseTasksFillNoBatchAreRefused) {
+  RunOptions options;
+  options.scenario.name = "split-mnist";
+  options.schedule.batch_size = 128;
+  EXPECT_TRUE(MakeRunScenario(options, Digits()).ok());
+  options.schedule.drop_last = true;
+  EXPECT_THAT(MakeRunScenario(options, Digits()).status().message(),
+              HasSubstr("digits-0-1 of 12 examples fills no batch of 128"));
 }
 
 TEST(RunOptionsTest, MadeUpModelNamesAreValidAndDiffer) {
@@ -125,28 +158,6 @@ TEST(RunOptionsTest, MadeUpModelNamesAreValidAndDiffer) {
   EXPECT_GT(names.size(), 1u);
   options.model = "mine";
   EXPECT_EQ(ModelName(options), "mine");
-}
-
-TEST(RunOptionsTest, FlagsReachTheirOptions) {
-  RunOptions options;
-  std::string incremental;
-  std::vector<std::string> strategies;
-  client::FlagSet flags("scenario run SCENARIO", "test");
-  AddScenarioFlags(&options, &incremental, &flags);
-  AddRunFlags(&options, &strategies, &flags);
-  const absl::Status status = flags.Parse(
-      {"split-mnist", "--strategy", "finetune", "--strategy=ewc", "--tasks=2", "--hidden=64,32",
-       "--scenario", "domain", "--seed", "9", "--lr", "0.1", "--keep_model", "--data", "folder"});
-  ASSERT_TRUE(status.ok()) << status;
-  EXPECT_EQ(options.scenario.name, "split-mnist");
-  EXPECT_THAT(strategies, ElementsAre("finetune", "ewc"));
-  EXPECT_EQ(options.scenario.tasks, 2);
-  EXPECT_THAT(options.hidden, ElementsAre(64, 32));
-  EXPECT_EQ(incremental, "domain");
-  EXPECT_EQ(options.scenario.seed, 9u);
-  EXPECT_EQ(options.learning_rate, 0.1);
-  EXPECT_TRUE(options.keep_model);
-  EXPECT_EQ(options.data_path, "folder");
 }
 
 TEST(RunOptionsTest, MissingDataFolderIsNotFound) {

@@ -119,7 +119,7 @@ TEST(RunReportTest, ComparisonHasOneLineAStrategy) {
   RunResult other = TwoTasks();
   other.options.strategy = "experience_replay+ewc";
   other.summary.set_acc(0.9);
-  const std::string text = ComparisonTable({TwoTasks(), other});
+  const std::string text = ComparisonTable({FiguresOf(TwoTasks()), FiguresOf(other)});
   EXPECT_THAT(text, HasSubstr("finetune               61.5  -74.0    -        74.0"));
   EXPECT_THAT(text, HasSubstr("experience_replay+ewc  90.0"));
 }
@@ -134,7 +134,10 @@ TEST(RunReportTest, TaskLineShowsTheTasksSoFar) {
   outcome.summary.set_acc(0.991);
   EXPECT_EQ(TaskLine(outcome),
             "task 1/2 digits-0-1: 400 examples in 0.10 s (4000/s), accuracy 99.1, ACC 99.1");
-  EXPECT_EQ(TaskJson("finetune", outcome)["accuracy"][0], 0.991);
+  const client::Json json = TaskJson(TwoTasks().options, outcome);
+  EXPECT_EQ(json["accuracy"][0], 0.991);
+  EXPECT_EQ(json["strategy"], "finetune");
+  EXPECT_EQ(json["seed"], 4);
 }
 
 TEST(StandingRowsTest, ColumnsFollowTheScenarioWhateverTheReportsOrder) {

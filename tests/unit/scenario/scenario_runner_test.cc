@@ -96,10 +96,19 @@ TEST(ScenarioRunnerTest, MessagesHoldAtMostWhatWasAsked) {
 TEST(ScenarioRunnerTest, SecondPassSendsTheSameRowsAgain) {
   FakeScenarioServer server;
   RunOptions options = TwoTasks();
-  options.epochs = 2;
+  options.schedule.epochs = 2;
   const auto result = RunOn(server, options);
   ASSERT_TRUE(result.ok()) << result.status();
   EXPECT_EQ(result->trained_examples, 120);
+}
+
+TEST(ScenarioRunnerTest, IterationsDecideHowManyExamplesATaskLearns) {
+  FakeScenarioServer server;
+  RunOptions options = TwoTasks();
+  options.schedule = {/*batch_size=*/8, /*epochs=*/1, /*iterations=*/10, /*drop_last=*/true};
+  const auto result = RunOn(server, options);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->trained_examples, 2 * 80);
 }
 
 TEST(ScenarioRunnerTest, ResultIsReadFromTheReport) {
@@ -240,6 +249,7 @@ TEST(ScenarioRunnerTest, TaskIncrementalPredictionsNameATaskThatHasBegun) {
 RunOptions Stream() {
   RunOptions options;
   options.scenario.name = "electricity";
+  options.schedule.batch_size = 1;
   options.model = "m";
   return options;
 }
@@ -276,7 +286,7 @@ TEST(ScenarioRunnerTest, OtherScenariosHaveNoPrequentialFigures) {
 TEST(ScenarioRunnerTest, StreamIsNeitherRepeatedNorAskedForHeldOutRows) {
   FakeScenarioServer server;
   RunOptions options = Stream();
-  options.epochs = 2;
+  options.schedule.epochs = 2;
   EXPECT_THAT(RunStream(server, options).status().message(), HasSubstr("epochs: expected 1 to 1"));
   options = Stream();
   options.predict_load = true;

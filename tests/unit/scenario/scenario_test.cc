@@ -83,7 +83,6 @@ TEST(ScenarioTest, SplitUsesEveryImageOnce) {
   }
   EXPECT_EQ(static_cast<int64_t>(train.size()), 10 * kTrainPerClass);
   EXPECT_EQ(static_cast<int64_t>(held_out.size()), 10 * kTestPerClass);
-  EXPECT_EQ(scenario.TrainExamples(), 10 * kTrainPerClass);
   EXPECT_EQ(scenario.HeldOutRowsMax(), 2 * kTestPerClass);
 }
 
@@ -160,6 +159,103 @@ TEST(ScenarioTest, RotationsStartUprightAndAreEvenlySpaced) {
   EXPECT_NE(scenario.tasks[1].map, scenario.tasks[2].map);
 }
 
+std::vector<double> AnglesOf(const ScenarioOptions& options) {
+  std::vector<double> angles;
+  for (const Task& task : Make(options).tasks) {
+    angles.push_back(std::stod(task.name.substr(std::string("rotation-").size())));
+  }
+  return angles;
+}
+
+TEST(ScenarioTest, SlicesGiveEveryTaskAnAngleOfItsOwnShare) {
+  ScenarioOptions options = Options("rotated-mnist");
+  options.angles = Angles::kSlices;
+  const std::vector<double> angles = AnglesOf(options);
+  ASSERT_EQ(angles.size(), 20u);
+  for (size_t task = 0; task < angles.size(); ++task) {
+    EXPECT_GE(angles[task], 9.0 * static_cast<double>(task));
+    EXPECT_LT(angles[task], 9.0 * static_cast<double>(task + 1));
+  }
+}
+
+TEST(ScenarioTest, UniformAnglesAreDrawnFromTheHalfTurnByTheSeed) {
+  ScenarioOptions options = Options("rotated-mnist");
+  options.angles = Angles::kUniform;
+  const std::vector<double> angles = AnglesOf(options);
+  EXPECT_GE(*std::min_element(angles.begin(), angles.end()), 0);
+  EXPECT_LT(*std::max_element(angles.begin(), angles.end()), 180);
+  EXPECT_FALSE(std::is_sorted(angles.begin(), angles.end()));
+  EXPECT_EQ(angles, AnglesOf(options));
+  options.seed = 2;
+  EXPECT_NE(angles, AnglesOf(options));
+}
+
+TEST(ScenarioTest, ShuffledDigitsMeetAsTheSeedSaysAndEachIsSomewhere) {
+  ScenarioOptions options = Options("split-mnist");
+  options.shuffle_classes = true;
+  std::set<int> digits;
+  std::set<std::string> first_tasks;
+  for (const Task& task : Make(options).tasks) {
+    EXPECT_EQ(LabelsOf(task.train).size(), 2u);
+    for (const int label : LabelsOf(task.train)) digits.insert(label);
+    for (const TaskRow& row : task.train) {
+      EXPECT_EQ(row.label, Digits().train.labels[row.index]);
+    }
+  }
+  EXPECT_EQ(digits.size(), 10u);
+  for (options.seed = 1; options.seed <= 10; ++options.seed) {
+    first_tasks.insert(Make(options).tasks[0].name);
+  }
+  EXPECT_GT(first_tasks.size(), 3u);
+}
+
+// As in the source: it is the place in the shuffled order that is odd or even, not the digit.
+TEST(ScenarioTest, DomainsOfShuffledDigitsHaveBothLabelsInEveryTask) {
+  ScenarioOptions options = Options("split-mnist");
+  options.shuffle_classes = true;
+  options.incremental = Incremental::kDomain;
+  for (options.seed = 1; options.seed <= 5; ++options.seed) {
+    for (const Task& task : Make(options).tasks) {
+      EXPECT_THAT(LabelsOf(task.train), ElementsAre(0, 1));
+      EXPECT_THAT(LabelsOf(task.held_out), ElementsAre(0, 1));
+    }
+  }
+}
+
+TEST(ScenarioTest, PaddedPicturesArePermutedWithTheirBackground) {
+  ScenarioOptions options = Options("permuted-mnist");
+  options.side = 32;
+  const Scenario scenario = Make(options);
+  EXPECT_EQ(scenario.feature_count, 1024);
+  for (const Task& task : scenario.tasks) {
+    ASSERT_EQ(task.map.size(), 1024u);
+    EXPECT_EQ(std::count(task.map.begin(), task.map.end(), -1), 1024 - 784);
+    EXPECT_EQ(std::set<int32_t>(task.map.begin(), task.map.end()).size(), 785u);
+    // Background is spread over the picture, not left at its border.
+    EXPECT_NE(std::count(task.map.begin(), task.map.begin() + 64, -1), 64);
+  }
+}
+
+TEST(ScenarioTest, ValidationImagesAreInNoTask) {
+  ScenarioOptions options = Options("permuted-mnist");
+  options.tasks = 2;
+  options.validation_rows = 20;
+  for (const Task& task : Make(options).tasks) {
+    EXPECT_EQ(task.train.size(), size_t{10 * kTrainPerClass - 20});
+    for (const TaskRow& row : task.train) EXPECT_GE(row.index, 20);
+  }
+}
+
+TEST(ScenarioTest, LabelsAreThoseOfEveryTask) {
+  ScenarioOptions options = Options("permuted-mnist");
+  options.tasks = 2;
+  options.incremental = Incremental::kClass;
+  EXPECT_EQ(Make(options).Labels().size(), 20u);
+  EXPECT_EQ(Make(options).Labels().back(), 19);
+  options.incremental = Incremental::kDomain;
+  EXPECT_EQ(Make(options).Labels().size(), 10u);
+}
+
 TEST(ScenarioTest, SeedDecidesOrderAndPermutationsAndNothingElse) {
   ScenarioOptions options = Options("permuted-mnist");
   options.seed = 5;
@@ -183,16 +279,6 @@ TEST(ScenarioTest, SeedDecidesOrderAndPermutationsAndNothingElse) {
 TEST(ScenarioTest, StreamIsShuffled) {
   const std::vector<int> images = ImagesOf(Make(Options("split-mnist")).tasks[0].train);
   EXPECT_FALSE(std::is_sorted(images.begin(), images.end()));
-}
-
-TEST(ScenarioTest, LaterPassesShuffleTheSameRowsAnew) {
-  const Task task = Make(Options("split-mnist")).tasks[0];
-  const std::vector<int> first = ImagesOf(RowsOfPass(task, 1, 0));
-  std::vector<int> second = ImagesOf(RowsOfPass(task, 1, 1));
-  EXPECT_EQ(first, ImagesOf(task.train));
-  EXPECT_NE(first, second);
-  EXPECT_EQ(second, ImagesOf(RowsOfPass(task, 1, 1)));
-  EXPECT_TRUE(std::is_permutation(second.begin(), second.end(), first.begin(), first.end()));
 }
 
 TEST(ScenarioTest, TasksOfPermutedDrawDifferentImagesWhenLimited) {
@@ -222,6 +308,12 @@ TEST(ScenarioTest, OptionsOutsideTheBoundsAreRefused) {
   options = Options("permuted-mnist");
   options.examples_per_task = -1;
   EXPECT_THAT(Refusal(options).message(), HasSubstr("examples_per_task"));
+  options = Options("permuted-mnist");
+  options.side = 27;
+  EXPECT_THAT(Refusal(options).message(), HasSubstr("side: expected 28 to 256, got 27"));
+  options = Options("permuted-mnist");
+  options.validation_rows = 10 * kTrainPerClass;
+  EXPECT_THAT(Refusal(options).message(), HasSubstr("validation_rows"));
   options = Options("permuted-mnist");
   options.held_out_per_task = 10 * kTestPerClass + 1;
   EXPECT_THAT(Refusal(options).message(), HasSubstr("held_out_per_task"));

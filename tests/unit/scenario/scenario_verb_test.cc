@@ -1,5 +1,6 @@
 #include "client/scenario/scenario_verb.h"
 
+#include <cstdio>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -120,6 +121,74 @@ TEST(ScenarioVerbTest, ListNamesEveryScenario) {
                                  "imdb-ratings", "imdb-films", "electricity", "weather"));
 }
 
+TEST(ScenarioVerbTest, SeedsEndWithASummaryAndKeepTheResultObject) {
+  FakeScenarioServer server;
+  const Outcome outcome = RunVerb(SmallRun({"--seeds=2", "--tasks=1"}), true, server.target());
+  ASSERT_EQ(outcome.code, client::kExitOk) << outcome.err;
+  const auto lines = outcome.Lines();
+  ASSERT_EQ(lines.size(), 5u);
+  EXPECT_EQ(lines[1]["event"], "result");
+  EXPECT_EQ(lines[1].size(), 12u);
+  EXPECT_EQ(lines[1]["seed"], 1);
+  EXPECT_EQ(lines[3]["seed"], 2);
+  EXPECT_EQ(lines[4]["event"], "summary");
+  EXPECT_EQ(lines[4]["seeds"], client::Json({1, 2}));
+  EXPECT_EQ(lines[4]["acc"]["mean"], 0.5);
+  EXPECT_EQ(lines[4]["acc"]["sd"], 0.0);
+  EXPECT_EQ(server.calls().created[1].spec().seed(), 2u);
+}
+
+TEST(ScenarioVerbTest, SeedsOfStrategiesStandUnderEachOther) {
+  FakeScenarioServer server;
+  const Outcome outcome =
+      RunVerb(SmallRun({"--seeds=4,7", "--tasks=1", "--strategy=finetune", "--strategy=ewc"}),
+              false, server.target());
+  ASSERT_EQ(outcome.code, client::kExitOk) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("seeds                   ACC"));
+  EXPECT_THAT(outcome.out, HasSubstr("\newc                     2  50.00 +- 0.00 (0.00)"));
+}
+
+TEST(ScenarioVerbTest, ResumedRunsAreNotDoneAgain) {
+  FakeScenarioServer server;
+  const std::string file = ::testing::TempDir() + "/resumed_runs.jsonl";
+  std::remove(file.c_str());
+  const std::string resume = "--resume=" + file;
+  ASSERT_EQ(RunVerb(SmallRun({"--seeds=2", "--tasks=1", resume}), true, server.target()).code,
+            client::kExitOk);
+  const Outcome more =
+      RunVerb(SmallRun({"--seeds=3", "--tasks=1", resume}), true, server.target());
+  ASSERT_EQ(more.code, client::kExitOk) << more.err;
+  EXPECT_EQ(server.calls().created.size(), 3u);
+  const auto lines = more.Lines();
+  // Two results that were there, one task and result that were not, the summary of all.
+  ASSERT_EQ(lines.size(), 5u);
+  EXPECT_EQ(lines[0].size(), 12u);
+  EXPECT_EQ(lines[0]["seed"], 1);
+  EXPECT_EQ(lines[4]["seeds"].size(), 3u);
+  RunVerb(SmallRun({"--seeds=3", "--tasks=1", "--lr=0.1", resume}), true, server.target());
+  EXPECT_EQ(server.calls().created.size(), 6u);
+  EXPECT_THAT(RunVerb(SmallRun({"--seeds=1", "--tasks=1", resume}), false, server.target()).out,
+              HasSubstr("finetune, seed 1: ACC 50.0, from "));
+}
+
+TEST(ScenarioVerbTest, ProtocolsAreListedAsFlags) {
+  EXPECT_THAT(RunVerb({"protocols"}, false).out,
+              AllOf(HasSubstr("vdv: van de Ven"), HasSubstr("--iterations=2000"),
+                    HasSubstr("not taken over: Xavier uniform")));
+  std::vector<std::string> names;
+  for (const auto& line : RunVerb({"protocols"}, true).Lines()) names.push_back(line["name"]);
+  EXPECT_THAT(names, ElementsAre("online", "vdv", "agem", "gem", "mammoth"));
+}
+
+TEST(ScenarioVerbTest, EvaluateUnderstandsTheProtocolOfTheRun) {
+  FakeScenarioServer server;
+  const Outcome outcome = RunVerb({"evaluate", "permuted-mnist", "--protocol=vdv", "--model=m",
+                                   "--held_out_per_task=5", "--examples_per_task=20"},
+                                  true, server.target());
+  ASSERT_EQ(outcome.code, client::kExitOk) << outcome.err;
+  EXPECT_EQ(server.calls().evaluations[0].examples(0).features().dense_uint8().size(), 1024u);
+}
+
 TEST(ScenarioVerbTest, WrongUsageIsFoundBeforeAnythingIsSent) {
   FakeScenarioServer server;
   for (const std::vector<std::string>& args : std::vector<std::vector<std::string>>{
@@ -128,6 +197,10 @@ TEST(ScenarioVerbTest, WrongUsageIsFoundBeforeAnythingIsSent) {
            {"run"},
            {"evaluate", "split-mnist"},
            SmallRun({"--protocol=offline"}),
+           SmallRun({"--protocol=agem"}),
+           SmallRun({"--angles=random"}),
+           SmallRun({"--seeds=0"}),
+           SmallRun({"--epochs=0"}),
            SmallRun({"--scenario=classes"}),
            SmallRun({"--strategy=finetune", "--strategy=magic"})}) {
     const Outcome outcome = RunVerb(args, false, server.target());
