@@ -1,0 +1,207 @@
+#include "tests/bench/tables/result_tables.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+
+namespace engram::bench {
+namespace {
+
+using client::Json;
+using scenario::RunFigures;
+using scenario::Spread;
+using scenario::SpreadOf;
+
+constexpr char kPreamble[] =
+    "# Results\n\n"
+    "Written by `engram_tables` (tests/bench/tables) from rows.json: edit neither table nor "
+    "figures here.\n\n"
+    "Ours: mean accuracy over the tasks after the last one, in per cent, +- standard deviation "
+    "over the seeds (their\nnumber). A row marked **misses** does not reach its target. Seeds "
+    "run in process; \"served\" says whether the first\nseed gave the same R through a server.\n";
+
+absl::optional<Spread> AccuracyOf(const std::vector<RunFigures>& runs) {
+  return SpreadOf(runs, &RunFigures::acc);
+}
+
+const RowOutcome* Find(const std::string& id, const std::vector<RowOutcome>& all) {
+  const auto found = std::find_if(all.begin(), all.end(),
+                                  [&](const RowOutcome& other) { return other.row.id == id; });
+  return found == all.end() ? nullptr : &*found;
+}
+
+// Mean difference over the seeds that both have, in points; absent without one.
+absl::optional<double> Lead(const RowOutcome& outcome, const RowOutcome& other) {
+  std::map<uint64_t, double> by_seed;
+  for (const RunFigures& run : other.runs) {
+    if (run.acc.has_value()) by_seed[run.seed] = *run.acc;
+  }
+  std::vector<absl::optional<double>> leads;
+  for (const RunFigures& run : outcome.runs) {
+    const auto same = by_seed.find(run.seed);
+    if (same != by_seed.end() && run.acc.has_value()) leads.push_back(*run.acc - same->second);
+  }
+  const auto spread = SpreadOf(leads);
+  return spread.has_value() ? absl::make_optional(100 * spread->mean) : absl::nullopt;
+}
+
+// In whole hundredths, as it is printed: 98.499 is no 98.5, and neither is it printed so.
+double Shown(double per_cent) { return std::stod(absl::StrFormat("%.2f", per_cent)); }
+
+std::string Target(const TableRow& row) {
+  std::vector<std::string> parts;
+  if (row.at_least.has_value()) parts.push_back(absl::StrCat(">= ", *row.at_least));
+  if (row.at_most.has_value()) parts.push_back(absl::StrCat("<= ", *row.at_most));
+  for (const Comparison& other : row.above) {
+    parts.push_back(absl::StrCat(">= ", other.id, other.by < 0 ? " - " : " + ",
+                                 other.by < 0 ? -other.by : other.by));
+  }
+  return parts.empty() ? "-" : absl::StrJoin(parts, ", ");
+}
+
+std::string VerdictText(Verdict verdict) {
+  switch (verdict) {
+    case Verdict::kNone:
+      return "-";
+    case Verdict::kOpen:
+      return "open";
+    case Verdict::kHolds:
+      return "holds";
+    case Verdict::kMisses:
+      return "**misses**";
+  }
+  return "";
+}
+
+std::string Ours(const RowOutcome& outcome) {
+  const auto spread = AccuracyOf(outcome.runs);
+  if (!spread.has_value()) return "not run";
+  std::string text = absl::StrFormat("%.2f", 100 * spread->mean);
+  if (spread->sd.has_value()) absl::StrAppendFormat(&text, " +- %.2f", 100 * *spread->sd);
+  return absl::StrCat(text, " (", spread->count, ")");
+}
+
+std::string Published(const TableRow& row) {
+  if (!row.published.has_value()) return "-";
+  const std::string spread = row.spread.empty() ? "" : absl::StrCat(" +- ", row.spread);
+  return absl::StrCat(*row.published, spread, row.source.empty() ? "" : ", ", row.source);
+}
+
+std::string Served(const RowOutcome& outcome) {
+  if (!outcome.served_equal.has_value()) return "-";
+  return *outcome.served_equal ? "equal" : "**differs**";
+}
+
+std::string Command(const TableRow& row) {
+  return absl::StrCat("engram scenario run ", absl::StrJoin(row.Arguments("DIR"), " "));
+}
+
+std::string Line(const RowOutcome& outcome, const std::vector<RowOutcome>& all) {
+  const std::string& strategy = outcome.strategy.empty() ? outcome.row.strategy : outcome.strategy;
+  return absl::StrCat("| ", outcome.row.id, " | ", outcome.row.incremental, " | `", strategy,
+                      "` | ", Ours(outcome), " | ", Published(outcome.row), " | ",
+                      Target(outcome.row), " | ", VerdictText(VerdictOf(outcome, all)), " | ",
+                      Served(outcome), " |\n");
+}
+
+std::string Remarks(const RowOutcome& outcome) {
+  std::string text = absl::StrCat("- ", outcome.row.id, ": `", Command(outcome.row), "`\n");
+  if (!outcome.skipped.empty()) absl::StrAppend(&text, "  - not run: ", outcome.skipped, "\n");
+  if (!outcome.row.note.empty()) absl::StrAppend(&text, "  - ", outcome.row.note, "\n");
+  return text;
+}
+
+Json OrNull(const absl::optional<double>& value) {
+  return value.has_value() ? Json(*value) : Json(nullptr);
+}
+
+Json RunsJson(const RowOutcome& outcome) {
+  Json runs = Json::array();
+  for (const RunFigures& run : outcome.runs) {
+    runs.push_back({{"seed", run.seed},
+                    {"acc", OrNull(run.acc)},
+                    {"bwt", OrNull(run.bwt)},
+                    {"fwt", OrNull(run.fwt)},
+                    {"forgetting", OrNull(run.forgetting)}});
+  }
+  return runs;
+}
+
+}  // namespace
+
+Verdict VerdictOf(const RowOutcome& outcome, const std::vector<RowOutcome>& all) {
+  const TableRow& row = outcome.row;
+  const auto accuracy = AccuracyOf(outcome.runs);
+  if (!row.at_least && !row.at_most && row.above.empty()) return Verdict::kNone;
+  if (!accuracy.has_value() || accuracy->count < row.seeds) return Verdict::kOpen;
+  const double mean = Shown(100 * accuracy->mean);
+  if (row.at_least.has_value() && mean < *row.at_least) return Verdict::kMisses;
+  if (row.at_most.has_value() && mean > *row.at_most) return Verdict::kMisses;
+  for (const Comparison& comparison : row.above) {
+    const RowOutcome* other = Find(comparison.id, all);
+    const auto lead = other == nullptr ? absl::nullopt : Lead(outcome, *other);
+    if (!lead.has_value()) return Verdict::kOpen;
+    if (Shown(*lead) < comparison.by) return Verdict::kMisses;
+  }
+  return Verdict::kHolds;
+}
+
+std::string ResultsText(const std::vector<RowOutcome>& outcomes) {
+  std::vector<std::pair<std::string, std::vector<const RowOutcome*>>> tables;
+  for (const RowOutcome& outcome : outcomes) {
+    const std::string title =
+        absl::StrCat(outcome.row.scenario, ", protocol ", outcome.row.protocol);
+    const auto same = std::find_if(tables.begin(), tables.end(),
+                                   [&](const auto& table) { return table.first == title; });
+    if (same == tables.end()) {
+      tables.push_back({title, {&outcome}});
+    } else {
+      same->second.push_back(&outcome);
+    }
+  }
+  std::string text = kPreamble;
+  for (const auto& [title, rows] : tables) {
+    absl::StrAppend(&text, "\n## ", title,
+                    "\n\n| row | scenario | strategy | ours | published | target | | served |\n"
+                    "|---|---|---|---|---|---|---|---|\n");
+    for (const RowOutcome* outcome : rows) absl::StrAppend(&text, Line(*outcome, outcomes));
+    absl::StrAppend(&text, "\n");
+    for (const RowOutcome* outcome : rows) absl::StrAppend(&text, Remarks(*outcome));
+  }
+  return text;
+}
+
+Json ResultsJson(const std::vector<RowOutcome>& outcomes) {
+  Json rows = Json::array();
+  for (const RowOutcome& outcome : outcomes) {
+    const auto accuracy = AccuracyOf(outcome.runs);
+    Json json;
+    json["id"] = outcome.row.id;
+    json["scenario"] = outcome.row.scenario;
+    json["protocol"] = outcome.row.protocol;
+    json["incremental"] = outcome.row.incremental;
+    json["strategy"] = outcome.strategy.empty() ? outcome.row.strategy : outcome.strategy;
+    json["mean"] = accuracy.has_value() ? Json(accuracy->mean) : Json(nullptr);
+    json["sd"] = accuracy.has_value() ? OrNull(accuracy->sd) : Json(nullptr);
+    json["sem"] = accuracy.has_value() ? OrNull(accuracy->sem) : Json(nullptr);
+    json["runs"] = RunsJson(outcome);
+    json["published"] = OrNull(outcome.row.published);
+    json["source"] = outcome.row.source;
+    json["target"] = Target(outcome.row);
+    const Verdict verdict = VerdictOf(outcome, outcomes);
+    json["verdict"] = verdict == Verdict::kMisses ? "misses" : VerdictText(verdict);
+    json["served_equal"] = outcome.served_equal.has_value() ? Json(*outcome.served_equal)
+                                                            : Json(nullptr);
+    json["skipped"] = outcome.skipped;
+    json["note"] = outcome.row.note;
+    json["command"] = Command(outcome.row);
+    rows.push_back(std::move(json));
+  }
+  return rows;
+}
+
+}  // namespace engram::bench
