@@ -149,6 +149,7 @@ class Tables {
     if (served) absl::StrAppend(&key, "-served");
     const Json* known = journal_->Find(key);
     if (known != nullptr || !run) return known;
+    if (served) *context_.err << "through a server:" << std::endl;
     const auto through_server =
         [this](const RunOptions& options, const datasets::DigitSplit& digits,
                const scenario::RunEvents& events) -> absl::StatusOr<scenario::RunResult> {

@@ -144,8 +144,8 @@ TEST(ScenarioVerbTest, SeedsOfStrategiesStandUnderEachOther) {
       RunVerb(SmallRun({"--seeds=4,7", "--tasks=1", "--strategy=finetune", "--strategy=ewc"}),
               false, server.target());
   ASSERT_EQ(outcome.code, client::kExitOk) << outcome.err;
-  EXPECT_THAT(outcome.out, HasSubstr("seeds                   ACC"));
-  EXPECT_THAT(outcome.out, HasSubstr("\newc                     2  50.00 +- 0.00 (0.00)"));
+  EXPECT_THAT(outcome.out, AllOf(HasSubstr("\nmean +- SD (SEM), %  seeds"), HasSubstr("\newc  "),
+                                 HasSubstr("      2  50.00 +- 0.00 (0.00)    -    -           -\n")));
 }
 
 TEST(ScenarioVerbTest, ResumedRunsAreNotDoneAgain) {
