@@ -47,22 +47,38 @@ Protocol Vdv() {
       {"split-mnist", "task", "ewc:lambda=1e5,fisher_examples=5000", {}},
       {"split-mnist", "domain", "ewc:lambda=1e10,fisher_examples=5000", {}},
       {"split-mnist", "class", "ewc:lambda=1e9,fisher_examples=5000", {}},
-      {"split-mnist", "task", "si:c=10,xi=0.1", {}},
-      {"split-mnist", "domain", "si:c=5e4,xi=0.1", {}},
-      {"split-mnist", "class", "si:c=5e3,xi=0.1", {}},
-      {"split-mnist", "", "lwf:temperature=2", {}},
+      // The penalty is part of the gradient along the path, and an importance may be negative.
+      {"split-mnist", "task", "si:c=10,xi=0.1,relu=false,path_gradient=TOTAL", {}},
+      {"split-mnist", "domain", "si:c=5e4,xi=0.1,relu=false,path_gradient=TOTAL", {}},
+      {"split-mnist", "class", "si:c=5e3,xi=0.1,relu=false,path_gradient=TOTAL", {}},
+      // Without T squared and without a warm-up; one term for each old task.
+      {"split-mnist", "", "lwf:lambda=1,temperature=2", {}},
       // 100 examples a digit, as many replayed as new ones.
       {"split-mnist",
        "",
        "experience_replay:memory_size=1000,policy=CLASS_BALANCED,replay_batch_size=128",
        {}},
-      {"split-mnist", "", "a_gem:memory_size=1000", {}},
+      {"split-mnist", "", "a_gem:memory_per_task=200,reference_batch=128", {}},
+      {"split-mnist",
+       "",
+       "generative_replay:generator=VAE,labels=HARD,replay_batch_size=128,generator_hidden=400,"
+       "latent=100",
+       {}},
       // Outputs come with their classes there, too.
-      {"split-mnist", "class", "icarl:memory_size=1000", {"--head=growing"}},
+      {"split-mnist",
+       "class",
+       "icarl:memory_size=1000,per_class=100,replay_batch_size=128",
+       {"--head=growing"}},
       {"permuted-mnist", "", "ewc:lambda=100,fisher_examples=1000", {}},
       // The lambda of the 2018 table is not recorded.
       {"permuted-mnist", "", "online_ewc:fisher_examples=1000", {}},
-      {"permuted-mnist", "", "si:c=10,xi=0.1", {}},
+      {"permuted-mnist", "", "si:c=10,xi=0.1,relu=false,path_gradient=TOTAL", {}},
+      {"permuted-mnist", "", "lwf:lambda=1,temperature=2", {}},
+      {"permuted-mnist",
+       "",
+       "generative_replay:generator=VAE,labels=HARD,replay_batch_size=128,generator_hidden=1000,"
+       "latent=100,generator_learning_rate=1e-4",
+       {}},
   };
   return vdv;
 }
@@ -85,8 +101,8 @@ Protocol Agem() {
       {"permuted-mnist", "", "online_ewc", {"--lr=0.03"}},
       {"permuted-mnist", "", "mas", {"--lr=0.1"}},
       {"permuted-mnist", "", "si:c=0.1", {"--lr=0.1"}},
-      {"permuted-mnist", "", "gem:memory_size=4250", {"--lr=0.1"}},
-      {"permuted-mnist", "", "a_gem:memory_size=4250", {"--lr=0.1"}},
+      {"permuted-mnist", "", "gem:memory_per_task=250", {"--lr=0.1"}},
+      {"permuted-mnist", "", "a_gem:memory_per_task=250,reference_batch=256", {"--lr=0.1"}},
   };
   return agem;
 }
@@ -107,15 +123,16 @@ Protocol Gem() {
   gem.overrides = {
       {"permuted-mnist", "", "finetune", {"--lr=0.03"}},
       {"permuted-mnist", "", "ewc", {"--lr=0.1"}},
-      {"permuted-mnist", "", "gem:memory_size=5120,memory_strength=0.5", {"--lr=0.1"}},
+      {"permuted-mnist", "", "gem:memory_per_task=256,memory_strength=0.5", {"--lr=0.1"}},
       {"rotated-mnist", "", "finetune", {"--lr=0.003"}},
       {"rotated-mnist", "", "ewc", {"--lr=0.01"}},
-      {"rotated-mnist", "", "gem:memory_size=5120,memory_strength=0.5", {"--lr=0.1"}},
+      {"rotated-mnist", "", "gem:memory_per_task=256,memory_strength=0.5", {"--lr=0.1"}},
   };
   return gem;
 }
 
 // Online EWC has no half there, so its lambda 0.7 is 1.4 here; the Fisher is of the true labels.
+// A memory of 500 is one of 25 a task.
 Protocol Mammoth() {
   const Flags shared = {"--tasks=20",        "--examples_per_task=60000", "--head=fixed",
                         "--hidden=100,100",  "--optimizer=sgd",           "--lr=0.2",
@@ -135,8 +152,8 @@ Protocol Mammoth() {
        "",
        "experience_replay:memory_size=500,replay_batch_size=128",
        {"--lr=0.2"}},
-      {"permuted-mnist", "", "gem:memory_size=500,memory_strength=0.5", {"--lr=0.1"}},
-      {"permuted-mnist", "", "a_gem:memory_size=500", {"--lr=0.1"}},
+      {"permuted-mnist", "", "gem:memory_per_task=25,memory_strength=0.5", {"--lr=0.1"}},
+      {"permuted-mnist", "", "a_gem:memory_per_task=25,reference_batch=128", {"--lr=0.1"}},
       {"permuted-mnist", "", "der:memory_size=500,alpha=1", {"--lr=0.2"}},
       {"permuted-mnist", "", "der:memory_size=200,alpha=1", {"--lr=0.2"}},
       {"permuted-mnist", "", "der:memory_size=5120,alpha=0.5", {"--lr=0.2"}},
@@ -147,10 +164,10 @@ Protocol Mammoth() {
       {"rotated-mnist", "", "si:c=1,xi=1", {"--lr=0.1"}},
       {"rotated-mnist", "", "experience_replay:memory_size=500,replay_batch_size=128",
        {"--lr=0.2"}},
-      {"rotated-mnist", "", "gem:memory_size=500,memory_strength=0.5", {"--lr=0.01"}},
-      {"rotated-mnist", "", "a_gem:memory_size=500", {"--lr=0.3"}},
-      {"rotated-mnist", "", "a_gem:memory_size=200", {"--lr=0.1"}},
-      {"rotated-mnist", "", "a_gem:memory_size=5120", {"--lr=0.3"}},
+      {"rotated-mnist", "", "gem:memory_per_task=25,memory_strength=0.5", {"--lr=0.01"}},
+      {"rotated-mnist", "", "a_gem:memory_per_task=25,reference_batch=128", {"--lr=0.3"}},
+      {"rotated-mnist", "", "a_gem:memory_per_task=10,reference_batch=128", {"--lr=0.1"}},
+      {"rotated-mnist", "", "a_gem:memory_per_task=256,reference_batch=128", {"--lr=0.3"}},
       {"rotated-mnist", "", "der:memory_size=500,alpha=0.5", {"--lr=0.2"}},
       {"rotated-mnist", "", "der:memory_size=200,alpha=1", {"--lr=0.2"}},
       {"rotated-mnist", "", "der:memory_size=5120,alpha=0.5", {"--lr=0.2"}},
@@ -172,10 +189,10 @@ struct Written {
   std::string Text() const {
     return pairs.empty() ? name : absl::StrCat(name, ":", absl::StrJoin(pairs, ","));
   }
-  // "memory_size=500", or empty.
-  std::string MemorySize() const {
+  // "memory_size=500" or "memory_per_task=25"; else empty.
+  std::string Memory() const {
     const auto found = std::find_if(pairs.begin(), pairs.end(), [](const std::string& pair) {
-      return absl::StartsWith(pair, "memory_size=");
+      return absl::StartsWith(pair, "memory_size=") || absl::StartsWith(pair, "memory_per_task=");
     });
     return found == pairs.end() ? "" : *found;
   }
@@ -213,7 +230,7 @@ const ProtocolOverride* FindOverride(const Protocol& protocol, absl::string_view
     const Written published(line.strategy);
     if (line.scenario != scenario || published.name != strategy.name) continue;
     if (!line.incremental.empty() && line.incremental != incremental) continue;
-    if (strategy.MemorySize() == published.MemorySize()) return &line;
+    if (strategy.Memory() == published.Memory()) return &line;
     if (first == nullptr) first = &line;
   }
   return first;

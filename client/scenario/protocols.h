@@ -46,7 +46,7 @@ struct Protocol {
   // Scenarios without a setting may be run, too.
   bool any_scenario = false;
   std::vector<ProtocolSetting> settings;
-  // The first line that fits counts; of several that name memory_size, the one of the user's size.
+  // The first line that fits counts; of several that differ by memory, the one of the user's size.
   std::vector<ProtocolOverride> overrides;
 };
 

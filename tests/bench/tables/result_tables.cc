@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "client/scenario/protocols.h"
 
 namespace engram::bench {
 namespace {
@@ -100,6 +101,22 @@ std::string Command(const TableRow& row) {
   return absl::StrCat("engram scenario run ", absl::StrJoin(row.Arguments("DIR"), " "));
 }
 
+// What the protocol is, and what of its source is not taken over.
+std::string Protocol(const TableRow& row) {
+  std::string text;
+  for (const scenario::Protocol& protocol : scenario::ListProtocols()) {
+    if (protocol.name != row.protocol) continue;
+    absl::StrAppend(&text, protocol.source, ".\n");
+    for (const scenario::ProtocolSetting& setting : protocol.settings) {
+      if (setting.scenario != row.scenario) continue;
+      absl::StrAppend(&text, "`", absl::StrJoin(setting.flags, " "), "`\n");
+      if (setting.initialisation.empty()) continue;
+      absl::StrAppend(&text, "Not taken over: ", setting.initialisation, ".\n");
+    }
+  }
+  return text;
+}
+
 std::string Line(const RowOutcome& outcome, const std::vector<RowOutcome>& all) {
   const std::string& strategy = outcome.strategy.empty() ? outcome.row.strategy : outcome.strategy;
   return absl::StrCat("| ", outcome.row.id, " | ", outcome.row.incremental, " | `", strategy,
@@ -165,8 +182,8 @@ std::string ResultsText(const std::vector<RowOutcome>& outcomes) {
   }
   std::string text = kPreamble;
   for (const auto& [title, rows] : tables) {
-    absl::StrAppend(&text, "\n## ", title,
-                    "\n\n| row | scenario | strategy | ours | published | target | | served |\n"
+    absl::StrAppend(&text, "\n## ", title, "\n\n", Protocol(rows.front()->row),
+                    "\n| row | scenario | strategy | ours | published | target | | served |\n"
                     "|---|---|---|---|---|---|---|---|\n");
     for (const RowOutcome* outcome : rows) absl::StrAppend(&text, Line(*outcome, outcomes));
     absl::StrAppend(&text, "\n");

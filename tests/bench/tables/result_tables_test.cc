@@ -141,7 +141,8 @@ TEST(ResultTablesTest, TextMarksRowsThatMissAndSaysWhyOthersDidNotRun) {
   absent.skipped = "unknown name \"magic\"";
   absent.row.note = "a remark";
   const std::string text = ResultsText({missing, absent});
-  EXPECT_THAT(text, AllOf(HasSubstr("## split-mnist, protocol vdv\n"),
+  EXPECT_THAT(text, AllOf(HasSubstr("## split-mnist, protocol vdv\n\nvan de Ven"),
+                          HasSubstr("\n`--shuffle_digits --head=fixed"),
                           HasSubstr("| misses | task | `ewc:lambda=3` | 60.00 +- 14.14 (2) | 99.06 "
                                     "+- 0.15, paper | >= 98.5 | **misses** | equal |\n"),
                           HasSubstr("| absent | task | `ewc` | not run | - | - | - | - |\n"),
@@ -149,6 +150,13 @@ TEST(ResultTablesTest, TextMarksRowsThatMissAndSaysWhyOthersDidNotRun) {
                           HasSubstr("  - a remark\n"),
                           HasSubstr("`engram scenario run split-mnist --scenario task --protocol "
                                     "vdv --strategy ewc --seeds 2 --data DIR`")));
+}
+
+TEST(ResultTablesTest, TextSaysWhatOfTheSourceIsNotTakenOver) {
+  RowOutcome outcome = Outcome("a", {});
+  outcome.row.scenario = "rotated-mnist";
+  outcome.row.protocol = "mammoth";
+  EXPECT_THAT(ResultsText({outcome}), HasSubstr("\nNot taken over: Xavier uniform.\n"));
 }
 
 TEST(ResultTablesTest, JsonHasEveryRun) {
