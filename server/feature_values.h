@@ -19,8 +19,8 @@ float Uint8Scale(const v1::Features& features);
 
 int64_t ValueCount(const v1::Features& features);
 
-// ValueCount numbers. A byte is float(byte) * scale: a client that sends the same product as float32
-// trains the same model bit by bit.
+// ValueCount numbers. A byte is float(byte) * scale: who sends the same product as float32 trains
+// the same model bit by bit.
 void CopyValues(const v1::Features& features, float* out);
 
 }  // namespace engram::server

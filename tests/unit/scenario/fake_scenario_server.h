@@ -63,8 +63,8 @@ class FakeScenarioServer : public v1::Models::Service,
                         v1::Model* response) override;
   grpc::Status DeleteModel(grpc::ServerContext* context, const v1::DeleteModelRequest* request,
                            v1::DeleteModelResponse* response) override;
-  // Eight of ten examples were predicted right. A row a boundary; R[i][j] = (10 i + j) / 100, absent
-  // for tasks without held-out rows.
+  // Eight of ten examples were predicted right. A row a boundary; R[i][j] = (10 i + j) / 100,
+  // absent for tasks without held-out rows.
   grpc::Status GetReport(grpc::ServerContext* context, const v1::GetReportRequest* request,
                          v1::Report* response) override;
   // Right on even labels.
