@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/string_view.h"
 #include "client/datasets/byte_file.h"
 #include "storage/base/status_macros.h"
 
