@@ -207,6 +207,13 @@ void AddMemory(const ModelRuntime& model, const v1::Report& report, const ModelS
               static_cast<double>(gauges.episodic_bytes));
   page->Gauge("engram_importance_snapshots", "Consolidations in the penalty", labels,
               static_cast<double>(gauges.importance_snapshots));
+  constexpr absl::string_view kOwnHelp = "What only the model's strategies have, by name";
+  page->Declare("engram_strategy_gauge", MetricType::Gauge, kOwnHelp);
+  for (const auto& [gauge, value] : gauges.named) {
+    Labels own = labels;
+    own.push_back({"gauge", gauge});
+    page->Gauge("engram_strategy_gauge", kOwnHelp, std::move(own), value);
+  }
 }
 
 void AddServing(const ModelRuntime& model, const ModelStatistics& counts, const Labels& labels,

@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/container/btree_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "strategies/api/batch_view.h"
@@ -89,6 +90,9 @@ struct LearnerGauges {
   std::vector<int64_t> episodic_by_task;  // index = task column; replay memory only
   int64_t episodic_bytes = 0;
   int64_t importance_snapshots = 0;       // consolidations held in the penalty
+  // What only some strategies have (classes a generator still draws, free modules ...), by a name
+  // in snake_case that says the unit.
+  absl::btree_map<std::string, double> named;
 };
 
 class Learner {

@@ -93,7 +93,7 @@ class Strategy {
     return absl::OkStatus();
   }
 
-  // Adds its share (episodic_by_task, episodic_bytes, importance_snapshots).
+  // Adds its share (episodic_by_task, episodic_bytes, importance_snapshots, named).
   virtual void AddGauges(LearnerGauges* gauges) const {}
 };
 

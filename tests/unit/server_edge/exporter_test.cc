@@ -57,6 +57,7 @@ TEST_F(ExporterTest, EveryFamilyOfTheSurfaceIsThere) {
         "engram_episodic_examples",
         "engram_episodic_bytes",
         "engram_importance_snapshots",
+        "engram_strategy_gauge",
         "engram_model_version",
         "engram_model_published_timestamp_seconds",
         "engram_checkpoint_bytes",
@@ -156,6 +157,13 @@ TEST_F(ExporterTest, OnlyTheLastFiftyTasksAreShown) {
   EXPECT_EQ(page.At("engram_task_accuracy_ratio{model=\"digits\",task=\"other\"}"), 0.25);
   EXPECT_EQ(page.At("engram_episodic_examples{model=\"digits\",task=\"other\"}"), 4);
   EXPECT_EQ(page.At("engram_tasks{model=\"digits\"}"), 60);
+}
+
+TEST_F(ExporterTest, StrategiesHaveGaugesOfTheirOwnByName) {
+  strategies::LearnerGauges gauges;
+  gauges.named["free_modules"] = 7;
+  model_->SetGauges(gauges);
+  EXPECT_EQ(Scrape().At("engram_strategy_gauge{model=\"digits\",gauge=\"free_modules\"}"), 7);
 }
 
 TEST_F(ExporterTest, CallsAreCountedByMethodAndCode) {
