@@ -3,8 +3,8 @@
 // Threading: every method is const and safe from any thread; EnterComputeThread() once a thread
 //   is not required, Predict does it.
 // Ownership: shared_ptr<const Snapshot>; the arrays live until the last reader lets go.
-// Failure: INVALID_ARGUMENT (task missing where heads are per task), NOT_FOUND (a task without a
-//   head), INTERNAL (non-finite output: never returned as a score).
+// Failure: INVALID_ARGUMENT (task missing where heads are per task and none is inferred), NOT_FOUND
+//   (a task without a head), INTERNAL (non-finite output: never returned as a score).
 #pragma once
 
 #include <cstdint>
@@ -14,6 +14,12 @@
 #include "absl/types/span.h"
 
 namespace engram::strategies {
+
+// A task that the model itself found for a row.
+struct InferredTask {
+  int32_t task = -1;     // column index
+  float confidence = 0;  // 0: another task is as likely; 1: no doubt
+};
 
 class Snapshot {
  public:
@@ -29,10 +35,20 @@ class Snapshot {
   // Softmax scores, row-major [rows, class_count()], written over `scores` (resized; reuse the
   // vector to avoid allocation). `features` is row-major [rows, feature_count]. `tasks` is empty or
   // one column index a row, -1 for none; where heads are per task, classes outside the row's task
-  // score 0. With no class yet the result is empty and OK.
+  // score 0, and a task that is missing is inferred or refused. With no class yet the result is
+  // empty and OK.
   virtual absl::Status Predict(absl::Span<const float> features, int64_t rows,
                                absl::Span<const int32_t> tasks,
                                std::vector<float>* scores) const = 0;
+
+  // Heads are per task, and the model finds the task of a row by itself.
+  virtual bool infers_tasks() const { return false; }
+  // That task, for each row, written over `inferred`; empty with no class yet. Only where
+  // infers_tasks().
+  virtual absl::Status InferTasks(absl::Span<const float> features, int64_t rows,
+                                  std::vector<InferredTask>* inferred) const {
+    return absl::FailedPreconditionError("this model infers no task");
+  }
 };
 
 }  // namespace engram::strategies

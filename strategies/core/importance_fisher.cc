@@ -59,6 +59,7 @@ class SquareSums {
       at::Tensor squared_input = traces[layer].input.to(at::kDouble).square_();
       if (!all_used) squared_input.nan_to_num_(0.0, 0.0, 0.0);
       arena_.View(flat_, traces[layer].weight).addmm_(squared_deltas_[layer].t(), squared_input);
+      if (traces[layer].bias == kNoParameter) continue;
       arena_.View(flat_, traces[layer].bias).add_(squared_deltas_[layer].sum(0).unsqueeze(1));
     }
   }

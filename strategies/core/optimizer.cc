@@ -59,13 +59,15 @@ void Optimizer::StepWithGradient(const at::Tensor& gradient, absl::Span<Proximal
                                  absl::Span<UpdateObserver* const> observers) {
   ++steps_;
   const float* values = gradient.data_ptr<float>();
-  for (int64_t begin = 0; begin < arena_->size(); begin += kTile) {
-    const int64_t count = std::min(kTile, arena_->size() - begin);
-    for (UpdateObserver* observer : observers) observer->BeforeUpdate(begin, count);
-    UpdateFlat(values, begin, count);
-    for (ProximalPull* pull : pulls) pull->Apply(begin, count, *this);
-    for (UpdateObserver* observer : observers) {
-      observer->AfterUpdate(begin, count, values + begin);
+  for (const auto& [first, end] : arena_->trained_ranges()) {
+    for (int64_t begin = first; begin < end; begin += kTile) {
+      const int64_t count = std::min(kTile, end - begin);
+      for (UpdateObserver* observer : observers) observer->BeforeUpdate(begin, count);
+      UpdateFlat(values, begin, count);
+      for (ProximalPull* pull : pulls) pull->Apply(begin, count, *this);
+      for (UpdateObserver* observer : observers) {
+        observer->AfterUpdate(begin, count, values + begin);
+      }
     }
   }
 }
@@ -79,6 +81,7 @@ void Optimizer::WriteGradient(const std::vector<LayerTrace>& traces,
     const int64_t rows = trace.input.size(0);
     WeightProduct(delta, trace.input.data_ptr<float>(), rows, weight.rows, weight.columns,
                   /*decay=*/0, /*rate=*/-1, values + weight.offset);
+    if (trace.bias == kNoParameter) continue;
     ActiveKernels().column_sums(delta, rows, weight.rows, values + arena_->slot(trace.bias).offset);
   }
 }
@@ -90,7 +93,6 @@ void Optimizer::StepPlain(const std::vector<LayerTrace>& traces,
   float* values = arena_->flat().data_ptr<float>();
   for (const LayerTrace& trace : traces) {
     const ParameterArena::Slot& weight = arena_->slot(trace.weight);
-    const ParameterArena::Slot& bias = arena_->slot(trace.bias);
     RankUpdate update;
     update.weights = values + weight.offset;
     update.input = trace.input.data_ptr<float>();
@@ -113,6 +115,8 @@ void Optimizer::StepPlain(const std::vector<LayerTrace>& traces,
                     update.weights);
     }
     for (ProximalPull* pull : rest) pull->Apply(weight.offset, weight.count(), *this);
+    if (trace.bias == kNoParameter) continue;
+    const ParameterArena::Slot& bias = arena_->slot(trace.bias);
     bias_gradient_.resize(static_cast<size_t>(bias.rows));
     ActiveKernels().column_sums(update.delta, update.rows, bias.rows, bias_gradient_.data());
     ActiveKernels().descend(values + bias.offset, bias_gradient_.data(), bias.rows, decay, rate);

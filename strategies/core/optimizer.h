@@ -33,7 +33,8 @@ class Optimizer {
   // One step of mean loss from the traces of the last Backward, then the pulls, block by block.
   void Step(const std::vector<LayerTrace>& traces, absl::Span<ProximalPull* const> pulls);
 
-  // The same from a flat gradient in the arena's layout; observers see each block change.
+  // The same from a flat gradient in the arena's layout; observers see each block change. Only
+  // ParameterArena::trained_ranges() move.
   void StepWithGradient(const at::Tensor& gradient, absl::Span<ProximalPull* const> pulls,
                         absl::Span<UpdateObserver* const> observers = {});
 

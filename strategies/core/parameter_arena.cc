@@ -35,6 +35,7 @@ void ParameterArena::Allocate() {
   flat_ = ZeroFlat(size_);
   placed_ = slots_.size();
   allocated_ = true;
+  FindTrainedRanges();
   ++generation_;
 }
 
@@ -75,7 +76,34 @@ void ParameterArena::Layout(const std::vector<Slot>& old_slots) {
   flat_ = Moved(flat_, old_slots);
   for (CompanionEntry& entry : companions_) entry.values = Moved(entry.values, old_slots);
   placed_ = slots_.size();
+  FindTrainedRanges();
   ++generation_;
+}
+
+void ParameterArena::SetTrained(std::vector<ParameterId> ids) {
+  std::sort(ids.begin(), ids.end());
+  if (!all_trained_ && ids == trained_) return;
+  trained_ = std::move(ids);
+  all_trained_ = false;
+  FindTrainedRanges();
+  ++generation_;
+}
+
+void ParameterArena::FindTrainedRanges() {
+  trained_ranges_.clear();
+  if (all_trained_) {
+    trained_ranges_.emplace_back(0, size_);
+    return;
+  }
+  for (const ParameterId id : trained_) {
+    const Slot& place = slot(id);
+    const int64_t end = place.offset + RoundUp(place.capacity * place.columns);
+    if (!trained_ranges_.empty() && trained_ranges_.back().second == place.offset) {
+      trained_ranges_.back().second = end;
+    } else {
+      trained_ranges_.emplace_back(place.offset, end);
+    }
+  }
 }
 
 int64_t ParameterArena::parameter_count() const {

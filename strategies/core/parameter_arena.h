@@ -17,6 +17,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/string_view.h"
@@ -53,11 +54,17 @@ class ParameterArena {
   // Gives the parameters `ids` this many rows (never fewer than now); new rows are zero everywhere.
   void GrowRows(const std::vector<ParameterId>& ids, int64_t rows);
 
+  // Names the parameters that updates may move; every one until the first call. The others stand
+  // still bit for bit, whatever moments and decay they have.
+  void SetTrained(std::vector<ParameterId> ids);
+  // Their places in a flat array: [begin, end), ascending, neighbours joined.
+  const std::vector<std::pair<int64_t, int64_t>>& trained_ranges() const { return trained_ranges_; }
+
   // Floats in one flat array, gaps and reserve included.
   int64_t size() const { return size_; }
   // Parameters in use.
   int64_t parameter_count() const;
-  // Changes whenever addresses did.
+  // Changes whenever addresses did, or which parameters are trained.
   uint64_t generation() const { return generation_; }
 
   const at::Tensor& flat() const { return flat_; }
@@ -84,11 +91,15 @@ class ParameterArena {
   void Layout(const std::vector<Slot>& old_slots);
   // Assigns offsets for the slots' capacities and returns the new size.
   int64_t AssignOffsets();
+  void FindTrainedRanges();
   at::Tensor Moved(const at::Tensor& from, const std::vector<Slot>& old_slots) const;
 
   std::vector<Slot> slots_;
   std::vector<CompanionEntry> companions_;
   at::Tensor flat_;
+  std::vector<ParameterId> trained_;  // ascending
+  bool all_trained_ = true;
+  std::vector<std::pair<int64_t, int64_t>> trained_ranges_;
   int64_t size_ = 0;
   size_t placed_ = 0;  // slots that have a place
   uint64_t generation_ = 0;

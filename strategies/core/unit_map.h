@@ -49,6 +49,9 @@ class UnitMap {
   // elsewhere a row sees all units 0..size()-1.
   absl::Span<const int64_t> UnitsOf(int32_t task) const;
 
+  // 1 + the highest task with a head. Only where per_task().
+  int32_t task_count() const { return static_cast<int32_t>(units_of_task_.size()); }
+
   // By unit.
   const std::vector<Owner>& owners() const { return owners_; }
 

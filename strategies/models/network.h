@@ -19,18 +19,22 @@
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
+#include "strategies/api/snapshot.h"
 #include "strategies/core/generator.h"
 #include "strategies/core/parameter_arena.h"
 #include "strategies/core/state_archive.h"
+#include "strategies/core/unit_map.h"
 
 namespace engram::strategies {
+
+constexpr ParameterId kNoParameter = -1;
 
 // One trainable layer's part in the last Forward and Backward.
 struct LayerTrace {
   at::Tensor input;            // [rows, in]
   at::Tensor output_gradient;  // [rows, out], d loss / d (a W^T + b); valid after Backward
   ParameterId weight = 0;      // [out, in]
-  ParameterId bias = 0;        // [out, 1]
+  ParameterId bias = 0;        // [out, 1], or kNoParameter
 };
 
 // Working memory of ForwardPass::Run: one a thread, reused.
@@ -54,6 +58,12 @@ class ForwardPass {
   virtual int64_t embedding_width() const = 0;
   virtual void Embed(const float* features, int64_t rows, absl::Span<const int32_t> tasks,
                      ForwardScratch* scratch, float* embeddings) const = 0;
+
+  // The task of each row among those with units, where heads are per task: the one whose head is
+  // surest of its answer, by the entropy of its softmax over the highest that it could have. The
+  // confidence is how far that entropy is below the next task's, as a share of it. One Run a task.
+  virtual void InferTasks(const float* features, int64_t rows, const UnitMap& units,
+                          ForwardScratch* scratch, absl::Span<InferredTask> inferred) const;
 };
 
 class Network {
