@@ -136,6 +136,11 @@ absl::StatusOr<std::vector<ResolvedStrategy>> ResolveStrategies(const ModelOptio
           "strategies[", i, "]: ", specs[i].name,
           " brings a network of its own, and a model has one; another strategy brought it"));
     }
+    if ((*entry)->per_task_heads && options.head.kind != HeadKind::kPerTask) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("strategies[", i, "]: ", specs[i].name,
+                       " keeps a part of the network for each task and needs heads per task"));
+    }
     ENGRAM_ASSIGN_OR_RETURN(StrategyParameters parameters,
                             StrategyParameters::Resolve((*entry)->help, specs[i]));
     resolved.push_back({*entry, std::move(parameters)});

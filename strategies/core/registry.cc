@@ -10,7 +10,8 @@
   ENTRY(Finetune)                \
   ENTRY(ExperienceReplay)        \
   ENTRY(Ewc)                     \
-  ENTRY(OnlineEwc)
+  ENTRY(OnlineEwc)               \
+  ENTRY(Progressive)
 
 namespace engram::strategies {
 

@@ -30,6 +30,9 @@ struct StrategyEntry {
   StrategyHelp help;
   // It has Members; the first such strategy of a model gets memory 0.
   bool keeps_exemplars = false;
+  // It keeps a part of the network for each task, which only a head a task can tell apart: a model
+  // with another head is refused.
+  bool per_task_heads = false;
   // RESOURCE_EXHAUSTED when what the parameters ask for cannot be held.
   absl::StatusOr<std::unique_ptr<Strategy>> (*make)(
       const StrategyParameters& parameters, const StrategyEnvironment& environment) = nullptr;

@@ -1,0 +1,201 @@
+// Progressive networks: the column against autograd, what older columns never do, and transfer.
+#include <map>
+#include <string>
+#include <vector>
+
+#include "strategies/core/optimizer.h"
+#include "strategies/models/columns.h"
+#include "tests/unit/strategies_builtin/isolation_rig.h"
+
+namespace engram::strategies {
+namespace {
+
+constexpr int64_t kFeatures = 5;
+constexpr int64_t kAdapter = 3;
+
+// Three columns of hidden layers 7 and 6, with 2, 3 and 2 units.
+class ColumnsTest : public testing::Test {
+ protected:
+  ColumnsTest() : columns_({kFeatures, {7, 6}, kAdapter}, &arena_, &generator_) {
+    const std::vector<UnitMap::Owner> owners = {{4, 0}, {4, 1}, {9, 0}, {9, 1},
+                                                {9, 2}, {2, 0}, {2, 1}};
+    columns_.AddUnits(7, &generator_);
+    columns_.Place(owners, &generator_);
+    for (const auto& slot : arena_.slots()) {
+      if (slot.name.find("alpha") == std::string::npos) continue;
+      arena_.flat().narrow(0, slot.offset, slot.count()).uniform_(0.3, 1.5);
+    }
+    features_ = torch::randn({4, kFeatures});
+  }
+
+  // Every parameter as a leaf of autograd, by name.
+  std::map<std::string, torch::Tensor> Leaves() const {
+    std::map<std::string, torch::Tensor> leaves;
+    for (size_t id = 0; id < arena_.slots().size(); ++id) {
+      leaves[arena_.slots()[id].name] =
+          arena_.View(static_cast<ParameterId>(id)).clone().set_requires_grad(true);
+    }
+    return leaves;
+  }
+
+  // Outputs of column k by the paper's formula.
+  torch::Tensor Reference(std::map<std::string, torch::Tensor> p, int k) const {
+    std::vector<torch::Tensor> below(static_cast<size_t>(k) + 1, features_);
+    for (int i = 0; i <= 2; ++i) {
+      std::vector<torch::Tensor> above;
+      for (int c = i == 2 ? k : 0; c <= k; ++c) {
+        const std::string name = "column" + std::to_string(c) + ".layer" + std::to_string(i);
+        const std::string out = i == 2 ? "head" + std::to_string(c) : name;
+        torch::Tensor input = below[c];
+        if (c > 0 && i > 0) {
+          std::vector<torch::Tensor> scaled;
+          for (int j = 0; j < c; ++j) scaled.push_back(p[name + ".alpha"][j] * below[j].detach());
+          const torch::Tensor adapted =
+              torch::relu(torch::cat(scaled, 1).mm(p[name + ".adapter"].t()) +
+                          p[name + ".adapter_bias"].t());
+          input = torch::cat({input, adapted}, 1);
+        }
+        const torch::Tensor sum = input.mm(p[out + ".weight"].t()) + p[out + ".bias"].t();
+        above.push_back(i == 2 ? sum : torch::relu(sum));
+      }
+      if (i == 2) return above[0];
+      below = above;
+    }
+    return {};
+  }
+
+  Generator generator_{3};
+  ParameterArena arena_;
+  Columns columns_;
+  torch::Tensor features_;
+};
+
+TEST_F(ColumnsTest, ForwardIsThePapersFormula) {
+  const std::vector<int32_t> tasks = {4, 9, 2};
+  const std::vector<std::vector<int64_t>> units = {{0, 1}, {2, 3, 4}, {5, 6}};
+  for (int k = 0; k < 3; ++k) {
+    columns_.Activate(tasks[k]);
+    const at::Tensor logits = columns_.Forward(features_);
+    ASSERT_EQ(logits.size(1), 7);
+    const at::Tensor own = logits.index_select(1, torch::tensor(units[k]));
+    EXPECT_LT((own - Reference(Leaves(), k).detach()).abs().max().item<double>(), 1e-5) << k;
+    EXPECT_EQ(logits.abs().sum().item<double>(), own.abs().sum().item<double>());
+  }
+}
+
+TEST_F(ColumnsTest, TheNewestColumnsGradientIsAutogradsAndOlderOnesGetExactlyNone) {
+  columns_.Activate(2);
+  columns_.Forward(features_);
+  const at::Tensor seed = torch::randn({4, 7});
+  columns_.Backward(seed);
+  Optimizer optimizer({}, &arena_);
+  const at::Tensor gradient = at::zeros({arena_.size()});
+  optimizer.WriteGradient(columns_.traces(), gradient);
+  const auto leaves = Leaves();
+  (Reference(leaves, 2) * seed.narrow(1, 5, 2)).sum().backward();
+  int compared = 0;
+  for (size_t id = 0; id < arena_.slots().size(); ++id) {
+    const std::string& name = arena_.slots()[id].name;
+    const at::Tensor ours = arena_.View(gradient, static_cast<ParameterId>(id));
+    const bool newest = name.find("column2") == 0 || name.find("head2") == 0;
+    if (!newest) {
+      EXPECT_EQ(ours.abs().max().item<double>(), 0) << name;
+      continue;
+    }
+    ++compared;
+    EXPECT_LT((ours - leaves.at(name).grad()).abs().max().item<double>(), 1e-4) << name;
+    EXPECT_GT(ours.abs().max().item<double>(), 0) << name;
+  }
+  EXPECT_EQ(compared, 12);  // three layers' weight and bias, two layers' V, c and alpha
+}
+
+TEST_F(ColumnsTest, ZeroingALateralChangesTheLogits) {
+  columns_.Activate(9);
+  const at::Tensor before = columns_.Forward(features_).clone();
+  for (size_t id = 0; id < arena_.slots().size(); ++id) {
+    if (arena_.slots()[id].name != "column1.layer1.weight") continue;
+    arena_.View(static_cast<ParameterId>(id)).narrow(1, 7, kAdapter).zero_();
+  }
+  EXPECT_GT((columns_.Forward(features_) - before).abs().max().item<double>(), 1e-3);
+}
+
+TEST_F(ColumnsTest, OfAnOlderColumnTheHeadAloneIsTrained) {
+  columns_.Activate(9);
+  columns_.Forward(features_);
+  columns_.Backward(torch::randn({4, 7}));
+  ASSERT_EQ(columns_.traces().size(), 3u);  // V, alpha and the head itself
+  EXPECT_EQ(arena_.slot(columns_.traces().back().weight).name, "head1.weight");
+}
+
+TEST_F(ColumnsTest, ABoundPassAnswersEachRowByItsTasksColumn) {
+  const std::vector<int32_t> tasks = {4, 2, 2, 9};
+  at::Tensor expected = at::zeros({4, 7});
+  for (int64_t row = 0; row < 4; ++row) {
+    columns_.Activate(tasks[row]);
+    expected[row].copy_(columns_.Forward(features_)[row]);
+  }
+  const auto pass = columns_.Bind(arena_.flat().clone());
+  ForwardScratch scratch;
+  const at::Tensor logits = at::zeros({4, 7});
+  pass->Run(features_.data_ptr<float>(), 4, tasks, &scratch, logits.data_ptr<float>());
+  EXPECT_LT((logits - expected).abs().max().item<double>(), 1e-6);
+  EXPECT_EQ(pass->embedding_width(), 6);
+}
+
+TEST(ProgressiveTest, HeadsThatAreNotPerTaskAreRefused) {
+  ModelOptions options = IsolationModel({"progressive", {}});
+  options.head.kind = HeadKind::kGrowing;
+  EXPECT_EQ(MakeLearner(options).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST(ProgressiveTest, FrozenColumnsStandStillUnderEveryOptimizer) {
+  for (const OptimizerOptions& optimizer : EveryOptimizer()) {
+    ModelOptions options = IsolationModel({"progressive", {}});
+    options.optimizer = optimizer;
+    const auto learner = MakeIsolated(options);
+    IsolationStream stream(1);
+    TrainOn(learner.get(), stream.Next(0, 500));
+    EndTask(learner.get(), 0);
+    const IsolationBatch probe = stream.Next(0, 50);
+    const std::vector<float> scores = ScoresOf(learner.get(), probe);
+    std::map<std::string, at::Tensor> before;
+    for (const char* name : {"column0.layer0.weight", "column0.layer0.bias",
+                             "column0.layer1.weight", "head0.weight", "head0.bias"}) {
+      before[name] = Saved(*learner, std::string("parameter/") + name);
+    }
+    for (int32_t task = 1; task < 3; ++task) {
+      TrainOn(learner.get(), stream.Next(task, 500));
+      EndTask(learner.get(), task);
+    }
+    for (const auto& [name, values] : before) {
+      EXPECT_TRUE(Saved(*learner, "parameter/" + name).equal(values)) << name;
+    }
+    EXPECT_EQ(ScoresOf(learner.get(), probe), scores);
+  }
+}
+
+TEST(ProgressiveTest, ASecondTaskOf200ExamplesIsLearnedBetterThanByAnIndependentNet) {
+  double with_laterals = 0, alone = 0;
+  for (uint64_t seed = 1; seed <= 3; ++seed) {
+    IsolationStream stream(seed);
+    ModelOptions options = IsolationModel({"progressive", {}});
+    options.seed = seed;
+    const auto progressive = MakeIsolated(options);
+    TrainOn(progressive.get(), stream.Next(0, 3000), 10);
+    EndTask(progressive.get(), 0);
+    options.strategies = {{"finetune", {}}};
+    const auto independent = MakeIsolated(options);
+    const IsolationBatch few = stream.Next(1, 200);
+    TrainOn(progressive.get(), few, 10);
+    TrainOn(independent.get(), few, 10);
+    const IsolationBatch held_out = stream.Next(1, 1000);
+    with_laterals += AccuracyOn(progressive.get(), held_out) / 3;
+    alone += AccuracyOn(independent.get(), held_out) / 3;
+  }
+  RecordProperty("with_laterals", std::to_string(with_laterals));
+  RecordProperty("alone", std::to_string(alone));
+  EXPECT_GT(with_laterals, alone + 0.1) << with_laterals << " against " << alone;
+}
+
+}  // namespace
+}  // namespace engram::strategies
