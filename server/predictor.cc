@@ -26,6 +26,7 @@ struct Scratch {
   std::vector<float> scores;
   std::vector<int32_t> tasks;
   std::vector<int32_t> order;
+  std::vector<strategies::InferredTask> inferred;
 };
 
 Scratch& ThreadScratch() {
@@ -53,6 +54,22 @@ absl::Status FillTasks(const v1::PredictRequest& request, const StreamView& view
   }
   tasks->assign(rows, found->second);
   return absl::OkStatus();
+}
+
+// Where nobody names the task and the model can find it: so that the reply can say which.
+absl::Status InferTasks(const v1::PredictRequest& request, const Served& served, int64_t rows,
+                        Scratch* scratch) {
+  scratch->inferred.clear();
+  if (!request.task().empty() || !served.snapshot->infers_tasks()) return absl::OkStatus();
+  ENGRAM_RETURN_IF_ERROR(served.snapshot->InferTasks(scratch->values, rows, &scratch->inferred));
+  for (const strategies::InferredTask& row : scratch->inferred) scratch->tasks.push_back(row.task);
+  return absl::OkStatus();
+}
+
+void FillInferred(const strategies::InferredTask& inferred, const StreamView& view,
+                  v1::RowPrediction* row) {
+  row->set_inferred_task(view.tasks[static_cast<size_t>(inferred.task)]);
+  row->set_task_confidence(inferred.confidence);
 }
 
 absl::Status CheckTopK(const v1::PredictRequest& request, int64_t classes) {
@@ -100,6 +117,7 @@ void FillResponse(const v1::PredictRequest& request, const Served& served, int64
     if (request.has_top_k()) {
       FillTop(scores, classes, *served.view, request.top_k(), &scratch->order, row);
     }
+    if (!scratch->inferred.empty()) FillInferred(scratch->inferred[i], *served.view, row);
   }
 }
 
@@ -135,6 +153,7 @@ absl::Status Predictor::Answer(const v1::PredictRequest& request, ModelRuntime* 
     return WrongState("MODEL", model->name(), "no class yet: 0 examples applied");
   }
   ENGRAM_RETURN_IF_ERROR(CheckTopK(request, classes));
+  ENGRAM_RETURN_IF_ERROR(InferTasks(request, served, rows, &scratch));
   ENGRAM_RETURN_IF_ERROR(
       ExplainTask(served.snapshot->Predict(scratch.values, rows, scratch.tasks, &scratch.scores),
                   request, *spec));

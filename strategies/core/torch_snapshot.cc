@@ -21,6 +21,8 @@ namespace {
 struct PredictScratch {
   ForwardScratch forward;
   std::vector<float> logits;
+  std::vector<int32_t> tasks;
+  std::vector<InferredTask> inferred;
 };
 
 // Settles torch's threads on the first prediction of each thread.
@@ -39,15 +41,20 @@ PredictScratch& ThisThread() {
 void TorchSnapshot::Fill(uint64_t version, const LearnerState& state,
                          std::shared_ptr<const UnitMap> units) {
   const at::Tensor& source = state.served();
-  const bool resized = !flat_.defined() || flat_.numel() != source.numel();
-  if (resized) flat_ = at::empty({source.numel()}, at::kFloat);
-  if (resized || units_ != units) {
-    network_pass_ = state.network->Bind(flat_);
+  if (!flat_.defined() || flat_.numel() != source.numel()) {
+    flat_ = at::empty({source.numel()}, at::kFloat);
+  }
+  network_pass_ = state.network->Bind(flat_);
+  if (units_ != units) {
     const auto& owners = units->owners();
     unit_is_class_ = !units->per_task();
     for (size_t i = 0; unit_is_class_ && i < owners.size(); ++i) {
       unit_is_class_ = owners[i].cls == static_cast<int32_t>(i);
     }
+    infers_tasks_ =
+        units->per_task() &&
+        std::any_of(state.strategies.begin(), state.strategies.end(),
+                    [](const auto& strategy) { return strategy->Traits().infers_task; });
     units_ = std::move(units);
   }
   std::memcpy(flat_.data_ptr<float>(), source.data_ptr<float>(), source.nbytes());
@@ -66,6 +73,10 @@ absl::Status TorchSnapshot::Predict(absl::Span<const float> features, int64_t ro
   scores->clear();
   ENGRAM_RETURN_IF_ERROR(CheckInput(features, rows, tasks));
   if (rows == 0 || units_->size() == 0) return absl::OkStatus();
+  if (infers_tasks_) {
+    ENGRAM_ASSIGN_OR_RETURN(tasks, CompleteTasks(features, rows, tasks));
+  }
+  ENGRAM_RETURN_IF_ERROR(CheckTasks(rows, tasks));
   try {
     const c10::InferenceMode guard;
     return Score(features, rows, tasks, scores);
@@ -85,6 +96,10 @@ absl::Status TorchSnapshot::CheckInput(absl::Span<const float> features, int64_t
     return absl::InvalidArgumentError(
         absl::StrCat("tasks: expected ", rows, " or none, got ", tasks.size()));
   }
+  return absl::OkStatus();
+}
+
+absl::Status TorchSnapshot::CheckTasks(int64_t rows, absl::Span<const int32_t> tasks) const {
   if (!units_->per_task()) return absl::OkStatus();
   for (int64_t row = 0; row < rows; ++row) {
     const int32_t task = tasks.empty() ? -1 : tasks[static_cast<size_t>(row)];
@@ -97,6 +112,38 @@ absl::Status TorchSnapshot::CheckInput(absl::Span<const float> features, int64_t
     }
   }
   return absl::OkStatus();
+}
+
+absl::Status TorchSnapshot::InferTasks(absl::Span<const float> features, int64_t rows,
+                                       std::vector<InferredTask>* inferred) const {
+  inferred->clear();
+  ENGRAM_RETURN_IF_ERROR(CheckInput(features, rows, {}));
+  if (!infers_tasks_) return absl::FailedPreconditionError("this model infers no task");
+  if (units_->size() == 0) return absl::OkStatus();
+  try {
+    const c10::InferenceMode guard;
+    inferred->resize(static_cast<size_t>(rows));
+    pass().InferTasks(features.data(), rows, *units_, &ThisThread().forward,
+                      absl::MakeSpan(*inferred));
+    return absl::OkStatus();
+  } catch (const std::exception& error) {
+    inferred->clear();
+    return absl::InternalError(absl::StrCat("task inference failed: ", error.what()));
+  }
+}
+
+absl::StatusOr<absl::Span<const int32_t>> TorchSnapshot::CompleteTasks(
+    absl::Span<const float> features, int64_t rows, absl::Span<const int32_t> tasks) const {
+  const auto is_missing = [](int32_t task) { return task < 0; };
+  if (!tasks.empty() && std::none_of(tasks.begin(), tasks.end(), is_missing)) return tasks;
+  PredictScratch& scratch = ThisThread();
+  ENGRAM_RETURN_IF_ERROR(InferTasks(features, rows, &scratch.inferred));
+  scratch.tasks.assign(tasks.begin(), tasks.end());
+  scratch.tasks.resize(static_cast<size_t>(rows), -1);
+  for (size_t row = 0; row < scratch.tasks.size(); ++row) {
+    if (is_missing(scratch.tasks[row])) scratch.tasks[row] = scratch.inferred[row].task;
+  }
+  return absl::MakeConstSpan(scratch.tasks);
 }
 
 absl::Status TorchSnapshot::Score(absl::Span<const float> features, int64_t rows,

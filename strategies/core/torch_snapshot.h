@@ -30,11 +30,19 @@ class TorchSnapshot : public Snapshot {
   int64_t class_count() const override { return units_->class_count(); }
   absl::Status Predict(absl::Span<const float> features, int64_t rows,
                        absl::Span<const int32_t> tasks, std::vector<float>* scores) const override;
+  bool infers_tasks() const override { return infers_tasks_; }
+  absl::Status InferTasks(absl::Span<const float> features, int64_t rows,
+                          std::vector<InferredTask>* inferred) const override;
 
  private:
   const ForwardPass& pass() const { return served_.empty() ? *network_pass_ : *served_.back(); }
   absl::Status CheckInput(absl::Span<const float> features, int64_t rows,
                           absl::Span<const int32_t> tasks) const;
+  absl::Status CheckTasks(int64_t rows, absl::Span<const int32_t> tasks) const;
+  // The tasks of all rows, those that are missing inferred, in this thread's buffer.
+  absl::StatusOr<absl::Span<const int32_t>> CompleteTasks(absl::Span<const float> features,
+                                                          int64_t rows,
+                                                          absl::Span<const int32_t> tasks) const;
   absl::Status Score(absl::Span<const float> features, int64_t rows,
                      absl::Span<const int32_t> tasks, std::vector<float>* scores) const;
 
@@ -46,6 +54,7 @@ class TorchSnapshot : public Snapshot {
   std::vector<std::unique_ptr<const ForwardPass>> served_;
   std::shared_ptr<const UnitMap> units_;
   bool unit_is_class_ = false;
+  bool infers_tasks_ = false;
 };
 
 class SnapshotPool {

@@ -1,6 +1,7 @@
 #include "tests/testing/server_edge/fake_model.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "absl/strings/str_cat.h"
 #include "server/errors.h"
@@ -23,6 +24,16 @@ absl::Status FakeSnapshot::Predict(absl::Span<const float> features, int64_t row
   return absl::OkStatus();
 }
 
+absl::Status FakeSnapshot::InferTasks(absl::Span<const float> features, int64_t rows,
+                                      std::vector<strategies::InferredTask>* inferred) const {
+  inferred->clear();
+  for (int64_t row = 0; row < rows; ++row) {
+    const float last = features[(row + 1) * feature_count_ - 1];
+    inferred->push_back({last < 0 ? 0 : 1, std::abs(last)});
+  }
+  return absl::OkStatus();
+}
+
 FakeModel::FakeModel(std::string name, v1::ModelSpec spec, Commits commits)
     : name_(std::move(name)),
       spec_(std::make_shared<const v1::ModelSpec>(std::move(spec))),
@@ -39,7 +50,9 @@ Served FakeModel::Make(uint64_t version, int64_t classes) const {
   view->tasks = {"task-1", "task-2"};
   view->task_index = {{"task-1", 0}, {"task-2", 1}};
   const bool per_task = spec_->head().kind() == v1::Head::PER_TASK;
-  return {std::make_shared<FakeSnapshot>(version, classes, spec_->feature_count(), per_task),
+  const bool infers_tasks = spec_->strategies_size() > 0 && spec_->strategies(0).has_progressive();
+  return {std::make_shared<FakeSnapshot>(version, classes, spec_->feature_count(), per_task,
+                                         infers_tasks),
           std::move(view)};
 }
 

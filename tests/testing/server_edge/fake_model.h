@@ -23,18 +23,28 @@ namespace engram::testing {
 // Score of class c for a row = the row's value c, softmaxed by nobody: scores are what was sent.
 class FakeSnapshot : public strategies::Snapshot {
  public:
-  FakeSnapshot(uint64_t version, int64_t classes, int64_t feature_count, bool per_task)
-      : version_(version), classes_(classes), feature_count_(feature_count), per_task_(per_task) {}
+  FakeSnapshot(uint64_t version, int64_t classes, int64_t feature_count, bool per_task,
+               bool infers_tasks)
+      : version_(version),
+        classes_(classes),
+        feature_count_(feature_count),
+        per_task_(per_task),
+        infers_tasks_(infers_tasks) {}
   uint64_t version() const override { return version_; }
   int64_t class_count() const override { return classes_; }
   absl::Status Predict(absl::Span<const float> features, int64_t rows,
                        absl::Span<const int32_t> tasks, std::vector<float>* scores) const override;
+  bool infers_tasks() const override { return infers_tasks_; }
+  // Task 0 for rows whose last value is below 0, else task 1, with that value as confidence.
+  absl::Status InferTasks(absl::Span<const float> features, int64_t rows,
+                          std::vector<strategies::InferredTask>* inferred) const override;
 
  private:
   const uint64_t version_;
   const int64_t classes_;
   const int64_t feature_count_;
   const bool per_task_;
+  const bool infers_tasks_;
 };
 
 class FakeModel : public server::ModelRuntime {

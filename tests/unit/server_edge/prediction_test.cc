@@ -173,6 +173,21 @@ TEST_F(PredictionTest, OneHeadATaskNeedsTheTask) {
   EXPECT_TRUE(Call().ok());
 }
 
+TEST_F(PredictionTest, AnInferredTaskIsNamedWithItsConfidence) {
+  v1::ModelSpec spec = *model_->spec();
+  spec.mutable_head()->set_kind(v1::Head::PER_TASK);
+  spec.add_strategies()->mutable_progressive();
+  rig_.host().Add(std::make_shared<FakeModel>("digits", spec))->Apply(7, 3);
+  SetRow({0.1F, 0.7F, 0.2F, 0.5F});
+  ASSERT_TRUE(Call().ok());
+  EXPECT_EQ(response_.predictions(0).inferred_task(), "task-2");
+  EXPECT_EQ(response_.predictions(0).task_confidence(), 0.5F);
+  request_.set_task("task-1");
+  ASSERT_TRUE(Call().ok());
+  EXPECT_FALSE(response_.predictions(0).has_inferred_task());
+  EXPECT_FALSE(response_.predictions(0).has_task_confidence());
+}
+
 TEST_F(PredictionTest, WithoutAClassThereIsNothingToPredict) {
   model_->Apply(8, 0);
   const grpc::Status status = Call();
