@@ -11,7 +11,8 @@
   ENTRY(ExperienceReplay)        \
   ENTRY(Ewc)                     \
   ENTRY(OnlineEwc)               \
-  ENTRY(Progressive)
+  ENTRY(Progressive)             \
+  ENTRY(PackNet)
 
 namespace engram::strategies {
 
