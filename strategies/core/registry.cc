@@ -12,7 +12,8 @@
   ENTRY(Ewc)                     \
   ENTRY(OnlineEwc)               \
   ENTRY(Progressive)             \
-  ENTRY(PackNet)
+  ENTRY(PackNet)                 \
+  ENTRY(PathNet)
 
 namespace engram::strategies {
 
