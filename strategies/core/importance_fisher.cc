@@ -10,71 +10,6 @@
 namespace engram::strategies {
 namespace {
 
-// The units that an example's softmax runs over.
-class VisibleUnits {
- public:
-  explicit VisibleUnits(const UnitMap& units) : units_(units) {
-    if (units.per_task()) return;
-    for (int64_t unit = 0; unit < units.size(); ++unit) all_.push_back(unit);
-  }
-
-  absl::Span<const int64_t> Of(int32_t task) const {
-    return units_.per_task() ? units_.UnitsOf(task) : absl::MakeConstSpan(all_);
-  }
-
- private:
-  const UnitMap& units_;
-  std::vector<int64_t> all_;
-};
-
-// Sums (delta^2)^T (a^2) over chunks, in double.
-class SquareSums {
- public:
-  SquareSums(const ParameterArena& arena, const std::vector<LayerTrace>& traces)
-      : arena_(arena),
-        flat_(at::zeros({arena.size()}, at::kDouble)),
-        squared_deltas_(traces.size()) {}
-
-  void StartChunk() {
-    for (at::Tensor& squares : squared_deltas_) squares.reset();
-  }
-
-  // Adds the squared output gradients of one backward pass.
-  void AddPass(const std::vector<LayerTrace>& traces) {
-    for (size_t layer = 0; layer < traces.size(); ++layer) {
-      const at::Tensor squares = traces[layer].output_gradient.to(at::kDouble).square_();
-      at::Tensor& sum = squared_deltas_[layer];
-      if (sum.defined()) {
-        sum.add_(squares);
-      } else {
-        sum = squares;
-      }
-    }
-  }
-
-  // `all_used`: no row was left out; the inputs of one that was may hold anything.
-  void FinishChunk(const std::vector<LayerTrace>& traces, bool all_used) {
-    for (size_t layer = 0; layer < traces.size(); ++layer) {
-      if (!squared_deltas_[layer].defined()) continue;
-      at::Tensor squared_input = traces[layer].input.to(at::kDouble).square_();
-      if (!all_used) squared_input.nan_to_num_(0.0, 0.0, 0.0);
-      arena_.View(flat_, traces[layer].weight).addmm_(squared_deltas_[layer].t(), squared_input);
-      if (traces[layer].bias == kNoParameter) continue;
-      arena_.View(flat_, traces[layer].bias).add_(squared_deltas_[layer].sum(0).unsqueeze(1));
-    }
-  }
-
-  void WriteMean(int64_t examples, const at::Tensor& importance) {
-    if (examples > 0) flat_.div_(static_cast<double>(examples));
-    importance.copy_(flat_.clamp_max_(kFisherMax));
-  }
-
- private:
-  const ParameterArena& arena_;
-  at::Tensor flat_;
-  std::vector<at::Tensor> squared_deltas_;
-};
-
 // The rows of one chunk and what its backward passes are seeded with.
 struct Chunk {
   int64_t rows = 0;
@@ -124,7 +59,7 @@ int64_t SampleUnit(const float* p, absl::Span<const int64_t> visible, float draw
 }
 
 void OnePass(FisherEstimator estimator, const Chunk& chunk, const VisibleUnits& visible,
-             StepContext& context, SquareSums* sums) {
+             StepContext& context, ExampleSums* sums) {
   chunk.seeds.zero_();
   for (int64_t row = 0; row < chunk.rows; ++row) {
     // The draw is taken for unused rows too: one number an example, whatever it holds.
@@ -142,7 +77,7 @@ void OnePass(FisherEstimator estimator, const Chunk& chunk, const VisibleUnits& 
 
 // Pass k takes the k-th visible unit of every row.
 void ExactPasses(const Chunk& chunk, const VisibleUnits& visible, StepContext& context,
-                 SquareSums* sums) {
+                 ExampleSums* sums) {
   size_t passes = 0;
   for (int64_t row = 0; row < chunk.rows; ++row) {
     passes = std::max(passes, visible.Of(chunk.tasks[row]).size());
@@ -213,7 +148,7 @@ int64_t EstimateFisher(FisherEstimator estimator, const ConsolidationSet& exampl
                        StepContext& context, const at::Tensor& importance, int64_t chunk_rows) {
   ENGRAM_CHECK(chunk_rows > 0);
   const VisibleUnits visible(context.units());
-  SquareSums sums(context.arena(), context.network().traces());
+  ExampleSums sums(ExampleSums::Magnitude::kSquare, context.arena(), context.network().traces());
   int64_t averaged = 0;
   for (int64_t begin = 0; begin < examples.rows(); begin += chunk_rows) {
     Chunk chunk;

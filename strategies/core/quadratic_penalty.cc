@@ -21,14 +21,14 @@ void QuadraticPenalty::AddSeparate(const at::Tensor& importance) {
     const double sum = static_cast<double>(total[i]) + fisher[i];
     anchor[i] +=
         static_cast<float>(fisher[i] / sum * (static_cast<double>(weights[i]) - anchor[i]));
-    total[i] = static_cast<float>(std::min(sum, kFisherMax));
+    total[i] = static_cast<float>(std::min(sum, kImportanceMax));
   }
   ++terms_;
   pull_.Invalidate();
 }
 
 void QuadraticPenalty::AddOnline(const at::Tensor& importance, double gamma) {
-  pull_.importance().mul_(gamma).add_(importance).clamp_max_(kFisherMax);
+  pull_.importance().mul_(gamma).add_(importance).clamp_max_(kImportanceMax);
   pull_.anchor().copy_(arena_->flat());
   ++terms_;
   pull_.Invalidate();
@@ -50,7 +50,8 @@ absl::Status QuadraticPenalty::LoadState(const StateReader& reader) {
   return absl::OkStatus();
 }
 
-std::string ImportanceTensors(const ParameterArena& arena, const at::Tensor& importance) {
+void RecordImportance(ImportanceSnapshot snapshot, const ParameterArena& arena,
+                      const at::Tensor& importance, BoundaryReport* report) {
   std::vector<at::Tensor> importance_parts, anchor_parts;
   std::string layout;
   for (const ParameterArena::Slot& slot : arena.slots()) {
@@ -63,7 +64,8 @@ std::string ImportanceTensors(const ParameterArena& arena, const at::Tensor& imp
   writer.PutText("layout", layout);
   writer.PutTensor("importance", at::cat(importance_parts));
   writer.PutTensor("anchor", at::cat(anchor_parts));
-  return writer.Finish();
+  snapshot.tensors = writer.Finish();
+  report->importance.push_back(std::move(snapshot));
 }
 
 at::Tensor ConsolidateFisher(absl::string_view strategy, FisherEstimator estimator, int32_t task,
@@ -78,8 +80,7 @@ at::Tensor ConsolidateFisher(absl::string_view strategy, FisherEstimator estimat
   snapshot.estimator = FisherEstimatorName(estimator);
   snapshot.label_mode = FisherLabelMode(estimator);
   snapshot.examples = averaged;
-  snapshot.tensors = ImportanceTensors(context.arena(), importance);
-  report->importance.push_back(std::move(snapshot));
+  RecordImportance(std::move(snapshot), context.arena(), importance, report);
   return importance;
 }
 

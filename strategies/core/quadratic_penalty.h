@@ -1,10 +1,11 @@
-// The quadratic penalty of EWC over any number of tasks, in two arrays.
+// The quadratic penalty of EWC and its kin over any number of tasks, in two arrays.
 //   separate  lambda/2 sum_k F_k (theta - theta_k)^2   (Kirkpatrick et al. 2017, eq. 3, one term a
 //             task). Its gradient is lambda A (theta - m) with A = sum_k F_k and the running anchor
 //             m: on each consolidation m += F / (A + F) (theta_k - m), then A += F. O(P) for any
 //             number of tasks; keeping A m instead of m would cancel badly in float.
 //   online    lambda/2 gamma F~_{t-1} (theta - theta_{t-1})^2 with F~_t = gamma F~_{t-1} + F_t
-//             (Schwarz et al. 2018, eq. 9): one anchor, the latest weights.
+//             (Schwarz et al. 2018, eq. 9): one anchor, the latest weights. MAS, SI and RWalk add
+//             other importances the same way; their penalties lack the half: they join at 2 lambda.
 // The penalty is applied as the proximal step of proximal_pull.h after the task-gradient step, so
 // that no lambda diverges. Parameters without importance (a new head row) are not pulled.
 //
@@ -58,9 +59,11 @@ class QuadraticPenalty {
   int64_t terms_ = 0;
 };
 
-// The durable record of one task's importance: safetensors with float32 `importance` and `anchor`,
+// Adds the durable record of one task's importance to `report`: `snapshot` says whose and how it
+// was estimated, and gets safetensors with float32 `importance` and `anchor` (the present weights),
 // each [parameters in use] in arena order without gaps, and the layout in words.
-std::string ImportanceTensors(const ParameterArena& arena, const at::Tensor& importance);
+void RecordImportance(ImportanceSnapshot snapshot, const ParameterArena& arena,
+                      const at::Tensor& importance, BoundaryReport* report);
 
 // What EWC and online EWC share at a boundary: estimates the Fisher of the ended task into a new
 // flat array (undefined when there was no example) and adds its record to `report`.

@@ -8,9 +8,9 @@
 // One line a strategy: the function in strategies/builtin that returns its entry.
 #define ENGRAM_STRATEGIES(ENTRY) \
   ENTRY(Finetune)                \
-  ENTRY(ExperienceReplay)        \
   ENTRY(Ewc)                     \
   ENTRY(OnlineEwc)               \
+  ENTRY(ExperienceReplay)        \
   ENTRY(Progressive)             \
   ENTRY(PackNet)                 \
   ENTRY(PathNet)

@@ -78,7 +78,7 @@ class FisherRig {
   }
 
   at::Tensor Estimate(FisherEstimator estimator, const ConsolidationSet& examples,
-                      int64_t chunk_rows = kFisherChunkRows, int64_t expected_count = -1) {
+                      int64_t chunk_rows = kImportanceChunkRows, int64_t expected_count = -1) {
     const at::Tensor importance = at::full({arena_.size()}, -1, at::kFloat);
     const int64_t count = EstimateFisher(estimator, examples, *context_, importance, chunk_rows);
     EXPECT_EQ(count, expected_count < 0 ? examples.rows() : expected_count);

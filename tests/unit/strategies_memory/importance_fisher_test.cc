@@ -155,7 +155,7 @@ TEST(FisherTest, ExamplesWithNonFiniteOutputsAreLeftOut) {
   examples.targets.push_back(0);
   examples.tasks.push_back(0);
   const auto fisher =
-      rig.Parts(rig.Estimate(FisherEstimator::kExact, examples.set(), kFisherChunkRows, 20));
+      rig.Parts(rig.Estimate(FisherEstimator::kExact, examples.set(), kImportanceChunkRows, 20));
   const Deviation deviation = Compare(fisher, clean);
   EXPECT_LT(deviation.of_largest, 1e-6);
 }

@@ -120,7 +120,7 @@ TEST_F(QuadraticPenaltyTest, NoLambdaDiverges) {
   penalty_.AddSeparate(Fisher(1));
   const at::Tensor huge = penalty_.importance().clone().mul_(1e20);
   penalty_.AddSeparate(huge);
-  penalty_.AddSeparate(at::full({rig_.arena().size()}, kFisherMax, at::kFloat).mul_(Mask()));
+  penalty_.AddSeparate(at::full({rig_.arena().size()}, kImportanceMax, at::kFloat).mul_(Mask()));
   for (const double lambda : {1.0, 1e3, 1e6, 1e12}) {
     Move(static_cast<uint64_t>(lambda));
     const double before = (rig_.arena().flat() - penalty_.anchor()).abs().max().item<double>();
