@@ -230,10 +230,15 @@ void Pull(float* parameters, const float* fraction, const float* anchor, int64_t
   }
 }
 
+// Beyond it the pull is total, and infinity must not meet itself in weight / (scale + weight).
+constexpr float kWeightMax = 1e30f;
+
 void PullAdaptive(const AdaptivePull& p) {
   for (int64_t i = 0; i < p.count; ++i) {
     const float scale = Root(p.moment2[i]) * p.inverse_root + p.epsilon;
-    const float weight = p.strength * p.importance[i];
+    const float product = p.strength * p.importance[i];
+    const float held = product < 0 ? 0.0f : product;
+    const float weight = held < kWeightMax ? held : kWeightMax;
     // eta A lambda / (1 + eta A lambda) with eta = learning rate / scale; 0 where A is 0.
     p.parameters[i] += weight / (scale + weight) * (p.anchor[i] - p.parameters[i]);
   }

@@ -1,5 +1,6 @@
 #include "strategies/core/proximal_pull.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "storage/base/check.h"
@@ -23,7 +24,7 @@ void ProximalPull::Prepare(double lambda, const Optimizer& optimizer) {
   float* fraction = arena_->Companion(fraction_).data_ptr<float>();
   const double strength = learning_rate_ * lambda_;
   for (int64_t i = 0; i < arena_->size(); ++i) {
-    const double weight = strength * importance[i];
+    const double weight = std::max(strength * importance[i], 0.0);
     fraction[i] = static_cast<float>(weight / (1 + weight));
   }
 }

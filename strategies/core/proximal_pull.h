@@ -1,7 +1,8 @@
 // The proximal step of a quadratic penalty lambda/2 sum_i A_i (theta_i - m_i)^2:
 //   theta <- (theta' + eta lambda A m) / (1 + eta lambda A) = theta' + s (m - theta')
 // with s = eta lambda A / (1 + eta lambda A) in [0, 1): stable for any lambda, where the explicit
-// gradient step blows up at eta lambda A > 2.
+// gradient step blows up at eta lambda A > 2. An A below 0 (a path integral may end there) pulls
+// nothing: as a penalty it would push away from the anchor without bound.
 //
 // A strategy owns one, fills importance() and anchor() at consolidation, and before each step calls
 // Prepare and StepContext::AddPull. The innermost update then applies it to each block of

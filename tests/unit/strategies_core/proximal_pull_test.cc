@@ -123,6 +123,28 @@ TEST(ProximalPullTest, WithoutImportanceNothingMoves) {
   EXPECT_TRUE(pair.pulled.arena.flat().equal(pair.free.arena.flat()));
 }
 
+TEST(ProximalPullTest, AnImportanceBelowZeroPullsNothing) {
+  for (const OptimizerKind kind : {OptimizerKind::kSgd, OptimizerKind::kAdam}) {
+    Pair pair(Options(kind, 0));
+    pair.first.importance().neg_();
+    pair.first.Invalidate();
+    pair.first.Prepare(1e12, *pair.pulled.optimizer);
+    pair.Step({&pair.first});
+    EXPECT_TRUE(pair.pulled.arena.flat().equal(pair.free.arena.flat()));
+  }
+}
+
+TEST(ProximalPullTest, UnderAdamAnAbsurdWeightEndsAtTheAnchor) {
+  Pair pair(Options(OptimizerKind::kAdam, 0));
+  pair.first.importance().mul_(1e30);
+  pair.first.Invalidate();
+  pair.first.Prepare(1e12, *pair.pulled.optimizer);
+  pair.Step({&pair.first});
+  const at::Tensor used = pair.first.importance() > 0;
+  const at::Tensor off = (pair.pulled.arena.flat() - pair.first.anchor()).abs() * used;
+  EXPECT_LT(off.max().item<double>(), 1e-5);
+}
+
 TEST(ProximalPullTest, TwoPullsApplyOneAfterTheOther) {
   Pair pair(Options(OptimizerKind::kSgd, 0));
   ProximalPull second(&pair.pulled.arena, "second");
