@@ -10,6 +10,10 @@
   ENTRY(Finetune)                \
   ENTRY(Ewc)                     \
   ENTRY(OnlineEwc)               \
+  ENTRY(Mas)                     \
+  ENTRY(Si)                      \
+  ENTRY(Rwalk)                   \
+  ENTRY(Lwf)                     \
   ENTRY(ExperienceReplay)        \
   ENTRY(Progressive)             \
   ENTRY(PackNet)                 \

@@ -1,0 +1,84 @@
+// Riemannian walk against a scalar loop in double.
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "tests/unit/strategies_builtin/strategy_rig.h"
+
+namespace engram::strategies {
+namespace {
+
+constexpr double kAlpha = 0.2, kEpsilon = 1e-3;
+
+StrategySpec Spec(double lambda, const std::string& scale) {
+  return {"rwalk",
+          {{"lambda", lambda}, {"alpha", kAlpha}, {"epsilon", kEpsilon}, {"scale", scale}}};
+}
+
+// Running Fisher, score and past score of each parameter.
+struct ScalarWalk {
+  explicit ScalarWalk(size_t parameters)
+      : fisher(parameters), score(parameters), past(parameters) {}
+
+  void Step(const StrategyRig::Move& move) {
+    const at::Tensor change = move.change();
+    for (size_t i = 0; i < fisher.size(); ++i) {
+      const double g = move.gradient[i].item<double>(), d = change[i].item<double>();
+      fisher[i] = (1 - kAlpha) * fisher[i] + kAlpha * g * g;
+      score[i] += -g * d / (0.5 * fisher[i] * d * d + kEpsilon);
+    }
+  }
+
+  at::Tensor Boundary(bool first, bool unit) {
+    for (size_t i = 0; i < score.size(); ++i) {
+      past[i] = first ? std::max(score[i], 0.0) : (past[i] + std::max(score[i], 0.0)) / 2;
+      score[i] = 0;
+    }
+    at::Tensor f = torch::tensor(fisher, at::kDouble), s = torch::tensor(past, at::kDouble);
+    return unit ? f / f.max() + s / s.max() : f + s;
+  }
+
+  std::vector<double> fisher, score, past;
+};
+
+TEST(RwalkTest, ImportanceIsThatOfTheScalarLoop) {
+  for (const OptimizerKind optimizer : {OptimizerKind::kSgd, OptimizerKind::kAdam}) {
+    for (const bool unit : {true, false}) {
+      StrategyRig rig(RigModel(optimizer), Spec(2, unit ? "unit" : "raw"));
+      ScalarWalk walk(7 * 5 + 7 + 3 * 7 + 3);
+      for (int32_t task = 0; task < 3; ++task) {
+        for (uint64_t step = 0; step < 8; ++step) {
+          walk.Step(rig.Step(Rows(5, {0, 1, 2, 2, 1}, 0, 50 * task + step)));
+        }
+        EXPECT_LT(Deviation(Recorded(rig.Boundary(task)), walk.Boundary(task == 0, unit)), 2e-4)
+            << task << unit;
+      }
+    }
+  }
+}
+
+TEST(RwalkTest, ThePenaltyIsReplacedAtEachBoundaryAndPullsToTheLatestWeights) {
+  StrategyRig rig(RigModel(), Spec(5, "unit"));
+  for (int32_t task = 0; task < 2; ++task) {
+    for (uint64_t step = 0; step < 5; ++step) {
+      rig.Step(Rows(5, {0, 1, 2}, 0, 50 * task + step));
+    }
+    const at::Tensor importance = Recorded(rig.Boundary(task));
+    EXPECT_LE(importance.max().item<double>(), 2 + 1e-6);
+    const at::Tensor anchor = rig.Compact(rig.rig.arena.flat());
+    const auto move = rig.Step(Rows(5, {0, 1, 2}, 0, 90 + task));
+    const at::Tensor weight = 0.1 * 2 * 5 * importance;
+    const at::Tensor stepped = move.before - 0.1 * move.gradient;
+    const at::Tensor expected = (stepped + weight * anchor) / (1 + weight);
+    EXPECT_LT(Deviation(move.after, expected), 1e-5) << task;
+  }
+}
+
+TEST(RwalkTest, ATaskWithoutExamplesLeavesNoRecord) {
+  StrategyRig rig(RigModel(), Spec(1, "unit"));
+  EXPECT_TRUE(rig.Boundary(0).importance.empty());
+}
+
+}  // namespace
+}  // namespace engram::strategies
