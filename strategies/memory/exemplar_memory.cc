@@ -2,13 +2,13 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "storage/base/check.h"
 #include "storage/base/status_macros.h"
-#include "strategies/memory/exemplar_payload.h"
 #include "strategies/memory/priority_key.h"
 
 namespace engram::strategies {
@@ -24,23 +24,43 @@ uint64_t UniformBelow(uint64_t bound, absl::FunctionRef<uint64_t()> random) {
   }
 }
 
+// Packed features and everything else of one exemplar but its side values.
+int64_t BytesPerExemplar(const ExemplarMemoryOptions& options) {
+  return BytesPerFeature(options.storage) * options.feature_count + kExemplarOverheadBytes +
+         (options.side_values_max > 0 ? 4 : 0);
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ExemplarMemory>> ExemplarMemory::Create(
     const ExemplarMemoryOptions& options) {
   ENGRAM_CHECK(options.capacity >= 1 && options.feature_count >= 1);
-  const int64_t bytes_each = 4 * options.feature_count + kExemplarOverheadBytes;
-  if (options.capacity > std::numeric_limits<int32_t>::max() ||
-      options.capacity > kExemplarBytesMax / bytes_each) {
-    return absl::ResourceExhaustedError(absl::StrCat("memory: ", options.capacity, " exemplars of ",
+  const int64_t bytes_each = BytesPerExemplar(options) + 4 * options.side_values_max;
+  ExemplarMemoryOptions bounded = options;
+  if (options.bytes_max > 0) {
+    bounded.capacity = std::min(options.capacity, options.bytes_max / bytes_each);
+  }
+  if (bounded.capacity == 0) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("memory: an exemplar of ", options.feature_count, " features takes ",
+                     bytes_each, " bytes, more than the budget of ", options.bytes_max));
+  }
+  if (bounded.capacity > std::numeric_limits<int32_t>::max() ||
+      bounded.capacity > kExemplarBytesMax / bytes_each) {
+    return absl::ResourceExhaustedError(absl::StrCat("memory: ", bounded.capacity, " exemplars of ",
                                                      options.feature_count, " features exceed ",
                                                      kExemplarBytesMax, " bytes"));
   }
-  return std::unique_ptr<ExemplarMemory>(new ExemplarMemory(options));
+  return std::unique_ptr<ExemplarMemory>(new ExemplarMemory(bounded));
 }
 
 ExemplarMemory::ExemplarMemory(const ExemplarMemoryOptions& options)
-    : options_(options), features_(new float[options.capacity * options.feature_count]) {
+    : options_(options),
+      row_bytes_(BytesPerFeature(options.storage) * options.feature_count),
+      features_(new uint8_t[static_cast<size_t>(options.capacity * row_bytes_)]) {
+  if (options.storage != FeatureStorage::kFloat32) {
+    unpacked_.resize(static_cast<size_t>(options.feature_count));
+  }
   Clear();
 }
 
@@ -49,6 +69,8 @@ void ExemplarMemory::Clear() {
   tasks_.clear();
   sequences_.clear();
   keys_.clear();
+  side_.clear();
+  side_counts_.clear();
   groups_.clear();
   class_order_.clear();
   group_of_class_.clear();
@@ -57,9 +79,12 @@ void ExemplarMemory::Clear() {
 }
 
 void ExemplarMemory::Offer(const ExemplarView& example) {
-  const size_t group = GroupOf(example.class_index);
-  const uint64_t key = PriorityKey(options_.seed, options_.memory, example.sequence);
-  if (size() < options_.capacity) {
+  if (options_.storage != FeatureStorage::kFloat32 && !Fits(options_.storage, example.features)) {
+    return;
+  }
+  const size_t group = GroupOf(example);
+  const uint64_t key = KeyOf(example.sequence);
+  if (HasRoom(group)) {
     Place(example, key, static_cast<int32_t>(size()), group);
     return;
   }
@@ -68,7 +93,7 @@ void ExemplarMemory::Offer(const ExemplarView& example) {
     Place(example, key, RemoveLowest(GroupFurthestOverQuota()), group);
     return;
   }
-  if (own.empty()) return;  // more classes than exemplars: this one has no quota
+  if (own.empty()) return;  // more groups than exemplars: this one has no quota
   const int32_t lowest = own.front();
   if (std::make_pair(key, example.sequence) <= std::make_pair(keys_[lowest], sequences_[lowest])) {
     return;
@@ -102,12 +127,34 @@ void ExemplarMemory::Draw(int64_t count, absl::FunctionRef<uint64_t()> random,
 
 ExemplarView ExemplarMemory::At(int64_t slot) const {
   ExemplarView view;
-  view.features =
-      absl::MakeConstSpan(features_.get() + slot * options_.feature_count, options_.feature_count);
+  const uint8_t* packed = features_.get() + slot * row_bytes_;
+  if (options_.storage == FeatureStorage::kFloat32) {
+    view.features = absl::MakeConstSpan(reinterpret_cast<const float*>(packed),
+                                        static_cast<size_t>(options_.feature_count));
+  } else {
+    UnpackFeatures(options_.storage, packed, absl::MakeSpan(unpacked_));
+    view.features = unpacked_;
+  }
+  view.side = Side(slot);
   view.class_index = classes_[slot];
   view.task = tasks_[slot];
   view.sequence = sequences_[slot];
   return view;
+}
+
+absl::Span<const float> ExemplarMemory::Side(int64_t slot) const {
+  if (side_counts_.empty()) return {};
+  return absl::MakeConstSpan(side_).subspan(static_cast<size_t>(slot * side_stride_),
+                                            static_cast<size_t>(side_counts_[slot]));
+}
+
+int64_t ExemplarMemory::Bytes() const {
+  return size() * BytesPerExemplar(options_) +
+         4 * std::accumulate(side_counts_.begin(), side_counts_.end(), int64_t{0});
+}
+
+int64_t ExemplarMemory::BytesMax() const {
+  return options_.capacity * (BytesPerExemplar(options_) + 4 * options_.side_values_max);
 }
 
 void ExemplarMemory::CountByTask(std::vector<int64_t>* counts) const {
@@ -127,8 +174,7 @@ std::vector<MemberKey> ExemplarMemory::Members() const {
 }
 
 std::string ExemplarMemory::Payload(int64_t slot) const {
-  const ExemplarView exemplar = At(slot);
-  return EncodeExemplar(exemplar.class_index, exemplar.task, exemplar.features);
+  return EncodeExemplar(At(slot), options_.storage);
 }
 
 absl::Status ExemplarMemory::Restore(absl::Span<const MemberPayload> payloads,
@@ -139,8 +185,8 @@ absl::Status ExemplarMemory::Restore(absl::Span<const MemberPayload> payloads,
                                             payloads.size()));
   }
   ExemplarMemory restored(options_);
-  if (options_.policy == AdmissionPolicy::kClassBalanced) {
-    for (const int32_t class_index : class_order) restored.GroupOf(class_index);
+  if (options_.policy != AdmissionPolicy::kReservoir) {
+    for (const int32_t class_or_task : class_order) restored.AddGroup(class_or_task);
     if (restored.groups_.size() != class_order.size()) {
       return absl::DataLossError(
           absl::StrCat("memory ", options_.memory, ": a class is listed twice as seen"));
@@ -158,34 +204,63 @@ absl::Status ExemplarMemory::Restore(absl::Span<const MemberPayload> payloads,
     }
     ENGRAM_ASSIGN_OR_RETURN(const ExemplarPayload exemplar,
                             DecodeExemplar(payload.bytes, options_.feature_count));
-    const size_t group = restored.GroupOf(exemplar.class_index);
+    if (exemplar.storage != options_.storage ||
+        static_cast<int64_t>(exemplar.side.size()) > options_.side_values_max) {
+      return absl::DataLossError(absl::StrCat(
+          "memory ", options_.memory, ": sequence ", sequence, " has another form of features or ",
+          exemplar.side.size(), " side values, expected at most ", options_.side_values_max));
+    }
+    const ExemplarView view{exemplar.features, exemplar.class_index, exemplar.task, sequence,
+                            exemplar.side};
+    const size_t group = restored.GroupOf(view);
     if (group >= group_count) {
       return absl::DataLossError(absl::StrCat("memory ", options_.memory, ": class ",
-                                              exemplar.class_index, " of sequence ", sequence,
-                                              " is not among the classes seen"));
+                                              exemplar.class_index, ", task ", exemplar.task,
+                                              " of sequence ", sequence,
+                                              " is not among those seen"));
     }
-    restored.Place({exemplar.features, exemplar.class_index, exemplar.task, sequence},
-                   PriorityKey(options_.seed, options_.memory, sequence),
-                   static_cast<int32_t>(restored.size()), group);
+    restored.Place(view, KeyOf(sequence), static_cast<int32_t>(restored.size()), group);
   }
   *this = std::move(restored);
   return absl::OkStatus();
 }
 
-size_t ExemplarMemory::GroupOf(int32_t class_index) {
+bool ExemplarMemory::is_ring() const {
+  return options_.policy == AdmissionPolicy::kClassRing ||
+         options_.policy == AdmissionPolicy::kTaskRing;
+}
+
+// The highest stay: in a ring, the newest.
+uint64_t ExemplarMemory::KeyOf(uint64_t sequence) const {
+  return is_ring() ? sequence : PriorityKey(options_.seed, options_.memory, sequence);
+}
+
+size_t ExemplarMemory::GroupOf(const ExemplarView& example) {
   if (options_.policy == AdmissionPolicy::kReservoir) return 0;
-  const auto [entry, is_new] = group_of_class_.try_emplace(class_index, groups_.size());
+  return AddGroup(options_.policy == AdmissionPolicy::kTaskRing ? example.task
+                                                                : example.class_index);
+}
+
+size_t ExemplarMemory::AddGroup(int32_t class_or_task) {
+  const auto [entry, is_new] = group_of_class_.try_emplace(class_or_task, groups_.size());
   if (is_new) {
     groups_.emplace_back();
-    class_order_.push_back(class_index);
+    class_order_.push_back(class_or_task);
   }
   return entry->second;
+}
+
+bool ExemplarMemory::HasRoom(size_t group) const {
+  if (size() >= options_.capacity) return false;
+  return !is_ring() || static_cast<int64_t>(groups_[group].heap.size()) < options_.ring_size;
 }
 
 int64_t ExemplarMemory::Quota(size_t group) const {
   const int64_t groups = static_cast<int64_t>(groups_.size());
   const int64_t remainder = options_.capacity % groups;
-  return options_.capacity / groups + (static_cast<int64_t>(group) < remainder ? 1 : 0);
+  const int64_t share =
+      options_.capacity / groups + (static_cast<int64_t>(group) < remainder ? 1 : 0);
+  return is_ring() ? std::min(options_.ring_size, share) : share;
 }
 
 size_t ExemplarMemory::GroupFurthestOverQuota() const {
@@ -223,8 +298,8 @@ void ExemplarMemory::Place(const ExemplarView& example, uint64_t key, int32_t sl
     sequences_.emplace_back();
     keys_.emplace_back();
   }
-  std::copy(example.features.begin(), example.features.end(),
-            features_.get() + slot * options_.feature_count);
+  PackFeatures(options_.storage, example.features, features_.get() + slot * row_bytes_);
+  if (options_.side_values_max > 0) PlaceSide(example.side, slot);
   classes_[slot] = example.class_index;
   tasks_[slot] = example.task;
   sequences_[slot] = example.sequence;
@@ -232,6 +307,24 @@ void ExemplarMemory::Place(const ExemplarView& example, uint64_t key, int32_t sl
   std::vector<int32_t>& heap = groups_[group].heap;
   heap.push_back(slot);
   std::push_heap(heap.begin(), heap.end(), [this](int32_t a, int32_t b) { return Outranks(a, b); });
+}
+
+void ExemplarMemory::PlaceSide(absl::Span<const float> side, int32_t slot) {
+  const int64_t count = std::min(static_cast<int64_t>(side.size()), options_.side_values_max);
+  if (count > side_stride_) {
+    const int64_t stride = std::max(count, std::min(2 * side_stride_, options_.side_values_max));
+    std::vector<float> wider(static_cast<size_t>(size() * stride));
+    for (size_t row = 0; row < side_counts_.size(); ++row) {
+      std::copy_n(side_.begin() + row * side_stride_, side_counts_[row],
+                  wider.begin() + row * stride);
+    }
+    side_ = std::move(wider);
+    side_stride_ = stride;
+  }
+  side_.resize(static_cast<size_t>(size() * side_stride_));
+  side_counts_.resize(static_cast<size_t>(size()));
+  std::copy_n(side.begin(), count, side_.begin() + slot * side_stride_);
+  side_counts_[slot] = static_cast<int32_t>(count);
 }
 
 }  // namespace engram::strategies

@@ -9,13 +9,16 @@
 //                   the memory is full it gives back its lowest. Quotas only shrink, so what is
 //                   kept of a class is always its top, and a class that leaves and returns has to
 //                   beat the priorities of its own past: it is not over-admitted.
+//   kClassRing,     the newest ring_size of each class, or of each task: the oldest goes first
+//   kTaskRing       (Chaudhry 2019's ring buffer). Once M is full a share of it, as above.
 //
 // Threading: one thread at a time.
-// Ownership: owns its arrays; At() is valid until the next Offer, Clear or Restore.
-// Failure: Create RESOURCE_EXHAUSTED beyond kExemplarBytesMax. Restore DATA_LOSS, state unchanged.
-// Bounds: capacity x (4 x feature_count + kExemplarOverheadBytes) bytes, reserved at Create,
-// touched
-//   as examples are kept.
+// Ownership: owns its arrays; At() is valid until the next Offer, Clear or Restore, and where
+//   features are packed until the next At.
+// Failure: Create RESOURCE_EXHAUSTED beyond kExemplarBytesMax, or where bytes_max holds not even
+//   one exemplar. Restore DATA_LOSS, state unchanged. Offer ignores an example whose features the
+//   storage cannot hold.
+// Bounds: BytesMax(), reserved at Create (side values as they come), touched as examples are kept.
 #pragma once
 
 #include <cstdint>
@@ -29,10 +32,12 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "strategies/api/learner.h"
+#include "strategies/memory/exemplar_payload.h"
+#include "strategies/memory/feature_storage.h"
 
 namespace engram::strategies {
 
-enum class AdmissionPolicy { kReservoir, kClassBalanced };
+enum class AdmissionPolicy { kReservoir, kClassBalanced, kClassRing, kTaskRing };
 
 // class, task, sequence, key, entry of the group's heap, entry of the shuffle.
 constexpr int64_t kExemplarOverheadBytes = 4 + 4 + 8 + 8 + 4 + 8;
@@ -44,14 +49,10 @@ struct ExemplarMemoryOptions {
   AdmissionPolicy policy = AdmissionPolicy::kReservoir;
   uint64_t seed = 0;
   uint32_t memory = 0;  // MemberKey::memory
-};
-
-// One example, borrowed.
-struct ExemplarView {
-  absl::Span<const float> features;
-  int32_t class_index = 0;
-  int32_t task = 0;
-  uint64_t sequence = 0;
+  FeatureStorage storage = FeatureStorage::kFloat32;
+  int64_t ring_size = 0;        // kClassRing and kTaskRing, >= 1
+  int64_t bytes_max = 0;        // lowers the capacity to what fits; 0: capacity alone
+  int64_t side_values_max = 0;  // of ExemplarView::side, the first so many are kept
 };
 
 class ExemplarMemory {
@@ -73,16 +74,17 @@ class ExemplarMemory {
   int64_t size() const { return static_cast<int64_t>(sequences_.size()); }
   const ExemplarMemoryOptions& options() const { return options_; }
   ExemplarView At(int64_t slot) const;
+  absl::Span<const float> Side(int64_t slot) const;
 
   // Bytes in use now, and the most they can become.
-  int64_t Bytes() const { return size() * BytesPerExemplar(); }
-  int64_t BytesMax() const { return options_.capacity * BytesPerExemplar(); }
+  int64_t Bytes() const;
+  int64_t BytesMax() const;
 
   // Adds to counts[task] the exemplars of each task, growing the vector as needed.
   void CountByTask(std::vector<int64_t>* counts) const;
 
   // State: members in slot order (the order matters to draws), one payload for each, and the
-  // classes in the order in which they were first offered.
+  // classes (kTaskRing: tasks) in the order in which they were first offered.
   std::vector<MemberKey> Members() const;
   std::string Payload(int64_t slot) const;
   const std::vector<int32_t>& class_order() const { return class_order_; }
@@ -99,22 +101,31 @@ class ExemplarMemory {
 
   explicit ExemplarMemory(const ExemplarMemoryOptions& options);
 
-  int64_t BytesPerExemplar() const { return 4 * options_.feature_count + kExemplarOverheadBytes; }
-  size_t GroupOf(int32_t class_index);
+  bool is_ring() const;
+  uint64_t KeyOf(uint64_t sequence) const;
+  size_t GroupOf(const ExemplarView& example);
+  size_t AddGroup(int32_t class_or_task);
+  bool HasRoom(size_t group) const;
   int64_t Quota(size_t group) const;
   size_t GroupFurthestOverQuota() const;
   bool Outranks(int32_t slot_a, int32_t slot_b) const;
   int32_t RemoveLowest(size_t group);
   void Place(const ExemplarView& example, uint64_t key, int32_t slot, size_t group);
+  void PlaceSide(absl::Span<const float> side, int32_t slot);
 
   ExemplarMemoryOptions options_;
-  std::unique_ptr<float[]> features_;  // [capacity, feature_count], slots [0, size()) are in use
+  int64_t row_bytes_;                    // packed features of one exemplar
+  std::unique_ptr<uint8_t[]> features_;  // [capacity, row_bytes_], slots [0, size()) are in use
+  mutable std::vector<float> unpacked_;  // one row, where features are packed
+  std::vector<float> side_;              // [size(), side_stride_]; the stride grows as needed
+  std::vector<int32_t> side_counts_;
+  int64_t side_stride_ = 0;
   std::vector<int32_t> classes_;
   std::vector<int32_t> tasks_;
   std::vector<uint64_t> sequences_;
   std::vector<uint64_t> keys_;
   std::vector<Group> groups_;
-  std::vector<int32_t> class_order_;  // kClassBalanced: the class of each group
+  std::vector<int32_t> class_order_;  // the class or task of each group, unless kReservoir
   absl::flat_hash_map<int32_t, size_t> group_of_class_;
   std::vector<int64_t> shuffle_;  // identity between draws
 };

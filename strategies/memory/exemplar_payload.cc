@@ -1,6 +1,5 @@
 #include "strategies/memory/exemplar_payload.h"
 
-#include <cmath>
 #include <cstring>
 
 #include "absl/status/status.h"
@@ -9,8 +8,10 @@
 namespace engram::strategies {
 namespace {
 
-constexpr absl::string_view kMagic = "EXM1";
-constexpr size_t kHeaderBytes = 16;
+constexpr absl::string_view kPlainMagic = "EXM1";
+constexpr absl::string_view kMagic = "EXM2";
+constexpr size_t kPlainHeaderBytes = 16;
+constexpr size_t kHeaderBytes = 24;
 
 void AppendWord(uint32_t value, std::string* out) {
   for (int shift = 0; shift < 32; shift += 8) out->push_back(static_cast<char>(value >> shift));
@@ -24,52 +25,91 @@ uint32_t ReadWord(absl::string_view bytes, size_t offset) {
   return value;
 }
 
+void AppendPacked(FeatureStorage storage, absl::Span<const float> values, std::string* out) {
+  const size_t begin = out->size();
+  out->resize(begin + values.size() * static_cast<size_t>(BytesPerFeature(storage)));
+  PackFeatures(storage, values, reinterpret_cast<uint8_t*>(&(*out)[begin]));
+}
+
+const uint8_t* At(absl::string_view bytes, size_t offset) {
+  return reinterpret_cast<const uint8_t*>(bytes.data()) + offset;
+}
+
+// Where the parts lie; sizes are as stated, not yet checked against the bytes.
+struct Parts {
+  FeatureStorage storage = FeatureStorage::kFloat32;
+  size_t header = 0;
+  uint64_t features = 0;
+  uint64_t side = 0;
+  uint64_t bytes() const {
+    return header + features * static_cast<uint64_t>(BytesPerFeature(storage)) + 4 * side;
+  }
+};
+
+absl::StatusOr<Parts> ReadHeader(absl::string_view bytes) {
+  const absl::string_view magic = bytes.substr(0, kMagic.size());
+  const bool is_plain = magic == kPlainMagic;
+  Parts parts;
+  parts.header = is_plain ? kPlainHeaderBytes : kHeaderBytes;
+  if ((!is_plain && magic != kMagic) || bytes.size() < parts.header) {
+    return absl::DataLossError(
+        absl::StrCat("exemplar: not an EXM1 or EXM2 payload (", bytes.size(), " bytes)"));
+  }
+  parts.features = ReadWord(bytes, 12);
+  if (is_plain) return parts;
+  const uint32_t form = ReadWord(bytes, 16);
+  if (form > static_cast<uint32_t>(FeatureStorage::kUint8)) {
+    return absl::DataLossError(absl::StrCat("exemplar: unknown form ", form, " of features"));
+  }
+  parts.storage = static_cast<FeatureStorage>(form);
+  parts.side = ReadWord(bytes, 20);
+  return parts;
+}
+
 }  // namespace
 
-std::string EncodeExemplar(int32_t class_index, int32_t task, absl::Span<const float> features) {
-  std::string bytes;
-  bytes.reserve(kHeaderBytes + 4 * features.size());
-  bytes.append(kMagic.data(), kMagic.size());
-  AppendWord(static_cast<uint32_t>(class_index), &bytes);
-  AppendWord(static_cast<uint32_t>(task), &bytes);
-  AppendWord(static_cast<uint32_t>(features.size()), &bytes);
-  for (const float feature : features) {
-    uint32_t bits;
-    std::memcpy(&bits, &feature, sizeof(bits));
-    AppendWord(bits, &bytes);
+std::string EncodeExemplar(const ExemplarView& exemplar, FeatureStorage storage) {
+  const bool is_plain = storage == FeatureStorage::kFloat32 && exemplar.side.empty();
+  std::string bytes(is_plain ? kPlainMagic : kMagic);
+  AppendWord(static_cast<uint32_t>(exemplar.class_index), &bytes);
+  AppendWord(static_cast<uint32_t>(exemplar.task), &bytes);
+  AppendWord(static_cast<uint32_t>(exemplar.features.size()), &bytes);
+  if (!is_plain) {
+    AppendWord(static_cast<uint32_t>(storage), &bytes);
+    AppendWord(static_cast<uint32_t>(exemplar.side.size()), &bytes);
   }
+  AppendPacked(storage, exemplar.features, &bytes);
+  AppendPacked(FeatureStorage::kFloat32, exemplar.side, &bytes);
   return bytes;
 }
 
 absl::StatusOr<ExemplarPayload> DecodeExemplar(absl::string_view bytes, int64_t feature_count) {
-  if (bytes.size() < kHeaderBytes || bytes.substr(0, kMagic.size()) != kMagic) {
-    return absl::DataLossError(
-        absl::StrCat("exemplar: not an EXM1 payload (", bytes.size(), " bytes)"));
-  }
+  const absl::StatusOr<Parts> parts = ReadHeader(bytes);
+  if (!parts.ok()) return parts.status();
   ExemplarPayload exemplar;
+  exemplar.storage = parts->storage;
   exemplar.class_index = static_cast<int32_t>(ReadWord(bytes, 4));
   exemplar.task = static_cast<int32_t>(ReadWord(bytes, 8));
-  const uint32_t stored_count = ReadWord(bytes, 12);
   if (exemplar.class_index < 0 || exemplar.task < 0) {
     return absl::DataLossError(absl::StrCat("exemplar: class ", exemplar.class_index, ", task ",
                                             exemplar.task, ": expected none below 0"));
   }
-  if (stored_count != feature_count) {
-    return absl::DataLossError(
-        absl::StrCat("exemplar: expected ", feature_count, " features, found ", stored_count));
+  if (parts->features != static_cast<uint64_t>(feature_count)) {
+    return absl::DataLossError(absl::StrCat("exemplar: expected ", feature_count,
+                                            " features, found ", parts->features));
   }
-  const size_t expected_bytes = kHeaderBytes + 4 * static_cast<size_t>(stored_count);
-  if (bytes.size() != expected_bytes) {
+  if (bytes.size() != parts->bytes()) {
     return absl::DataLossError(
-        absl::StrCat("exemplar: expected ", expected_bytes, " bytes, found ", bytes.size()));
+        absl::StrCat("exemplar: expected ", parts->bytes(), " bytes, found ", bytes.size()));
   }
-  exemplar.features.resize(stored_count);
-  for (size_t i = 0; i < exemplar.features.size(); ++i) {
-    const uint32_t bits = ReadWord(bytes, kHeaderBytes + 4 * i);
-    std::memcpy(&exemplar.features[i], &bits, sizeof(bits));
-    if (!std::isfinite(exemplar.features[i])) {
-      return absl::DataLossError(absl::StrCat("exemplar: feature ", i, " is not finite"));
-    }
+  exemplar.features.resize(parts->features);
+  exemplar.side.resize(parts->side);
+  UnpackFeatures(parts->storage, At(bytes, parts->header), absl::MakeSpan(exemplar.features));
+  UnpackFeatures(FeatureStorage::kFloat32, At(bytes, bytes.size() - 4 * parts->side),
+                 absl::MakeSpan(exemplar.side));
+  if (!Fits(parts->storage, exemplar.features) ||
+      !Fits(FeatureStorage::kFloat32, exemplar.side)) {
+    return absl::DataLossError("exemplar: a value is not finite or outside its form's range");
   }
   return exemplar;
 }

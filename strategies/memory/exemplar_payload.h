@@ -1,7 +1,11 @@
-// The stored form of one exemplar, immutable for its key and opaque outside strategies.
+// The stored bytes of one exemplar, immutable for its key and opaque outside strategies.
 //
-// Layout, little-endian: "EXM1" | int32 class | int32 task | uint32 d | d x float32 features.
-// Features are kept as they came (un-augmented), so that a replay may augment them anew.
+// Layout, little-endian:
+//   "EXM1" | int32 class | int32 task | uint32 d | d float32 features
+//   "EXM2" | int32 class | int32 task | uint32 d | uint32 form | uint32 s | features | s float32
+// The second where features are packed (form 0 float32, 1 float16, 2 uint8; feature_storage.h) or
+// side values come with them; both are read. Features are kept as they came (un-augmented), so
+// that a replay may augment them anew.
 //
 // Threading: pure functions.
 // Failure: DATA_LOSS naming the rule that the bytes break; nothing is written then.
@@ -14,18 +18,33 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "strategies/memory/feature_storage.h"
 
 namespace engram::strategies {
+
+// One example, borrowed.
+struct ExemplarView {
+  absl::Span<const float> features;
+  int32_t class_index = 0;
+  int32_t task = 0;
+  uint64_t sequence = 0;
+  absl::Span<const float> side = {};  // what a strategy keeps beside it (DER's logits)
+};
 
 struct ExemplarPayload {
   int32_t class_index = 0;
   int32_t task = 0;
+  FeatureStorage storage = FeatureStorage::kFloat32;
   std::vector<float> features;
+  std::vector<float> side;
 };
 
-std::string EncodeExemplar(int32_t class_index, int32_t task, absl::Span<const float> features);
+// The features fit the form.
+std::string EncodeExemplar(const ExemplarView& exemplar,
+                           FeatureStorage storage = FeatureStorage::kFloat32);
 
-// Takes exactly `feature_count` finite features, class and task >= 0, and no byte more.
+// Takes exactly `feature_count` features that fit their form, finite side values, class and task
+// >= 0, and no byte more.
 absl::StatusOr<ExemplarPayload> DecodeExemplar(absl::string_view bytes, int64_t feature_count);
 
 }  // namespace engram::strategies

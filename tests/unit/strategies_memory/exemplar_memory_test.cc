@@ -322,9 +322,13 @@ TEST(ExemplarMemoryTest, RefusesMoreBytesThanItsBound) {
   EXPECT_EQ(memory.status().code(), absl::StatusCode::kResourceExhausted);
 }
 
+std::string Encoded(int32_t class_index, int32_t task, const std::vector<float>& features) {
+  return EncodeExemplar({features, class_index, task, 0});
+}
+
 TEST(ExemplarPayloadTest, RoundTrip) {
   const std::vector<float> features = {0.5f, -1e-30f, 3e8f, -0.0f};
-  const std::string bytes = EncodeExemplar(12, 3, features);
+  const std::string bytes = EncodeExemplar({features, 12, 3, 0});
   EXPECT_EQ(bytes.size(), 16u + 16u);
   const auto exemplar = DecodeExemplar(bytes, 4);
   ASSERT_TRUE(exemplar.ok()) << exemplar.status();
@@ -334,21 +338,44 @@ TEST(ExemplarPayloadTest, RoundTrip) {
 }
 
 TEST(ExemplarPayloadTest, EveryMalformedPayloadIsDataLoss) {
-  const std::string good = EncodeExemplar(1, 0, {1.0f, 2.0f});
+  const std::string good = Encoded(1, 0, {1.0f, 2.0f});
   std::vector<std::string> bad = {"", "EXM1", good + "x", "EXM2" + good.substr(4)};
   for (size_t length = 0; length < good.size(); ++length) bad.push_back(good.substr(0, length));
-  bad.push_back(EncodeExemplar(-1, 0, {1.0f, 2.0f}));
-  bad.push_back(EncodeExemplar(1, -1, {1.0f, 2.0f}));
-  bad.push_back(EncodeExemplar(1, 0, {1.0f}));
-  bad.push_back(EncodeExemplar(1, 0, {1.0f, std::numeric_limits<float>::infinity()}));
-  bad.push_back(EncodeExemplar(1, 0, {std::numeric_limits<float>::quiet_NaN(), 0.0f}));
+  bad.push_back(Encoded(-1, 0, {1.0f, 2.0f}));
+  bad.push_back(Encoded(1, -1, {1.0f, 2.0f}));
+  bad.push_back(Encoded(1, 0, {1.0f}));
+  bad.push_back(Encoded(1, 0, {1.0f, std::numeric_limits<float>::infinity()}));
+  bad.push_back(Encoded(1, 0, {std::numeric_limits<float>::quiet_NaN(), 0.0f}));
+  const std::vector<float> features = {0.5f, 1.0f}, side = {2.0f, 3.0f, 4.0f};
+  const std::string packed = EncodeExemplar({features, 1, 0, 0, side}, FeatureStorage::kFloat16);
+  for (size_t length = 0; length < packed.size(); ++length) {
+    bad.push_back(packed.substr(0, length));
+  }
+  bad.push_back(packed + "x");
+  bad.push_back(packed.substr(0, 16) + '\3' + packed.substr(17));  // no such form
+  bad.push_back(packed.substr(0, 20) + '\4' + packed.substr(21));  // another number of side values
+  bad.push_back(packed.substr(0, 25) + '\x7c' + packed.substr(26));  // half infinity
   for (const std::string& bytes : bad) {
     EXPECT_EQ(DecodeExemplar(bytes, 2).status().code(), absl::StatusCode::kDataLoss);
   }
 }
 
+TEST(ExemplarPayloadTest, PackedFeaturesAndSideValuesRoundTrip) {
+  const std::vector<float> features = {0.0f, 51.0f / 255.0f, 1.0f}, side = {-3.25f, 1e-20f};
+  for (const FeatureStorage storage :
+       {FeatureStorage::kFloat32, FeatureStorage::kFloat16, FeatureStorage::kUint8}) {
+    const std::string bytes = EncodeExemplar({features, 4, 2, 0, side}, storage);
+    EXPECT_EQ(static_cast<int64_t>(bytes.size()), 24 + 3 * BytesPerFeature(storage) + 8);
+    const auto exemplar = DecodeExemplar(bytes, 3);
+    ASSERT_TRUE(exemplar.ok()) << exemplar.status();
+    EXPECT_EQ(exemplar->storage, storage);
+    EXPECT_EQ(exemplar->side, side);
+    EXPECT_EQ(EncodeExemplar({exemplar->features, 4, 2, 0, exemplar->side}, storage), bytes);
+  }
+}
+
 TEST(ExemplarPayloadTest, TheMessageNamesExpectedAndFound) {
-  const auto exemplar = DecodeExemplar(EncodeExemplar(1, 0, {1.0f}), 2);
+  const auto exemplar = DecodeExemplar(Encoded(1, 0, {1.0f}), 2);
   EXPECT_TRUE(absl::StrContains(exemplar.status().message(), "expected 2 features, found 1"));
 }
 
