@@ -131,6 +131,12 @@ absl::StatusOr<std::vector<ResolvedStrategy>> ResolveStrategies(const ModelOptio
       return absl::InvalidArgumentError(
           absl::StrCat("strategies[", i, "]: ", specs[i].name, " is listed twice"));
     }
+    if ((*entry)->alone && specs.size() > 1) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("strategies[", i, "]: ", specs[i].name,
+                       " takes the steps itself and cannot be listed beside others, got ",
+                       specs.size(), " strategies"));
+    }
     if ((*entry)->make_network != nullptr && !std::exchange(network_owner, specs[i].name).empty()) {
       return absl::InvalidArgumentError(absl::StrCat(
           "strategies[", i, "]: ", specs[i].name,
@@ -143,6 +149,7 @@ absl::StatusOr<std::vector<ResolvedStrategy>> ResolveStrategies(const ModelOptio
     }
     ENGRAM_ASSIGN_OR_RETURN(StrategyParameters parameters,
                             StrategyParameters::Resolve((*entry)->help, specs[i]));
+    if ((*entry)->check != nullptr) ENGRAM_RETURN_IF_ERROR((*entry)->check(parameters, options));
     resolved.push_back({*entry, std::move(parameters)});
   }
   return resolved;

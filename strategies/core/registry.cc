@@ -15,9 +15,14 @@
   ENTRY(Rwalk)                   \
   ENTRY(Lwf)                     \
   ENTRY(ExperienceReplay)        \
+  ENTRY(Gem)                     \
+  ENTRY(AGem)                    \
+  ENTRY(Gpm)                     \
   ENTRY(Progressive)             \
   ENTRY(PackNet)                 \
-  ENTRY(PathNet)
+  ENTRY(PathNet)                 \
+  ENTRY(Mer)                     \
+  ENTRY(Reptile)
 
 namespace engram::strategies {
 

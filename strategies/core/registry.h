@@ -28,11 +28,17 @@ struct StrategyEnvironment {
 
 struct StrategyEntry {
   StrategyHelp help;
+  // What parameters ask of the model beyond their ranges; INVALID_ARGUMENT naming the field.
+  absl::Status (*check)(const StrategyParameters& parameters,
+                        const ModelOptions& options) = nullptr;
   // It has Members; the first such strategy of a model gets memory 0.
   bool keeps_exemplars = false;
   // It keeps a part of the network for each task, which only a head a task can tell apart: a model
   // with another head is refused.
   bool per_task_heads = false;
+  // It takes steps of its own in place of the plain one, which hooks of others are not written for:
+  // no other strategy may be listed beside it.
+  bool alone = false;
   // RESOURCE_EXHAUSTED when what the parameters ask for cannot be held.
   absl::StatusOr<std::unique_ptr<Strategy>> (*make)(
       const StrategyParameters& parameters, const StrategyEnvironment& environment) = nullptr;

@@ -61,6 +61,7 @@ class StepContext {
   void AddLossTerm(LossTerm term) { loss_terms_.push_back(std::move(term)); }
   void AddEmbeddingTerm(EmbeddingTerm term) { embedding_terms_.push_back(std::move(term)); }
   void AddTransform(GradientTransform transform) { transforms_.push_back(std::move(transform)); }
+  bool has_transforms() const { return !transforms_.empty(); }
   void AddObserver(UpdateObserver* observer) { observers_.push_back(observer); }
   void ClearHooks();
 

@@ -71,6 +71,33 @@ absl::Status TrainingBatch::AppendRow(const float* features, int32_t cls, int32_
   return absl::OkStatus();
 }
 
+absl::Status TrainingBatch::Append(const ExemplarView& example, float weight) {
+  return AppendRow(example.features.data(), example.class_index, example.task, example.sequence,
+                   weight);
+}
+
+void TrainingBatch::DropAppended() {
+  const size_t rows = static_cast<size_t>(stream_rows_);
+  classes_.resize(rows);
+  tasks_.resize(rows);
+  sequences_.resize(rows);
+  targets_.resize(rows);
+  weights_.resize(rows);
+  shares_.clear();
+  set_of_row_.clear();
+  unit_sets_.clear();
+}
+
+ExemplarView TrainingBatch::Example(int64_t index) const {
+  const size_t at = static_cast<size_t>(index);
+  ExemplarView example;
+  example.features = absl::MakeConstSpan(row(index), static_cast<size_t>(feature_count_));
+  example.class_index = classes_[at];
+  example.task = tasks_[at];
+  example.sequence = sequences_[at];
+  return example;
+}
+
 void TrainingBatch::SetShare(int64_t begin, int64_t end, double share) {
   ENGRAM_CHECK(begin >= 0 && begin <= end && end <= rows());
   shares_.push_back({begin, end, share});

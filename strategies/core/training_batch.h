@@ -20,6 +20,7 @@
 #include "strategies/api/batch_view.h"
 #include "strategies/core/cross_entropy.h"
 #include "strategies/core/unit_map.h"
+#include "strategies/memory/exemplar_memory.h"
 
 namespace engram::strategies {
 
@@ -34,6 +35,10 @@ class TrainingBatch {
 
   absl::Status AppendRow(const float* features, int32_t cls, int32_t task, uint64_t sequence,
                          float weight = 1.0f);
+  // The same of an exemplar.
+  absl::Status Append(const ExemplarView& example, float weight = 1.0f);
+  // Back to the stream's rows, without shares and limits.
+  void DropAppended();
 
   // The mean loss of rows [begin, end) enters the sum times `share`, whatever their number.
   void SetShare(int64_t begin, int64_t end, double share);
@@ -50,6 +55,8 @@ class TrainingBatch {
   // [rows(), d]; the same storage for every batch.
   at::Tensor features() const { return buffer_.narrow(0, 0, rows()); }
   const float* row(int64_t index) const { return values_ + index * feature_count_; }
+  // One row, borrowed: what a memory is offered.
+  ExemplarView Example(int64_t index) const;
 
   // All rows() long.
   absl::Span<const int64_t> targets() const { return targets_; }  // unit of the row's class

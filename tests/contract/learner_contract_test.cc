@@ -129,6 +129,9 @@ class LearnerContractTest : public testing::TestWithParam<std::tuple<Composition
       EXPECT_TRUE(resolved.ok()) << resolved.status();
       const auto& values = resolved->values();
       if (values.contains("memory_size")) replayed += resolved->Integer("memory_size");
+      if (values.contains("memory_per_task")) {
+        replayed += resolved->Integer("memory_per_task") * resolved->Integer("tasks_max");
+      }
       for (const auto& [name, value] : values) {
         if (absl::EndsWith(name, "_examples")) {
           consolidated = std::max(consolidated, absl::get<int64_t>(value));

@@ -1,0 +1,181 @@
+// Meta-experience replay (Riemer et al. 2019, "Learning to learn without forgetting by maximizing
+// transfer and minimizing interference", algorithm 1). For each example of the stream, from weights
+// theta_A, `batches` times: from weights theta_B, one step on each of batch_rows - 1 exemplars and
+// then on the example itself, one example a step, one after the other; then
+//   theta <- theta_B + beta (theta - theta_B)          within the batch
+// and after all batches, before the example is offered to the reservoir,
+//   theta <- theta_A + gamma (theta - theta_A)         across them
+// Steps in sequence are the method: one joint step over a batch has no term that aligns gradients.
+// Exemplars are drawn without replacement, with it when more are wanted than there are. Parameters
+// alone are drawn back: an optimizer's moments keep running.
+//
+// Memory: M exemplars of 4 d + 36 bytes, 2 P floats. Time: batches x batch_rows steps an example.
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "storage/base/status_macros.h"
+#include "strategies/core/registry.h"
+#include "strategies/memory/exemplar_memory.h"
+
+namespace engram::strategies {
+namespace {
+
+class Mer final : public Strategy {
+ public:
+  Mer(const StrategyParameters& parameters, const StrategyEnvironment& environment,
+      std::unique_ptr<ExemplarMemory> memory)
+      : memory_(std::move(memory)),
+        single_(environment.feature_count, 1),
+        before_batch_(environment.arena->AddCompanion("mer.before_batch",
+                                                      ParameterArena::Persistence::kDerived)),
+        before_example_(environment.arena->AddCompanion("mer.before_example",
+                                                        ParameterArena::Persistence::kDerived)) {
+    Reconfigure(parameters);
+  }
+
+  absl::string_view Name() const override { return "mer"; }
+  StrategyTraits Traits() const override { return {/*interleaved_tasks=*/true, false}; }
+
+  absl::StatusOr<Observation> Observe(TrainingBatch& batch, StepContext& context, Next) override {
+    Observation seen = Look(batch, context);
+    if (seen.skipped) return seen;
+    for (int64_t row = 0; row < batch.stream_rows(); ++row) {
+      const ExemplarView example = batch.Example(row);
+      ENGRAM_RETURN_IF_ERROR(Learn(example, batch.weights()[row], context));
+      memory_->Offer(example);
+    }
+    return seen;
+  }
+
+  void Reconfigure(const StrategyParameters& parameters) override {
+    batches_ = parameters.Integer("batches");
+    batch_rows_ = parameters.Integer("batch_rows");
+    beta_ = parameters.Number("beta");
+    gamma_ = parameters.Number("gamma");
+  }
+
+  std::vector<MemberKey> Members() const override { return memory_->Members(); }
+  std::string Payload(int64_t index) const override { return memory_->Payload(index); }
+  absl::Status RestoreMembers(absl::Span<const MemberPayload> payloads) override {
+    return memory_->Restore(payloads, {});
+  }
+  void AddGauges(LearnerGauges* gauges) const override {
+    memory_->CountByTask(&gauges->episodic_by_task);
+    gauges->episodic_bytes += memory_->Bytes();
+  }
+
+ private:
+  // The stream's rows before any of them is learned; one that is not finite skips them all.
+  static Observation Look(const TrainingBatch& batch, StepContext& context) {
+    const at::Tensor& logits = context.Forward(batch);
+    Observation seen;
+    seen.logits = logits.clone();
+    seen.loss = context.LossAndBackward(batch, logits);
+    absl::optional<std::string> reason = context.Guard(seen.loss);
+    seen.skipped = reason.has_value();
+    seen.skip_reason = std::move(reason).value_or("");
+    return seen;
+  }
+
+  absl::Status Learn(const ExemplarView& example, float weight, StepContext& context) {
+    const at::Tensor& theta = context.arena().flat();
+    const at::Tensor& before_example = context.arena().Companion(before_example_);
+    const at::Tensor& before_batch = context.arena().Companion(before_batch_);
+    before_example.copy_(theta);
+    for (int64_t batch = 0; batch < batches_; ++batch) {
+      memory_->Draw(
+          batch_rows_ - 1, [&context] { return context.generator().Next(); }, &drawn_);
+      before_batch.copy_(theta);
+      for (const int64_t slot : drawn_) {
+        ENGRAM_RETURN_IF_ERROR(StepOn(memory_->At(slot), 1, context));
+      }
+      ENGRAM_RETURN_IF_ERROR(StepOn(example, weight, context));
+      theta.lerp_(before_batch, 1 - beta_);
+    }
+    theta.lerp_(before_example, 1 - gamma_);
+    return absl::OkStatus();
+  }
+
+  // A step that the guard refuses is left out.
+  absl::Status StepOn(const ExemplarView& example, float weight, StepContext& context) {
+    single_.Clear(context.units());
+    ENGRAM_RETURN_IF_ERROR(single_.Append(example, weight));
+    const double loss = context.LossAndBackward(single_, context.Forward(single_));
+    if (!context.Guard(loss).has_value()) context.Update();
+    return absl::OkStatus();
+  }
+
+  std::unique_ptr<ExemplarMemory> memory_;
+  TrainingBatch single_;
+  CompanionId before_batch_;
+  CompanionId before_example_;
+  int64_t batches_ = 0;
+  int64_t batch_rows_ = 0;
+  double beta_ = 0;
+  double gamma_ = 0;
+  std::vector<int64_t> drawn_;
+};
+
+ParameterHelp Rate(const char* name, double value, const char* help) {
+  ParameterHelp rate;
+  rate.name = name;
+  rate.default_value = value;
+  rate.max = 1;
+  rate.live = true;
+  rate.help = help;
+  return rate;
+}
+
+ParameterHelp Count(const char* name, int64_t value, double max, bool live, const char* help) {
+  return {name, ParameterKind::kInteger, value, 1, max, {}, live, help};
+}
+
+absl::StatusOr<std::unique_ptr<Strategy>> Make(const StrategyParameters& parameters,
+                                               const StrategyEnvironment& environment) {
+  ExemplarMemoryOptions options;
+  options.capacity = parameters.Integer("memory_size");
+  options.feature_count = environment.feature_count;
+  options.seed = environment.seed;
+  options.memory = environment.memory;
+  ENGRAM_ASSIGN_OR_RETURN(std::unique_ptr<ExemplarMemory> memory, ExemplarMemory::Create(options));
+  return std::make_unique<Mer>(parameters, environment, std::move(memory));
+}
+
+}  // namespace
+
+namespace builtin {
+
+StrategyEntry Mer() {
+  StrategyEntry entry;
+  entry.help.name = "mer";
+  entry.help.family = "meta-learning";
+  entry.help.paper = "Riemer et al. 2019, ICLR, arXiv 1810.11910";
+  entry.help.idea =
+      "Learn each example in turn with stored ones, one a step, then keep a share of the way.\n"
+      "Steps in sequence whose sum is partly undone reward gradients that point the same way:\n"
+      "what helps one example helps the others.";
+  entry.help.memory = "M (4 d + 36) bytes, 2 P floats";
+  entry.help.time = "batches x batch_rows steps an example, 100 at the defaults";
+  entry.help.when =
+      "A slow stream where every example counts, and examples may be kept; needs no task ids.";
+  entry.help.traits.interleaved_tasks = true;
+  entry.help.parameters = {
+      Count("memory_size", 1000, 1e7, false, "exemplars kept, M"),
+      Count("batches", 10, 100, true, "batches an example, s"),
+      Count("batch_rows", 10, 1000, true, "steps a batch, k: the example and k - 1 exemplars"),
+      Rate("beta", 0.03, "share of the way kept within a batch"),
+      Rate("gamma", 1.0, "share of the way kept across the batches of an example"),
+  };
+  entry.keeps_exemplars = true;
+  entry.alone = true;
+  entry.make = Make;
+  entry.test_parameters = {{"memory_size", int64_t{32}},
+                           {"batches", int64_t{3}},
+                           {"batch_rows", int64_t{4}},
+                           {"beta", 0.3}};
+  return entry;
+}
+
+}  // namespace builtin
+}  // namespace engram::strategies

@@ -1,0 +1,121 @@
+#include "strategies/core/gradient_projection.h"
+
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+#include "strategies/core/kernels.h"
+#include "strategies/core/small_qp.h"
+
+namespace engram::strategies {
+namespace {
+
+// A gradient shorter than the root of this is none.
+constexpr double kSquaredLengthMin = 1e-24;
+
+// Added to the diagonal of the program over rows of length 1, so that equal rows leave it positive
+// definite. Float products of unit rows are this accurate.
+constexpr double kRidge = 1e-6;
+
+constexpr double kResidualMax = 1e-9;
+
+// GEM's program over rows and gradient scaled to length 1: u_k = v_k |g_k| / |g|. Then the bound
+// v_k >= strength reads u_k >= strength |g_k| / |g|.
+struct ScaledProgram {
+  std::vector<int64_t> rows;    // of G, those that are not 0
+  std::vector<double> lengths;  // by row of the program, |g_k| / |g|
+  BoundedQp qp;
+};
+
+ScaledProgram Scale(const at::Tensor& gram, const at::Tensor& products, double strength,
+                    double gradient_length) {
+  const auto inner = gram.accessor<double, 2>();
+  const auto slopes = products.accessor<double, 1>();
+  ScaledProgram program;
+  for (int64_t k = 0; k < gram.size(0); ++k) {
+    if (!(inner[k][k] > kSquaredLengthMin)) continue;
+    program.rows.push_back(k);
+    program.lengths.push_back(std::sqrt(inner[k][k]) / gradient_length);
+  }
+  const double squared = gradient_length * gradient_length;
+  for (size_t i = 0; i < program.rows.size(); ++i) {
+    const int64_t row = program.rows[i];
+    for (size_t j = 0; j < program.rows.size(); ++j) {
+      const double cosine = inner[row][program.rows[j]] /
+                            (program.lengths[i] * program.lengths[j] * squared);
+      program.qp.quadratic.push_back(i == j ? 1 + kRidge : cosine);
+    }
+    program.qp.linear.push_back(slopes[row] / (program.lengths[i] * squared));
+    program.qp.lower.push_back(strength * program.lengths[i]);
+  }
+  return program;
+}
+
+}  // namespace
+
+std::vector<ParameterHelp> TaskMemoryParameters() {
+  ParameterHelp capacity;
+  capacity.name = "memory_per_task";
+  capacity.kind = ParameterKind::kInteger;
+  capacity.default_value = int64_t{250};
+  capacity.min = 1;
+  capacity.max = 100000;
+  capacity.help = "exemplars kept of each task, a uniform sample";
+  ParameterHelp places;
+  places.name = "tasks_max";
+  places.kind = ParameterKind::kInteger;
+  places.default_value = int64_t{20};
+  places.min = 2;
+  places.max = 100;
+  places.help =
+      "tasks kept apart, the present one among them; beyond it the two oldest share one place";
+  return {capacity, places};
+}
+
+absl::StatusOr<std::unique_ptr<TaskMemory>> MakeTaskMemory(const StrategyParameters& parameters,
+                                                           const StrategyEnvironment& environment) {
+  TaskMemoryOptions options;
+  options.capacity = parameters.Integer("memory_per_task");
+  options.places = parameters.Integer("tasks_max");
+  options.feature_count = environment.feature_count;
+  options.seed = environment.seed;
+  options.memory = environment.memory;
+  return TaskMemory::Create(options);
+}
+
+void WriteReferenceGradient(const TrainingBatch& batch, StepContext& context,
+                            const at::Tensor& gradient) {
+  context.LossGradient(batch, gradient);
+  const float largest =
+      ActiveKernels().largest_magnitude(gradient.data_ptr<float>(), gradient.numel());
+  if (!std::isfinite(largest)) gradient.zero_();
+}
+
+void RemoveConflict(const at::Tensor& reference, const at::Tensor& gradient) {
+  const double product = at::dot(reference, gradient).item<double>();
+  if (!(product < 0)) return;
+  const double squared_length = at::dot(reference, reference).item<double>();
+  if (!(squared_length > kSquaredLengthMin) || !std::isfinite(squared_length)) return;
+  gradient.sub_(reference, product / squared_length);
+}
+
+bool ProjectOntoCone(const at::Tensor& constraints, double strength, const at::Tensor& gradient) {
+  const at::Tensor products = at::mv(constraints, gradient).to(at::kDouble);
+  if (!(products.min().item<double>() < 0)) return true;
+  const at::Tensor gram = at::mm(constraints, constraints.t()).to(at::kDouble);
+  const double length = gradient.norm().item<double>();
+  const ScaledProgram program = Scale(gram, products, strength, length);
+  const std::vector<double> u = SolveBoundedQp(program.qp);
+  if (!(KktResidual(program.qp, u) <= kResidualMax)) {
+    RemoveConflict(constraints.mean(0), gradient);
+    return false;
+  }
+  const at::Tensor v = at::zeros({constraints.size(0)}, at::kFloat);
+  for (size_t i = 0; i < u.size(); ++i) {
+    v.data_ptr<float>()[program.rows[i]] = static_cast<float>(u[i] / program.lengths[i]);
+  }
+  gradient.addmv_(constraints.t(), v);
+  return true;
+}
+
+}  // namespace engram::strategies

@@ -1,0 +1,103 @@
+#include "strategies/core/input_subspace.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "storage/base/status_macros.h"
+#include "strategies/core/kernels.h"
+#include "strategies/models/products.h"
+
+namespace engram::strategies {
+namespace {
+
+// A direction that holds less than this share of the squared length is rounding.
+constexpr double kShareMin = 1e-12;
+
+}  // namespace
+
+InputSubspace::InputSubspace(int64_t inputs, int64_t directions_max)
+    : directions_max_(std::min(directions_max, inputs + 1)),
+      weights_(at::empty({0, inputs}, at::kFloat)),
+      offsets_(at::empty({0, 1}, at::kFloat)) {}
+
+void InputSubspace::Extend(const at::Tensor& examples, double energy) {
+  const at::Tensor rows =
+      at::cat({examples, at::ones({examples.size(0), 1}, at::kFloat)}, 1).to(at::kDouble);
+  if (!at::isfinite(rows).all().item<bool>()) return;
+  const at::Tensor basis = at::cat({weights_, offsets_}, 1).to(at::kDouble);
+  const at::Tensor outside = rows - at::mm(at::mm(rows, basis.t()), basis);
+  const double total = rows.square().sum().item<double>();
+  const double wanted = energy * total;
+  double held = total - outside.square().sum().item<double>();
+  if (held >= wanted) return;
+  const auto [left, lengths, directions] = at::linalg_svd(outside, /*full_matrices=*/false);
+  const double* length = lengths.data_ptr<double>();
+  int64_t added = 0;
+  for (; held < wanted && added < lengths.size(0) && rank() + added < directions_max_; ++added) {
+    const double squared = length[added] * length[added];
+    if (squared < kShareMin * total) break;
+    held += squared;
+  }
+  const at::Tensor chosen = directions.narrow(0, 0, added).to(at::kFloat);
+  weights_ = at::cat({weights_, chosen.narrow(1, 0, weights_.size(1))}, 0);
+  offsets_ = at::cat({offsets_, chosen.narrow(1, weights_.size(1), 1)}, 0);
+}
+
+void InputSubspace::RemoveFrom(const at::Tensor& weight_gradient,
+                               const at::Tensor& bias_gradient) const {
+  const at::Tensor inside =
+      at::mm(weight_gradient, weights_.t()) + at::mm(bias_gradient, offsets_.t());
+  weight_gradient.addmm_(inside, weights_, 1, -1);
+  bias_gradient.addmm_(inside, offsets_, 1, -1);
+}
+
+void InputSubspace::RemoveFrom(const LayerTrace& trace, const at::Tensor& weight_gradient,
+                               const at::Tensor& bias_gradient) {
+  // (a, 1) B^T is what a linear layer of weights_ and offsets_ answers.
+  const int64_t rows = trace.input.size(0), inputs = weights_.size(1);
+  const int64_t out = weight_gradient.size(0);
+  coefficients_.resize(static_cast<size_t>(rows * rank()));
+  inside_.resize(static_cast<size_t>(rows * (inputs + 1)));
+  float* inside_ones = inside_.data() + rows * inputs;
+  ForwardProduct(trace.input.data_ptr<float>(), weights_.data_ptr<float>(), rows, rank(), inputs,
+                 coefficients_.data());
+  ActiveKernels().add_bias(coefficients_.data(), offsets_.data_ptr<float>(), rows, rank(),
+                           /*relu=*/false);
+  BackwardProduct(coefficients_.data(), weights_.data_ptr<float>(), rows, rank(), inputs,
+                  inside_.data());
+  BackwardProduct(coefficients_.data(), offsets_.data_ptr<float>(), rows, rank(), 1, inside_ones);
+  const float* delta = trace.output_gradient.data_ptr<float>();
+  WeightProduct(delta, inside_.data(), rows, out, inputs, /*decay=*/1, /*rate=*/1,
+                weight_gradient.data_ptr<float>());
+  WeightProduct(delta, inside_ones, rows, out, 1, /*decay=*/1, /*rate=*/1,
+                bias_gradient.data_ptr<float>());
+}
+
+void InputSubspace::SaveState(const std::string& name, StateWriter* writer) const {
+  if (rank() == 0) return;
+  writer->PutTensor(absl::StrCat(name, "/weights"), weights_);
+  writer->PutTensor(absl::StrCat(name, "/offsets"), offsets_);
+}
+
+absl::Status InputSubspace::LoadState(const std::string& name, const StateReader& reader) {
+  const int64_t inputs = weights_.size(1);
+  weights_ = at::empty({0, inputs}, at::kFloat);
+  offsets_ = at::empty({0, 1}, at::kFloat);
+  if (!reader.Has(absl::StrCat(name, "/offsets"))) return absl::OkStatus();
+  ENGRAM_ASSIGN_OR_RETURN(const at::Tensor saved, reader.GetTensor(absl::StrCat(name, "/offsets")));
+  if (saved.dim() != 2 || saved.size(0) > directions_max_) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(name, ": ", saved.dim() == 0 ? 0 : saved.size(0),
+                     " directions saved, at most ", directions_max_, " expected"));
+  }
+  const at::Tensor weights = at::empty({saved.size(0), inputs}, at::kFloat);
+  const at::Tensor offsets = at::empty({saved.size(0), 1}, at::kFloat);
+  ENGRAM_RETURN_IF_ERROR(reader.GetTensor(absl::StrCat(name, "/weights"), weights));
+  ENGRAM_RETURN_IF_ERROR(reader.GetTensor(absl::StrCat(name, "/offsets"), offsets));
+  weights_ = weights;
+  offsets_ = offsets;
+  return absl::OkStatus();
+}
+
+}  // namespace engram::strategies

@@ -1,0 +1,57 @@
+// The directions in which a linear layer's past inputs lie, so that its updates can keep to what is
+// orthogonal to them (gradient projection memory, Saha et al. 2021).
+//
+// The bias counts as the weight of an input that is always 1: with rows b_k = (w_k, o_k) of an
+// orthonormal basis B over inputs (a, 1), an update G with G b_k = 0 for all k leaves the layer's
+// outputs as they were for every input in the span of B, bias included.
+//
+// Threading: one thread. Ownership: owns its basis.
+// Failure: Extend leaves the basis as it is when an input is not finite. LoadState as StateReader,
+//   FAILED_PRECONDITION when a shape is not that of this layer.
+// Bounds: directions_max x (inputs + 1) floats.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "strategies/core/state_archive.h"
+#include "strategies/models/network.h"
+
+namespace engram::strategies {
+
+class InputSubspace {
+ public:
+  InputSubspace(int64_t inputs, int64_t directions_max);
+
+  // Adds the fewest directions after which `energy` of the squared length of `examples` [rows,
+  // inputs] lies in the span (eq. 9), as long as there is room: singular vectors of what the basis
+  // does not hold yet, largest first.
+  void Extend(const at::Tensor& examples, double energy);
+
+  int64_t rank() const { return weights_.size(0); }
+  const at::Tensor& weights() const { return weights_; }  // [rank, inputs]
+  const at::Tensor& offsets() const { return offsets_; }  // [rank, 1]
+
+  // Removes the span from any gradient of the layer, [out, inputs] and [out, 1], in place: g -= g
+  // B^T B.
+  void RemoveFrom(const at::Tensor& weight_gradient, const at::Tensor& bias_gradient) const;
+  // The same where the gradient is delta^T a of a trace with few rows: only the rows are projected.
+  void RemoveFrom(const LayerTrace& trace, const at::Tensor& weight_gradient,
+                  const at::Tensor& bias_gradient);
+
+  void SaveState(const std::string& name, StateWriter* writer) const;
+  absl::Status LoadState(const std::string& name, const StateReader& reader);
+
+ private:
+  int64_t directions_max_;
+  at::Tensor weights_;
+  at::Tensor offsets_;
+  std::vector<float> coefficients_;  // [rows, rank]
+  std::vector<float> inside_;        // [rows, inputs], then [rows, 1]
+};
+
+}  // namespace engram::strategies
