@@ -45,6 +45,9 @@ std::string RowText(const v1::RowPrediction& row) {
   for (const v1::RankedLabel& ranked : row.top()) {
     absl::StrAppendFormat(&text, "\t%s=%.4f", LabelText(ranked.label()), ranked.score());
   }
+  if (row.has_inferred_task()) {
+    absl::StrAppendFormat(&text, "\ttask %s (%.2f)", row.inferred_task(), row.task_confidence());
+  }
   return text;
 }
 
@@ -75,7 +78,7 @@ int Predict(const VerbContext& context, const Arguments& args) {
   FlagSet flags("predict", "Predicts the label of rows of features: CSV or JSON lines.");
   flags.Positional("MODEL", &model, "to ask");
   row_flags.Declare(&flags);
-  flags.String("task", &task, "task id; needed where heads are per task")
+  flags.String("task", &task, "task id; needed where heads are per task and none is inferred")
       .Uint64("min_applied_sequence", &min_applied_sequence, "wait until this is applied")
       .Uint64("version", &version, "a model version that is kept; 0 = the live one")
       .Int64("top_k", &top_k, "also the k best labels of each row")

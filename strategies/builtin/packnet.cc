@@ -179,8 +179,9 @@ class PackNet final : public Strategy {
     const float* owner = Owner(id);
     const float* anchor = Anchor(id);
     for (int64_t i = 0, count = Count(id); i < count; ++i) {
-      const float held = owner[i] != 0 && owner[i] <= visible ? anchor[i] : 0.0f;
-      values[i] = owner[i] == learning ? values[i] : held;
+      const float mine = owner[i], kept = anchor[i], now = values[i];  // read all: it vectorises
+      const float held = (mine > 0) & (mine <= visible) ? kept : 0.0f;
+      values[i] = mine == learning ? now : held;
     }
   }
 

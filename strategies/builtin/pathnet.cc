@@ -211,10 +211,10 @@ StrategyEntry PathNet() {
                                                  static_cast<Modules*>(environment.network));
   };
   entry.make_network = MakeNetwork;
-  entry.test_parameters = {{"modules", int64_t{5}},
-                           {"active", int64_t{2}},
-                           {"population", int64_t{3}},
-                           {"tournament_examples", int64_t{20}}};
+  entry.test_parameters = {{"modules", int64_t{6}},
+                           {"active", int64_t{3}},
+                           {"population", int64_t{4}},
+                           {"tournament_examples", int64_t{40}}};
   return entry;
 }
 

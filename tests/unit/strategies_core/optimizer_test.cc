@@ -119,6 +119,27 @@ TEST_P(OptimizerTest, AStepFromAGivenGradientIsTheSameStep) {
   EXPECT_LT((traced.arena.flat() - given.arena.flat()).abs().max().item<double>(), 1e-6);
 }
 
+TEST_P(OptimizerTest, WhatIsNotTrainedStandsStillWhateverItsMoments) {
+  Rig rig(Options());
+  SmallStream stream(20, 6);
+  const auto step = [&] {
+    const SmallBatch batch = stream.Next({0, 1, 2, 3, 0, 1});
+    rig.Load(batch.View());
+    rig.context->LossAndBackward(*rig.batch, rig.context->Forward(*rig.batch));
+    const at::Tensor gradient = at::zeros({rig.arena.size()});
+    rig.optimizer->WriteGradient(rig.network->traces(), gradient);
+    rig.optimizer->StepWithGradient(gradient, {});
+  };
+  step();
+  const ParameterId first = rig.network->traces().front().weight;
+  const ParameterId head = rig.network->traces().back().weight;
+  rig.arena.SetTrained({head});
+  const at::Tensor held = rig.arena.View(first).clone(), moved = rig.arena.View(head).clone();
+  step();
+  EXPECT_TRUE(rig.arena.View(first).equal(held));
+  EXPECT_FALSE(rig.arena.View(head).equal(moved));
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Kinds, OptimizerTest,
     ::testing::Values(Case{"Sgd", Make(OptimizerKind::kSgd, 0.1, 0, 0)},

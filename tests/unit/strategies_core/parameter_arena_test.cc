@@ -30,6 +30,21 @@ TEST(ParameterArenaTest, EveryParameterStartsAtACacheLine) {
   for (const auto& slot : a.arena.slots()) EXPECT_EQ(slot.offset % 16, 0) << slot.name;
 }
 
+TEST(ParameterArenaTest, TrainedRangesJoinNeighboursAndFollowTheLayout) {
+  using Ranges = std::vector<std::pair<int64_t, int64_t>>;
+  Arena a;
+  EXPECT_EQ(a.arena.trained_ranges(), (Ranges{{0, a.arena.size()}}));
+  const uint64_t generation = a.arena.generation();
+  a.arena.SetTrained({a.bias, a.head});
+  EXPECT_GT(a.arena.generation(), generation);
+  const int64_t head = a.arena.slot(a.head).offset;
+  EXPECT_EQ(a.arena.trained_ranges(), (Ranges{{head, a.arena.size()}}));
+  a.arena.SetTrained({a.body, a.bias});
+  a.arena.GrowRows({a.head, a.bias}, 40);
+  const int64_t bias = a.arena.slot(a.bias).offset;
+  EXPECT_EQ(a.arena.trained_ranges(), (Ranges{{0, 16}, {bias, a.arena.size()}}));
+}
+
 TEST(ParameterArenaTest, GrowthWithinCapacityKeepsAddresses) {
   Arena a;
   const uint64_t generation = a.arena.generation();
