@@ -21,6 +21,8 @@
   ENTRY(Progressive)             \
   ENTRY(PackNet)                 \
   ENTRY(PathNet)                 \
+  ENTRY(Ncm)                     \
+  ENTRY(Icarl)                   \
   ENTRY(Slda)                    \
   ENTRY(Ridge)                   \
   ENTRY(Mer)                     \

@@ -133,7 +133,7 @@ class LearnerContractTest : public testing::TestWithParam<std::tuple<Composition
         replayed += resolved->Integer("memory_per_task") * resolved->Integer("tasks_max");
       }
       for (const auto& [name, value] : values) {
-        if (absl::EndsWith(name, "_examples")) {
+        if (absl::EndsWith(name, "_examples") || name == "candidates") {
           consolidated = std::max(consolidated, absl::get<int64_t>(value));
         }
       }
