@@ -26,7 +26,9 @@
   ENTRY(Slda)                    \
   ENTRY(Ridge)                   \
   ENTRY(Mer)                     \
-  ENTRY(Reptile)
+  ENTRY(Reptile)                 \
+  ENTRY(FeatureExtraction)       \
+  ENTRY(FineTuning)
 
 namespace engram::strategies {
 

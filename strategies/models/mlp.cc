@@ -119,31 +119,34 @@ class Mlp : public Network {
                      layers_[i].in, output);
       ActiveKernels().add_bias(output, Values(layers_[i].bias), rows, out, i + 1 < layers_.size());
     }
+    if (frozen_) head_trace_ = {traces_.back()};
     return outputs_.back();
   }
 
   using Network::Backward;
   void Backward(const at::Tensor& logit_gradient, const at::Tensor& embedding_gradient) override {
-    const int64_t rows = logit_gradient.size(0);
     traces_.back().output_gradient = logit_gradient;
-    for (size_t i = layers_.size() - 1; i > 0; --i) {
-      const int64_t in = layers_[i].in;
-      float* delta = deltas_[i - 1].data_ptr<float>();
-      BackwardProduct(traces_[i].output_gradient.data_ptr<float>(), Values(layers_[i].weight), rows,
-                      Out(i), in, delta);
-      if (i + 1 == layers_.size() && embedding_gradient.defined()) {
-        deltas_[i - 1].add_(embedding_gradient);
-      }
-      ActiveKernels().mask_by_activation(delta, outputs_[i - 1].data_ptr<float>(), rows * in);
+    embedding_gradient_ = embedding_gradient;
+    if (frozen_) {
+      head_trace_ = {traces_.back()};
+    } else {
+      BackwardBelowHead();
     }
   }
 
+  bool FreezeBelowHead() override {
+    frozen_ = true;
+    head_trace_ = {traces_.back()};
+    return true;
+  }
+
   void WriteInputGradient(const at::Tensor& gradient) override {
+    if (frozen_) BackwardBelowHead();
     BackwardProduct(traces_[0].output_gradient.data_ptr<float>(), Values(layers_[0].weight),
                     gradient.size(0), Out(0), layers_[0].in, gradient.data_ptr<float>());
   }
 
-  const std::vector<LayerTrace>& traces() const override { return traces_; }
+  const std::vector<LayerTrace>& traces() const override { return frozen_ ? head_trace_ : traces_; }
 
   std::unique_ptr<const ForwardPass> Bind(const at::Tensor& flat) const override {
     std::vector<MlpForwardPass::Layer> layers;
@@ -156,6 +159,20 @@ class Mlp : public Network {
   }
 
  private:
+  void BackwardBelowHead() {
+    const int64_t rows = traces_.back().output_gradient.size(0);
+    for (size_t i = layers_.size() - 1; i > 0; --i) {
+      const int64_t in = layers_[i].in;
+      float* delta = deltas_[i - 1].data_ptr<float>();
+      BackwardProduct(traces_[i].output_gradient.data_ptr<float>(), Values(layers_[i].weight), rows,
+                      Out(i), in, delta);
+      if (i + 1 == layers_.size() && embedding_gradient_.defined()) {
+        deltas_[i - 1].add_(embedding_gradient_);
+      }
+      ActiveKernels().mask_by_activation(delta, outputs_[i - 1].data_ptr<float>(), rows * in);
+    }
+  }
+
   void AddLayer(const std::string& name, int64_t rows, int64_t columns, int64_t capacity) {
     LayerShape layer;
     layer.weight = arena_->Add(name + ".weight", rows, columns, capacity);
@@ -200,6 +217,9 @@ class Mlp : public Network {
   ParameterArena* arena_;
   std::vector<LayerShape> layers_;
   std::vector<LayerTrace> traces_;
+  bool frozen_ = false;
+  std::vector<LayerTrace> head_trace_;  // while frozen_: the last of traces_
+  at::Tensor embedding_gradient_;       // of the last Backward; undefined: none
   std::vector<at::Tensor> output_stores_;  // by layer, [capacity_, out]
   std::vector<at::Tensor> delta_stores_;
   std::vector<at::Tensor> outputs_;  // by layer, [rows_, out]: activations, logits last

@@ -88,6 +88,10 @@ class Network {
   // What the head saw in the last Forward, [rows, width].
   const at::Tensor& embeddings() const { return traces().back().input; }
 
+  // From now on only the head is trained: it is the only trace, and no pass backward goes below it.
+  // False where the network cannot; then nothing has changed.
+  virtual bool FreezeBelowHead() { return false; }
+
   // Draws every parameter anew.
   virtual void Reinitialise(Generator* generator) = 0;
 
