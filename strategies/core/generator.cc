@@ -1,5 +1,7 @@
 #include "strategies/core/generator.h"
 
+#include <cmath>
+
 namespace engram::strategies {
 namespace {
 
@@ -40,5 +42,15 @@ uint64_t Generator::Below(uint64_t limit) {
 }
 
 float Generator::Uniform() { return static_cast<float>(Next() >> 40) * 0x1.0p-24f; }
+
+void Generator::FillNormal(float* values, int64_t count) {
+  constexpr float kTurn = 6.2831853f;
+  for (int64_t i = 0; i < count; i += 2) {
+    const float radius = std::sqrt(-2 * std::log(1 - Uniform()));
+    const float angle = kTurn * Uniform();
+    values[i] = radius * std::cos(angle);
+    if (i + 1 < count) values[i + 1] = radius * std::sin(angle);
+  }
+}
 
 }  // namespace engram::strategies

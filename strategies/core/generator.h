@@ -24,6 +24,8 @@ class Generator {
   uint64_t Below(uint64_t limit);
   // Uniform in [0, 1), 24 bits.
   float Uniform();
+  // Independent standard normal values (Box & Muller 1958), two draws a pair.
+  void FillNormal(float* values, int64_t count);
 
   const State& state() const { return state_; }
   void set_state(const State& state) { state_ = state; }

@@ -1,11 +1,11 @@
-// Save and restore of a whole LearnerState. Parameters and saved companions are stored by name and
-// in use only, so a file reads without knowledge of the arena's layout.
+// Save and restore of a whole LearnerState.
 #include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "storage/base/status_macros.h"
 #include "strategies/api/compute.h"
+#include "strategies/core/arena_archive.h"
 #include "strategies/core/learner_state.h"
 
 namespace engram::strategies {
@@ -14,22 +14,6 @@ namespace {
 constexpr int64_t kFormatVersion = 1;
 
 std::string StrategyPrefix(size_t position) { return absl::StrCat("strategy/", position, "/"); }
-
-// Calls visit(name, view) for each parameter and each saved companion.
-template <typename Visit>
-absl::Status ForEachArray(const ParameterArena& arena, Visit visit) {
-  for (size_t i = 0; i < arena.slots().size(); ++i) {
-    const ParameterId id = static_cast<ParameterId>(i);
-    const std::string& name = arena.slots()[i].name;
-    ENGRAM_RETURN_IF_ERROR(visit(absl::StrCat("parameter/", name), arena.View(id)));
-    for (const ParameterArena::CompanionEntry& companion : arena.companions()) {
-      if (companion.persistence != ParameterArena::Persistence::kSaved) continue;
-      ENGRAM_RETURN_IF_ERROR(
-          visit(absl::StrCat(companion.name, "/", name), arena.View(companion.values, id)));
-    }
-  }
-  return absl::OkStatus();
-}
 
 void SaveUnits(const UnitMap& units, StateWriter* writer) {
   std::vector<int64_t> flat;
@@ -82,10 +66,7 @@ absl::Status LoadTensors(const StateReader& reader, LearnerState* state) {
   ENGRAM_RETURN_IF_ERROR(SameText(reader, "strategies", absl::StrCat(state->strategies.size())));
   ENGRAM_RETURN_IF_ERROR(state->network->LoadState(reader.Scoped("network/")));
   ENGRAM_RETURN_IF_ERROR(LoadUnits(reader, state));
-  ENGRAM_RETURN_IF_ERROR(
-      ForEachArray(state->arena, [&reader](const std::string& name, const at::Tensor& view) {
-        return reader.GetTensor(name, view);
-      }));
+  ENGRAM_RETURN_IF_ERROR(LoadArena(reader, &state->arena));
   ENGRAM_RETURN_IF_ERROR(state->optimizer->LoadState(reader.Scoped("optimizer/")));
   for (size_t i = 0; i < state->strategies.size(); ++i) {
     Strategy& strategy = *state->strategies[i];
@@ -160,11 +141,7 @@ absl::StatusOr<SavedLearner> SaveState(const LearnerState& state,
   state.network->SaveState(&network_writer);
   SaveUnits(state.units, &writer);
   writer.PutUnsigned("generator", state.generator.state());
-  ENGRAM_RETURN_IF_ERROR(
-      ForEachArray(state.arena, [&writer](const std::string& name, const at::Tensor& view) {
-        writer.PutTensor(name, view);
-        return absl::OkStatus();
-      }));
+  SaveArena(state.arena, &writer);
   StateWriter optimizer_writer = writer.Scoped("optimizer/");
   state.optimizer->SaveState(&optimizer_writer);
   const auto add_members = [&](const std::vector<MemberKey>& members, StateWriter* scoped,
