@@ -18,6 +18,8 @@
   ENTRY(Gem)                     \
   ENTRY(AGem)                    \
   ENTRY(Gpm)                     \
+  ENTRY(GenerativeReplay)        \
+  ENTRY(GenerativeClassifier)    \
   ENTRY(Progressive)             \
   ENTRY(PackNet)                 \
   ENTRY(PathNet)                 \
