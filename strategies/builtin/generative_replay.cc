@@ -254,25 +254,8 @@ absl::StatusOr<std::unique_ptr<Strategy>> Make(const StrategyParameters& paramet
   return std::make_unique<GenerativeReplay>(parameters, environment, options, std::move(model));
 }
 
-}  // namespace
-
-namespace builtin {
-
-StrategyEntry GenerativeReplay() {
-  StrategyEntry entry;
-  entry.help.name = "generative_replay";
-  entry.help.family = "generative";
-  entry.help.paper = "Shin et al. 2017, NeurIPS; van de Ven & Tolias 2018, arXiv 1809.10635";
-  entry.help.idea =
-      "Learn to draw examples like the past ones, and replay drawn ones in place of stored ones.\n"
-      "Both the model and the generator train on the stream and on what their frozen copies of\n"
-      "the last boundary draw and label.";
-  entry.help.memory = "generator: two networks of 2 hidden layers, 4 to 5 times; P floats";
-  entry.help.time = "a step over batch_size + replay_batch_size rows, and one of the generator";
-  entry.help.when =
-      "No example may be kept; features in [0, 1] that a small generator can draw; clear tasks.";
-  entry.help.traits.interleaved_tasks = true;
-  entry.help.parameters = {
+std::vector<ParameterHelp> Parameters() {
+  return {
       {"generator",
        ParameterKind::kChoice,
        std::string("vae"),
@@ -324,6 +307,27 @@ StrategyEntry GenerativeReplay() {
        "units of each hidden layer of the generator"},
       {"latent", ParameterKind::kInteger, int64_t{100}, 1, 1024, {}, false, "noise an example"},
   };
+}
+
+}  // namespace
+
+namespace builtin {
+
+StrategyEntry GenerativeReplay() {
+  StrategyEntry entry;
+  entry.help.name = "generative_replay";
+  entry.help.family = "generative";
+  entry.help.paper = "Shin et al. 2017, NeurIPS; van de Ven & Tolias 2018, arXiv 1809.10635";
+  entry.help.idea =
+      "Learn to draw examples like the past ones, and replay drawn ones in place of stored ones.\n"
+      "Both the model and the generator train on the stream and on what their frozen copies of\n"
+      "the last boundary draw and label.";
+  entry.help.memory = "generator: two networks of 2 hidden layers, 4 to 5 times; P floats";
+  entry.help.time = "a step over batch_size + replay_batch_size rows, and one of the generator";
+  entry.help.when =
+      "No example may be kept; features in [0, 1] that a small generator can draw; clear tasks.";
+  entry.help.traits.interleaved_tasks = true;
+  entry.help.parameters = Parameters();
   entry.make = Make;
   entry.test_parameters = {{"generator_hidden", int64_t{16}},
                            {"latent", int64_t{4}},

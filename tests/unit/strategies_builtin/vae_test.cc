@@ -55,7 +55,7 @@ TEST(VaeTest, GradientsEqualThoseOfAutogradOfTheSameBoundAndNoise) {
 
 class VaeScoreTest : public testing::Test {
  protected:
-  VaeScoreTest() : generator_(1), vae_(Small(1), &generator_) { Learn(300); }
+  VaeScoreTest() : generator_(1), vae_(Small(1), &generator_) {}
 
   void Learn(int steps) {
     for (int step = 0; step < steps; ++step) {
@@ -89,15 +89,18 @@ class VaeScoreTest : public testing::Test {
   ForwardScratch scratch_;
 };
 
+// After few steps: the sharper the posterior, the wilder the estimate's variance.
 TEST_F(VaeScoreTest, TheEstimateApproachesTheIntegralOverTheLatent) {
+  Learn(20);
   const at::Tensor rows = BothCorners(6, &generator_);
-  const std::vector<float> scores = Score(vae_.live(), rows, 100000);
+  const std::vector<float> scores = Score(vae_.live(), rows, 50000);
   for (int64_t row = 0; row < rows.size(0); ++row) {
-    EXPECT_NEAR(scores[static_cast<size_t>(row)], Integrated(rows[row]), 0.05) << row;
+    EXPECT_NEAR(scores[static_cast<size_t>(row)], Integrated(rows[row]), 0.02) << row;
   }
 }
 
 TEST_F(VaeScoreTest, ACopyKeepsItsScoresWhileTheLivePassFollows) {
+  Learn(5);
   const at::Tensor rows = BothCorners(4, &generator_);
   const auto copy = vae_.Copy();
   const std::vector<float> before = Score(*copy, rows, 10);
@@ -108,6 +111,7 @@ TEST_F(VaeScoreTest, ACopyKeepsItsScoresWhileTheLivePassFollows) {
 }
 
 TEST_F(VaeScoreTest, WhatItLearnedIsLikelierThanWhatItNeverSaw) {
+  Learn(300);
   const at::Tensor known = BothCorners(20, &generator_);
   const at::Tensor strange = known.sub(0.5).mul_(at::tensor({1, -1, 1, -1, 1, -1})).add_(0.5);
   const std::vector<float> high = Score(vae_.live(), known, 50);
