@@ -1,103 +1,138 @@
 // Experience replay (Chaudhry et al. 2019, "On tiny episodic memories in continual learning",
 // algorithm 1 with the reservoir of Vitter 1985): each step trains on the stream's rows and on
 // exemplars drawn from the memory, then offers the stream's rows to it.
-//   theta <- theta - eta grad (1 / |B u M|) sum_{(x, y) in B u M} CE(f(x), y)
-// One mean over the concatenation: stream and memory weigh by their sizes. Rows are offered after
-// the step, so that none is replayed beside itself, and not at all when the step was skipped.
-// Exemplars are drawn without replacement, with it when more are wanted than there are.
+//   by_number   one mean over the concatenation: stream and memory weigh by their sizes
+//                 theta <- theta - eta grad (1 / |B u M|) sum_{(x, y) in B u M} CE(f(x), y)
+//   task_share  1/t of the stream's mean and 1 - 1/t of the memory's, in task t (van de Ven et al.
+//               2022, Nature Machine Intelligence 4)
+// Rows are offered after the step, so that none is replayed beside itself, and not at all when the
+// step was skipped. Under fill = task_end the memory takes nothing from the stream, but per_class
+// random examples of each class at the end of their task, as van de Ven does. Exemplars are drawn
+// without replacement, with it when more are wanted than there are.
 //
-// Memory: M exemplars of 4 d + 36 bytes. Time: the step over the longer batch.
+// Memory: M exemplars of 4 d + 36 bytes (2 d, d for packed features). Time: the step over the
+// longer batch.
 #include <algorithm>
 #include <memory>
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "storage/base/status_macros.h"
-#include "strategies/core/registry.h"
-#include "strategies/memory/exemplar_memory.h"
+#include "strategies/core/replay_memory.h"
 
 namespace engram::strategies {
 namespace {
 
-constexpr int64_t kReplayRowsMax = 1024;
+// Of the ended task, at hand for filling at its end: with fewer than 20 classes of like size there
+// are per_class of each among them.
+constexpr int64_t kTaskExamplesMin = 2000;
+constexpr int64_t kClassesAtOnce = 20;
 
 class ExperienceReplay final : public Strategy {
  public:
-  ExperienceReplay(const StrategyParameters& parameters, std::unique_ptr<ExemplarMemory> memory)
-      : memory_(std::move(memory)) {
+  ExperienceReplay(const StrategyParameters& parameters, ReplayMemory memory)
+      : memory_(std::move(memory)),
+        fills_at_task_end_(parameters.Choice("fill") == "task_end"),
+        weighs_by_task_(parameters.Choice("weighting") == "task_share"),
+        per_class_(parameters.Integer("per_class")) {
     Reconfigure(parameters);
   }
 
   absl::string_view Name() const override { return "experience_replay"; }
   StrategyTraits Traits() const override { return {/*interleaved_tasks=*/true, false}; }
-  int64_t ExtraRows(int64_t batch_size) const override {
-    return std::max(batch_size, kReplayRowsMax);  // replay_batch_size may change live
+  int64_t ExtraRows(int64_t batch_size) const override { return ReplayRowsMax(batch_size); }
+  int64_t ConsolidationExamples() const override {
+    return fills_at_task_end_ ? std::max(kTaskExamplesMin, kClassesAtOnce * per_class_) : 0;
   }
 
   absl::StatusOr<Observation> Observe(TrainingBatch& batch, StepContext& context,
                                       Next next) override {
-    const int64_t wanted = replay_rows_ > 0 ? replay_rows_ : batch.stream_rows();
-    memory_->Draw(
-        wanted, [&context] { return context.generator().Next(); }, &drawn_);
-    for (const int64_t slot : drawn_) {
-      const ExemplarView exemplar = memory_->At(slot);
-      ENGRAM_RETURN_IF_ERROR(batch.AppendRow(exemplar.features.data(), exemplar.class_index,
-                                             exemplar.task, exemplar.sequence));
+    const int64_t stream = batch.rows();
+    const double tasks = static_cast<double>(context.boundaries() + 1);
+    const bool replays = !weighs_by_task_ || tasks > 1;  // the first task's share is all of it
+    if (replays) ENGRAM_RETURN_IF_ERROR(memory_.Replay(context, &batch, &drawn_));
+    if (weighs_by_task_ && batch.rows() > stream) {
+      batch.SetShare(0, stream, 1 / tasks);
+      batch.SetShare(stream, batch.rows(), 1 - 1 / tasks);
     }
     ENGRAM_ASSIGN_OR_RETURN(Observation seen, next(batch, context));
-    if (!seen.skipped) Remember(batch);
+    if (!seen.skipped && !fills_at_task_end_) memory_.OfferStream(batch);
     return seen;
   }
 
-  void Reconfigure(const StrategyParameters& parameters) override {
-    replay_rows_ = parameters.Integer("replay_batch_size");
-  }
-
-  void SaveState(StateWriter* writer) const override {
-    const std::vector<int32_t>& order = memory_->class_order();
-    writer->PutInts("class_order", std::vector<int64_t>(order.begin(), order.end()));
-  }
-  absl::Status LoadState(const StateReader& reader) override {
-    ENGRAM_ASSIGN_OR_RETURN(const std::vector<int64_t> order, reader.GetInts("class_order"));
-    restored_class_order_.assign(order.begin(), order.end());
+  absl::Status Consolidate(const TaskBoundary& /*boundary*/, const ConsolidationSet& examples,
+                           StepContext& /*context*/, BoundaryReport* /*report*/) override {
+    if (!fills_at_task_end_) return absl::OkStatus();
+    absl::flat_hash_map<int64_t, int64_t> taken;  // by unit: a class of one task, per task
+    const size_t width = static_cast<size_t>(examples.features.size(1));
+    const float* features = examples.features.data_ptr<float>();
+    for (size_t row = 0; row < examples.targets.size(); ++row, features += width) {
+      if (taken[examples.targets[row]]++ >= per_class_) continue;
+      memory_.Offer({absl::MakeConstSpan(features, width), examples.classes[row],
+                     examples.tasks[row], examples.sequences[row]});
+    }
     return absl::OkStatus();
   }
-  std::vector<MemberKey> Members() const override { return memory_->Members(); }
-  std::string Payload(int64_t index) const override { return memory_->Payload(index); }
-  absl::Status RestoreMembers(absl::Span<const MemberPayload> payloads) override {
-    return memory_->Restore(payloads, std::exchange(restored_class_order_, {}));
+
+  void Reconfigure(const StrategyParameters& parameters) override {
+    memory_.Reconfigure(parameters);
   }
 
-  void AddGauges(LearnerGauges* gauges) const override {
-    memory_->CountByTask(&gauges->episodic_by_task);
-    gauges->episodic_bytes += memory_->Bytes();
+  void SaveState(StateWriter* writer) const override { memory_.SaveState(writer); }
+  absl::Status LoadState(const StateReader& reader) override { return memory_.LoadState(reader); }
+  std::vector<MemberKey> Members() const override { return memory_.Members(); }
+  std::string Payload(int64_t index) const override { return memory_.Payload(index); }
+  absl::Status RestoreMembers(absl::Span<const MemberPayload> payloads) override {
+    return memory_.RestoreMembers(payloads);
   }
+  void AddGauges(LearnerGauges* gauges) const override { memory_.AddGauges(gauges); }
 
  private:
-  void Remember(const TrainingBatch& batch) {
-    for (int64_t row = 0; row < batch.stream_rows(); ++row) {
-      memory_->Offer({absl::MakeConstSpan(batch.row(row), batch.feature_count()),
-                      batch.classes()[row], batch.tasks()[row], batch.sequences()[row]});
-    }
-  }
-
-  std::unique_ptr<ExemplarMemory> memory_;
-  int64_t replay_rows_ = 0;
+  ReplayMemory memory_;
+  bool fills_at_task_end_;
+  bool weighs_by_task_;
+  int64_t per_class_;
   std::vector<int64_t> drawn_;
-  std::vector<int32_t> restored_class_order_;  // between LoadState and RestoreMembers
 };
+
+AdmissionPolicy ParsePolicy(const std::string& name) {
+  if (name == "class_balanced") return AdmissionPolicy::kClassBalanced;
+  if (name == "class_ring") return AdmissionPolicy::kClassRing;
+  return name == "task_ring" ? AdmissionPolicy::kTaskRing : AdmissionPolicy::kReservoir;
+}
 
 absl::StatusOr<std::unique_ptr<Strategy>> Make(const StrategyParameters& parameters,
                                                const StrategyEnvironment& environment) {
   ExemplarMemoryOptions options;
-  options.capacity = parameters.Integer("memory_size");
-  options.feature_count = environment.feature_count;
-  options.policy = parameters.Choice("policy") == "class_balanced" ? AdmissionPolicy::kClassBalanced
-                                                                   : AdmissionPolicy::kReservoir;
-  options.seed = environment.seed;
-  options.memory = environment.memory;
-  ENGRAM_ASSIGN_OR_RETURN(std::unique_ptr<ExemplarMemory> memory, ExemplarMemory::Create(options));
+  options.policy = ParsePolicy(parameters.Choice("policy"));
+  options.ring_size = parameters.Integer("ring_size");
+  options.bytes_max = parameters.Integer("memory_bytes");
+  ENGRAM_ASSIGN_OR_RETURN(ReplayMemory memory,
+                          ReplayMemory::Make(parameters, environment, options));
   return std::make_unique<ExperienceReplay>(parameters, std::move(memory));
+}
+
+ParameterHelp Choice(std::string name, std::vector<std::string> choices, std::string text) {
+  ParameterHelp help;
+  help.name = std::move(name);
+  help.kind = ParameterKind::kChoice;
+  help.default_value = choices.front();
+  help.choices = std::move(choices);
+  help.help = std::move(text);
+  return help;
+}
+
+ParameterHelp Integer(std::string name, int64_t fallback, double min, double max,
+                      std::string text) {
+  ParameterHelp help;
+  help.name = std::move(name);
+  help.kind = ParameterKind::kInteger;
+  help.default_value = fallback;
+  help.min = min;
+  help.max = max;
+  help.help = std::move(text);
+  return help;
 }
 
 }  // namespace
@@ -111,36 +146,28 @@ StrategyEntry ExperienceReplay() {
   entry.help.paper = "Chaudhry et al. 2019, arXiv 1902.10486; Vitter 1985";
   entry.help.idea =
       "Keep a bounded sample of the whole stream and train on some of it beside every batch.\n"
-      "The loss is one mean over stream and exemplars together.";
-  entry.help.memory = "M (4 d + 36) bytes";
+      "The loss is one mean over stream and exemplars together, or weighs them by the task count.";
+  entry.help.memory = "M (4 d + 36) bytes; 2 d or d with storage float16 or uint8";
   entry.help.time = "a step over batch_size + replay_batch_size rows";
   entry.help.when = "Examples may be kept: the strongest simple defence, with or without task ids.";
   entry.help.traits.interleaved_tasks = true;
   entry.help.parameters = {
-      {"memory_size",
-       ParameterKind::kInteger,
-       int64_t{1000},
-       1,
-       1e7,
-       {},
-       false,
-       "exemplars kept, M"},
-      {"policy",
-       ParameterKind::kChoice,
-       std::string("reservoir"),
-       0,
-       0,
-       {"reservoir", "class_balanced"},
-       false,
-       "reservoir: every example kept alike; class_balanced: an equal share for every class seen"},
-      {"replay_batch_size",
-       ParameterKind::kInteger,
-       int64_t{0},
-       0,
-       static_cast<double>(kReplayRowsMax),
-       {},
-       true,
-       "exemplars a step; 0 = as many as there are stream rows"},
+      MemorySizeParameter(),
+      Choice("policy", {"reservoir", "class_balanced", "class_ring", "task_ring"},
+             "reservoir: every example kept alike; class_balanced: an equal share for every class "
+             "seen; class_ring, task_ring: the newest ring_size of each class, of each task"),
+      ReplayRowsParameter(),
+      Integer("ring_size", 100, 1, 1e7, "of each class or task, under class_ring and task_ring"),
+      StorageParameter(),
+      Integer("memory_bytes", 0, 0, static_cast<double>(kExemplarBytesMax),
+              "budget: fewer than memory_size exemplars where they take more; 0: no budget"),
+      Choice("fill", {"stream", "task_end"},
+             "stream: every batch is offered after its step; task_end: at a boundary, per_class "
+             "random examples of each class of the ended task"),
+      Integer("per_class", 100, 1, 1e5, "examples of each class that task_end offers"),
+      Choice("weighting", {"by_number", "task_share"},
+             "by_number: one mean over all rows; task_share: in task t the stream weighs 1/t, the "
+             "memory 1 - 1/t"),
   };
   entry.keeps_exemplars = true;
   entry.make = Make;

@@ -15,6 +15,10 @@
   ENTRY(Rwalk)                   \
   ENTRY(Lwf)                     \
   ENTRY(ExperienceReplay)        \
+  ENTRY(Der)                     \
+  ENTRY(DerPlusPlus)             \
+  ENTRY(ErAce)                   \
+  ENTRY(Gdumb)                   \
   ENTRY(Gem)                     \
   ENTRY(AGem)                    \
   ENTRY(Gpm)                     \

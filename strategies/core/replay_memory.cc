@@ -1,0 +1,117 @@
+#include "strategies/core/replay_memory.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "storage/base/status_macros.h"
+
+namespace engram::strategies {
+namespace {
+
+constexpr int64_t kReplayRowsMax = 1024;
+
+FeatureStorage ParseStorage(const std::string& name) {
+  if (name == "uint8") return FeatureStorage::kUint8;
+  return name == "float16" ? FeatureStorage::kFloat16 : FeatureStorage::kFloat32;
+}
+
+}  // namespace
+
+ParameterHelp MemorySizeParameter() {
+  ParameterHelp help;
+  help.name = "memory_size";
+  help.kind = ParameterKind::kInteger;
+  help.default_value = int64_t{1000};
+  help.min = 1;
+  help.max = 1e7;
+  help.help = "exemplars kept, M";
+  return help;
+}
+
+ParameterHelp StorageParameter() {
+  ParameterHelp help;
+  help.name = "storage";
+  help.kind = ParameterKind::kChoice;
+  help.default_value = std::string("float32");
+  help.choices = {"float32", "float16", "uint8"};
+  help.help =
+      "form of kept features; uint8 is round(255 x) of x in [0, 1]; an example that the form "
+      "cannot hold is learned but not kept";
+  return help;
+}
+
+ParameterHelp ReplayRowsParameter() {
+  ParameterHelp help;
+  help.name = "replay_batch_size";
+  help.kind = ParameterKind::kInteger;
+  help.default_value = int64_t{0};
+  help.max = static_cast<double>(kReplayRowsMax);
+  help.live = true;
+  help.help = "exemplars a draw; 0 = as many as there are stream rows";
+  return help;
+}
+
+int64_t ReplayRowsMax(int64_t batch_size) { return std::max(batch_size, kReplayRowsMax); }
+
+absl::StatusOr<ReplayMemory> ReplayMemory::Make(const StrategyParameters& parameters,
+                                                const StrategyEnvironment& environment,
+                                                ExemplarMemoryOptions options) {
+  options.capacity = parameters.Integer("memory_size");
+  options.storage = ParseStorage(parameters.Choice("storage"));
+  options.feature_count = environment.feature_count;
+  options.seed = environment.seed;
+  options.memory = environment.memory;
+  ENGRAM_ASSIGN_OR_RETURN(std::unique_ptr<ExemplarMemory> memory, ExemplarMemory::Create(options));
+  return ReplayMemory(std::move(memory));
+}
+
+void ReplayMemory::Reconfigure(const StrategyParameters& parameters) {
+  replay_rows_ = parameters.Integer("replay_batch_size");
+}
+
+absl::Status ReplayMemory::Replay(StepContext& context, TrainingBatch* batch,
+                                  std::vector<int64_t>* slots) {
+  const int64_t wanted = replay_rows_ > 0 ? replay_rows_ : batch->stream_rows();
+  memory_->Draw(
+      wanted, [&context] { return context.generator().Next(); }, slots);
+  for (const int64_t slot : *slots) {
+    const ExemplarView exemplar = memory_->At(slot);
+    ENGRAM_RETURN_IF_ERROR(batch->AppendRow(exemplar.features.data(), exemplar.class_index,
+                                            exemplar.task, exemplar.sequence));
+  }
+  return absl::OkStatus();
+}
+
+void ReplayMemory::OfferStream(const TrainingBatch& batch, const at::Tensor& logits) {
+  const size_t width = logits.defined() ? static_cast<size_t>(logits.size(1)) : 0;
+  const float* side = logits.defined() ? logits.data_ptr<float>() : nullptr;
+  for (int64_t row = 0; row < batch.stream_rows(); ++row, side += width) {
+    const size_t index = static_cast<size_t>(row);
+    memory_->Offer(
+        {absl::MakeConstSpan(batch.row(row), static_cast<size_t>(batch.feature_count())),
+         batch.classes()[index], batch.tasks()[index], batch.sequences()[index],
+         absl::MakeConstSpan(side, width)});
+  }
+}
+
+void ReplayMemory::SaveState(StateWriter* writer) const {
+  const std::vector<int32_t>& order = memory_->class_order();
+  writer->PutInts("class_order", std::vector<int64_t>(order.begin(), order.end()));
+}
+
+absl::Status ReplayMemory::LoadState(const StateReader& reader) {
+  ENGRAM_ASSIGN_OR_RETURN(const std::vector<int64_t> order, reader.GetInts("class_order"));
+  restored_class_order_.assign(order.begin(), order.end());
+  return absl::OkStatus();
+}
+
+absl::Status ReplayMemory::RestoreMembers(absl::Span<const MemberPayload> payloads) {
+  return memory_->Restore(payloads, std::exchange(restored_class_order_, {}));
+}
+
+void ReplayMemory::AddGauges(LearnerGauges* gauges) const {
+  memory_->CountByTask(&gauges->episodic_by_task);
+  gauges->episodic_bytes += memory_->Bytes();
+}
+
+}  // namespace engram::strategies
