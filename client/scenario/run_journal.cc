@@ -107,8 +107,15 @@ absl::Status RunJournal::Append(const std::string& fingerprint, const Json& resu
   return absl::OkStatus();
 }
 
+std::string RowsFingerprint(const datasets::RowSplit& source) {
+  Fnv hash;
+  AddRows(source.train, &hash);
+  AddRows(source.test, &hash);
+  return hash.Hex();
+}
+
 absl::StatusOr<std::string> RunFingerprint(const RunOptions& options, const Scenario& scenario,
-                                           const datasets::RowSplit& source) {
+                                           const std::string& rows_fingerprint) {
   ENGRAM_ASSIGN_OR_RETURN(const v1::ModelSpec spec, BuildSpec(options, scenario));
   const Schedule& schedule = options.schedule;
   Fnv hash;
@@ -117,8 +124,7 @@ absl::StatusOr<std::string> RunFingerprint(const RunOptions& options, const Scen
                         schedule.drop_last, ";", IncrementalName(scenario.incremental), ";",
                         options.protocol, ";"));
   for (const Task& task : scenario.tasks) AddTask(task, &hash);
-  AddRows(source.train, &hash);
-  AddRows(source.test, &hash);
+  hash.Add(rows_fingerprint);
   return hash.Hex();
 }
 

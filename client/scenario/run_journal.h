@@ -44,8 +44,9 @@ class RunJournal {
   std::ofstream file_;
 };
 
-// 16 hexadecimal source.
+// Both 16 hexadecimal digits; the rows' once for many runs.
+std::string RowsFingerprint(const datasets::RowSplit& source);
 absl::StatusOr<std::string> RunFingerprint(const RunOptions& options, const Scenario& scenario,
-                                           const datasets::RowSplit& source);
+                                           const std::string& rows_fingerprint);
 
 }  // namespace engram::scenario

@@ -49,8 +49,8 @@ absl::Status CheckRunOptions(const RunOptions& options);
 // The rows of --data, or drawn digits.
 absl::StatusOr<datasets::RowSplit> LoadRows(const RunOptions& options);
 
-// The tasks of the run. Refused, too, what only some scenarios can do: where the last batch of a pass
-// is dropped, every task must fill one; a stream is learned once and has no rows to ask for meanwhile.
+// The tasks of the run. Refused, too, what only some scenarios can do: where the last batch of a
+// pass is dropped, every task must fill one; a stream is learned once, and no rows are held out.
 absl::StatusOr<Scenario> MakeRunScenario(const RunOptions& options,
                                          const datasets::RowSplit& source);
 

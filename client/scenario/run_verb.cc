@@ -31,6 +31,7 @@ class Runs {
   absl::Status Go() {
     if (!plan_.resume_file.empty()) {
       ENGRAM_ASSIGN_OR_RETURN(journal_, RunJournal::Open(plan_.resume_file));
+      rows_fingerprint_ = RowsFingerprint(source_);
     }
     for (const std::vector<RunOptions>& seeds : plan_.strategies) {
       strategies_.emplace_back();
@@ -50,7 +51,7 @@ class Runs {
     ENGRAM_ASSIGN_OR_RETURN(const Scenario scenario, MakeRunScenario(options, source_));
     if (journal_ == nullptr) return RunNew(options, scenario, "");
     ENGRAM_ASSIGN_OR_RETURN(const std::string fingerprint,
-                            RunFingerprint(options, scenario, source_));
+                            RunFingerprint(options, scenario, rows_fingerprint_));
     const Json* known = journal_->Find(fingerprint);
     if (known == nullptr) return RunNew(options, scenario, fingerprint);
     PrintKnown(*known);
@@ -99,6 +100,7 @@ class Runs {
   const datasets::RowSplit& source_;
   const Runner& runner_;
   std::unique_ptr<RunJournal> journal_;
+  std::string rows_fingerprint_;
   std::vector<std::vector<RunFigures>> strategies_;
 };
 

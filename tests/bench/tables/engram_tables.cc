@@ -20,7 +20,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "client/connection.h"
-#include "client/datasets/idx_reader.h"
+#include "client/datasets/row_set.h"
 #include "client/flags.h"
 #include "client/scenario/run_journal.h"
 #include "client/scenario/run_plan.h"
@@ -45,10 +45,16 @@ struct TableOptions {
   std::string rows = "tests/bench/tables/rows.json";
   std::string journal = "engram_tables.jsonl";
   std::string out = "strategies";
-  std::vector<std::string> folders;
+  std::vector<std::string> paths;
   std::vector<std::string> only;
   int64_t seeds_max = 1000;
   bool report = false;
+};
+
+// Rows that many table rows share.
+struct Source {
+  datasets::RowSplit rows;
+  std::string fingerprint;
 };
 
 // A server of this build, started when the first row asks for it.
@@ -70,8 +76,8 @@ class LazyServer {
   std::unique_ptr<testing::ServerProcess> server_;
 };
 
-absl::StatusOr<scenario::RunPlan> PlanOf(const TableRow& row, const std::string& folder) {
-  const std::vector<std::string> args = row.Arguments(folder);
+absl::StatusOr<scenario::RunPlan> PlanOf(const TableRow& row, const std::string& path) {
+  const std::vector<std::string> args = row.Arguments(path);
   scenario::RunFlags run;
   client::FlagSet flags("", "");
   scenario::AddRunFlags(&run, &flags);
@@ -122,66 +128,70 @@ class Tables {
   }
 
   absl::Status TakeSeeds(RowOutcome* outcome, bool run) {
-    ENGRAM_ASSIGN_OR_RETURN(const std::string folder, FolderOf(outcome->row.images));
-    ENGRAM_ASSIGN_OR_RETURN(const scenario::RunPlan plan, PlanOf(outcome->row, folder));
-    ENGRAM_ASSIGN_OR_RETURN(const datasets::DigitSplit* digits, DigitsIn(folder));
-    outcome->strategy = plan.strategies.front().front().strategy;
+    ENGRAM_ASSIGN_OR_RETURN(const std::string path, PathOf(outcome->row.files));
+    ENGRAM_ASSIGN_OR_RETURN(const scenario::RunPlan plan, PlanOf(outcome->row, path));
+    const RunOptions& first = plan.strategies.front().front();
+    ENGRAM_ASSIGN_OR_RETURN(const Source* source, SourceOf(outcome->row, first));
+    outcome->strategy = first.strategy;
     int64_t left = run ? options_.seeds_max : 0;
     for (const RunOptions& options : plan.strategies.front()) {
       run = left-- > 0;
-      ENGRAM_ASSIGN_OR_RETURN(const Json* direct, ResultOf(options, *digits, run, false));
+      ENGRAM_ASSIGN_OR_RETURN(const Json* direct, ResultOf(options, *source, run, false));
       if (direct == nullptr) continue;
       outcome->runs.push_back(scenario::FiguresOf(*direct));
       if (!outcome->row.served || outcome->runs.size() > 1) continue;
-      ENGRAM_ASSIGN_OR_RETURN(const Json* served, ResultOf(options, *digits, run, true));
+      ENGRAM_ASSIGN_OR_RETURN(const Json* served, ResultOf(options, *source, run, true));
       if (served != nullptr) outcome->served_equal = (*served)["r"] == (*direct)["r"];
     }
     return absl::OkStatus();
   }
 
   // Of the journal, or run now; null: neither.
-  absl::StatusOr<const Json*> ResultOf(const RunOptions& options,
-                                       const datasets::DigitSplit& digits, bool run, bool served) {
+  absl::StatusOr<const Json*> ResultOf(const RunOptions& options, const Source& source, bool run,
+                                       bool served) {
     ENGRAM_ASSIGN_OR_RETURN(const scenario::Scenario scenario,
-                            scenario::MakeRunScenario(options, digits));
+                            scenario::MakeRunScenario(options, source.rows));
     ENGRAM_ASSIGN_OR_RETURN(std::string key,
-                            scenario::RunFingerprint(options, scenario, digits));
+                            scenario::RunFingerprint(options, scenario, source.fingerprint));
     if (served) absl::StrAppend(&key, "-served");
     const Json* known = journal_->Find(key);
     if (known != nullptr || !run) return known;
     if (served) *context_.err << "through a server:" << std::endl;
     const auto through_server =
-        [this](const RunOptions& options, const datasets::DigitSplit& digits,
+        [this](const RunOptions& options, const datasets::RowSplit& rows,
                const scenario::RunEvents& events) -> absl::StatusOr<scenario::RunResult> {
       ENGRAM_ASSIGN_OR_RETURN(auto connection, server_.Connect());
-      return scenario::RunScenario(std::move(connection), options, digits, events);
+      return scenario::RunScenario(std::move(connection), options, rows, events);
     };
-    const auto in_process = [](const RunOptions& options, const datasets::DigitSplit& digits,
+    const auto in_process = [](const RunOptions& options, const datasets::RowSplit& rows,
                                const scenario::RunEvents& events) {
-      return testing::RunInProcess(options, digits, events);
+      return testing::RunInProcess(options, rows, events);
     };
     ENGRAM_ASSIGN_OR_RETURN(
         const scenario::RunResult result,
-        scenario::RunShown(context_, options, scenario, digits,
+        scenario::RunShown(context_, options, scenario, source.rows,
                            served ? scenario::Runner(through_server) : in_process));
     ENGRAM_RETURN_IF_ERROR(journal_->Append(key, scenario::ResultJson(result)));
     return journal_->Find(key);
   }
 
-  absl::StatusOr<std::string> FolderOf(const std::string& images) const {
-    for (const std::string& pair : options_.folders) {
+  absl::StatusOr<std::string> PathOf(const std::string& key) const {
+    for (const std::string& pair : options_.paths) {
       const std::pair<std::string, std::string> sides =
           absl::StrSplit(pair, absl::MaxSplits('=', 1));
-      if (sides.first == images) return sides.second;
+      if (sides.first == key) return sides.second;
     }
-    return absl::NotFoundError(absl::StrCat("no --data ", images, "=DIR was given"));
+    return absl::NotFoundError(absl::StrCat("no --data ", key, "=PATH was given"));
   }
 
-  absl::StatusOr<const datasets::DigitSplit*> DigitsIn(const std::string& folder) {
-    if (digits_.count(folder) == 0) {
-      ENGRAM_ASSIGN_OR_RETURN(digits_[folder], datasets::LoadDigitFolder(folder));
+  absl::StatusOr<const Source*> SourceOf(const TableRow& row, const RunOptions& options) {
+    const std::string key = absl::StrCat(row.files, options.previous_label);
+    if (sources_.count(key) == 0) {
+      ENGRAM_ASSIGN_OR_RETURN(datasets::RowSplit rows, scenario::LoadRows(options));
+      std::string fingerprint = scenario::RowsFingerprint(rows);
+      sources_[key] = {std::move(rows), std::move(fingerprint)};
     }
-    return &digits_[folder];
+    return &sources_[key];
   }
 
   absl::Status Write() const {
@@ -197,7 +207,7 @@ class Tables {
   const TableOptions options_;
   std::vector<RowOutcome> outcomes_;
   std::unique_ptr<scenario::RunJournal> journal_;
-  std::map<std::string, datasets::DigitSplit> digits_;
+  std::map<std::string, Source> sources_;
   LazyServer server_;
 };
 
@@ -215,7 +225,7 @@ int Main(const std::vector<std::string>& args) {
   TableOptions options;
   client::FlagSet flags("tables", "engram_tables: runs rows, writes RESULTS.md and results.json.");
   flags.String("rows", &options.rows, "the list of rows")
-      .Strings("data", &options.folders, "KEY=FOLDER of images, e.g. mnist=DIR")
+      .Strings("data", &options.paths, "KEY=PATH of a row's files, e.g. mnist=DIR")
       .String("journal", &options.journal, "file of finished runs")
       .String("out", &options.out, "folder of RESULTS.md and results.json")
       .Strings("only", &options.only, "run rows whose id contains this; others only report")

@@ -21,12 +21,19 @@ constexpr char kPreamble[] =
     "# Results\n\n"
     "Written by `engram_tables` (tests/bench/tables) from rows.json: edit neither table nor "
     "figures here.\n\n"
-    "Ours: mean accuracy over the tasks after the last one, in per cent, +- standard deviation "
-    "over the seeds (their\nnumber). A row marked **misses** does not reach its target. Seeds "
-    "run in process; \"served\" says whether the first\nseed gave the same R through a server.\n";
+    "Ours: mean accuracy over the tasks after the last one (of a stream: prequential accuracy), "
+    "in per cent, +-\nstandard deviation over the seeds (their number). A row marked **misses** "
+    "does not reach its target. Seeds run in\nprocess; \"served\" says whether the first seed "
+    "gave the same R through a server.\n";
 
-absl::optional<Spread> AccuracyOf(const std::vector<RunFigures>& runs) {
-  return SpreadOf(runs, &RunFigures::acc);
+absl::optional<double> FigureOf(const TableRow& row, const RunFigures& run) {
+  return row.figure == "acc" ? run.acc : run.prequential_accuracy;
+}
+
+absl::optional<Spread> FigureOf(const RowOutcome& outcome) {
+  std::vector<absl::optional<double>> values;
+  for (const RunFigures& run : outcome.runs) values.push_back(FigureOf(outcome.row, run));
+  return SpreadOf(values);
 }
 
 const RowOutcome* Find(const std::string& id, const std::vector<RowOutcome>& all) {
@@ -39,12 +46,14 @@ const RowOutcome* Find(const std::string& id, const std::vector<RowOutcome>& all
 absl::optional<double> Lead(const RowOutcome& outcome, const RowOutcome& other) {
   std::map<uint64_t, double> by_seed;
   for (const RunFigures& run : other.runs) {
-    if (run.acc.has_value()) by_seed[run.seed] = *run.acc;
+    const auto figure = FigureOf(other.row, run);
+    if (figure.has_value()) by_seed[run.seed] = *figure;
   }
   std::vector<absl::optional<double>> leads;
   for (const RunFigures& run : outcome.runs) {
     const auto same = by_seed.find(run.seed);
-    if (same != by_seed.end() && run.acc.has_value()) leads.push_back(*run.acc - same->second);
+    const auto figure = FigureOf(outcome.row, run);
+    if (same != by_seed.end() && figure.has_value()) leads.push_back(*figure - same->second);
   }
   const auto spread = SpreadOf(leads);
   return spread.has_value() ? absl::make_optional(100 * spread->mean) : absl::nullopt;
@@ -79,7 +88,7 @@ std::string VerdictText(Verdict verdict) {
 }
 
 std::string Ours(const RowOutcome& outcome) {
-  const auto spread = AccuracyOf(outcome.runs);
+  const auto spread = FigureOf(outcome);
   if (!spread.has_value()) return "not run";
   std::string text = absl::StrFormat("%.2f", 100 * spread->mean);
   if (spread->sd.has_value()) absl::StrAppendFormat(&text, " +- %.2f", 100 * *spread->sd);
@@ -143,7 +152,8 @@ Json RunsJson(const RowOutcome& outcome) {
                     {"acc", OrNull(run.acc)},
                     {"bwt", OrNull(run.bwt)},
                     {"fwt", OrNull(run.fwt)},
-                    {"forgetting", OrNull(run.forgetting)}});
+                    {"forgetting", OrNull(run.forgetting)},
+                    {"prequential_accuracy", OrNull(run.prequential_accuracy)}});
   }
   return runs;
 }
@@ -152,10 +162,10 @@ Json RunsJson(const RowOutcome& outcome) {
 
 Verdict VerdictOf(const RowOutcome& outcome, const std::vector<RowOutcome>& all) {
   const TableRow& row = outcome.row;
-  const auto accuracy = AccuracyOf(outcome.runs);
+  const auto figure = FigureOf(outcome);
   if (!row.at_least && !row.at_most && row.above.empty()) return Verdict::kNone;
-  if (!accuracy.has_value() || accuracy->count < row.seeds) return Verdict::kOpen;
-  const double mean = Shown(100 * accuracy->mean);
+  if (!figure.has_value() || figure->count < row.seeds) return Verdict::kOpen;
+  const double mean = Shown(100 * figure->mean);
   if (row.at_least.has_value() && mean < *row.at_least) return Verdict::kMisses;
   if (row.at_most.has_value() && mean > *row.at_most) return Verdict::kMisses;
   for (const Comparison& comparison : row.above) {
@@ -195,16 +205,17 @@ std::string ResultsText(const std::vector<RowOutcome>& outcomes) {
 Json ResultsJson(const std::vector<RowOutcome>& outcomes) {
   Json rows = Json::array();
   for (const RowOutcome& outcome : outcomes) {
-    const auto accuracy = AccuracyOf(outcome.runs);
+    const auto figure = FigureOf(outcome);
     Json json;
     json["id"] = outcome.row.id;
     json["scenario"] = outcome.row.scenario;
     json["protocol"] = outcome.row.protocol;
     json["incremental"] = outcome.row.incremental;
     json["strategy"] = outcome.strategy.empty() ? outcome.row.strategy : outcome.strategy;
-    json["mean"] = accuracy.has_value() ? Json(accuracy->mean) : Json(nullptr);
-    json["sd"] = accuracy.has_value() ? OrNull(accuracy->sd) : Json(nullptr);
-    json["sem"] = accuracy.has_value() ? OrNull(accuracy->sem) : Json(nullptr);
+    json["figure"] = outcome.row.figure;
+    json["mean"] = figure.has_value() ? Json(figure->mean) : Json(nullptr);
+    json["sd"] = figure.has_value() ? OrNull(figure->sd) : Json(nullptr);
+    json["sem"] = figure.has_value() ? OrNull(figure->sem) : Json(nullptr);
     json["runs"] = RunsJson(outcome);
     json["published"] = OrNull(outcome.row.published);
     json["source"] = outcome.row.source;

@@ -47,14 +47,14 @@ RowOutcome Outcome(const std::string& id, const std::vector<double>& accuracies)
 TEST(TableRowsTest, EveryKeyReachesItsField) {
   const auto rows = ParseRows(R"([
     {"id": "a", "scenario": "split-mnist", "protocol": "vdv", "incremental": "task",
-     "strategy": "ewc", "flags": ["--lr=1"], "images": "other", "seeds": 3, "served": true,
+     "strategy": "ewc", "flags": ["--lr=1"], "files": "other", "seeds": 3, "served": true,
      "published": 99.06, "spread": "0.15 SEM of 20", "source": "paper", "at_least": 98.5,
      "at_most": 100, "above": [{"id": "b", "by": -0.3}], "note": "n", "blocked": "why"},
     {"id": "b", "scenario": "s", "protocol": "p", "incremental": "class", "strategy": "x",
      "seeds": 1}])");
   ASSERT_TRUE(rows.ok()) << rows.status();
   const TableRow& row = rows->front();
-  EXPECT_EQ(row.images, "other");
+  EXPECT_EQ(row.files, "other");
   EXPECT_TRUE(row.served);
   EXPECT_EQ(row.published, 99.06);
   EXPECT_EQ(row.at_least, 98.5);
@@ -66,7 +66,7 @@ TEST(TableRowsTest, EveryKeyReachesItsField) {
               ElementsAre("split-mnist", "--scenario", "task", "--protocol", "vdv", "--strategy",
                           "ewc", "--lr=1", "--seeds", "3", "--data", "DIR"));
   EXPECT_EQ((*rows)[1].published, absl::nullopt);
-  EXPECT_EQ((*rows)[1].images, "mnist");
+  EXPECT_EQ((*rows)[1].files, "mnist");
 }
 
 TEST(TableRowsTest, WrongRowsAreNamed) {
@@ -79,6 +79,8 @@ TEST(TableRowsTest, WrongRowsAreNamed) {
   EXPECT_THAT(refusal("[1]"), HasSubstr("row 1: expected an object"));
   EXPECT_THAT(refusal(R"([{"id": "a", "at_leats": 1}])"), HasSubstr("a: no such key \"at_leats\""));
   EXPECT_THAT(refusal(R"([{"id": "a"}])"), HasSubstr("a: "));
+  EXPECT_THAT(refusal("[{\"id\": \"a\", \"figure\": \"bwt\", " + good + "]"),
+              HasSubstr("expected acc or prequential_accuracy"));
   EXPECT_THAT(refusal("[{\"id\": \"a\", " + good + ", {\"id\": \"a\", " + good + "]"),
               HasSubstr("two rows"));
   EXPECT_THAT(refusal("[{\"id\": \"a\", \"above\": [{\"id\": \"z\", \"by\": 0}], " + good + "]"),
@@ -118,6 +120,17 @@ TEST(ResultTablesTest, TargetHoldsForTheMeanOfAllSeeds) {
   EXPECT_EQ(VerdictOf(outcome, {}), Verdict::kOpen);
 }
 
+TEST(ResultTablesTest, StreamsAreHeldByTheirPrequentialAccuracy) {
+  RowOutcome outcome = Outcome("a", {0.98});
+  outcome.row.figure = "prequential_accuracy";
+  outcome.row.at_least = 87;
+  EXPECT_EQ(VerdictOf(outcome, {}), Verdict::kOpen);
+  outcome.runs[0].prequential_accuracy = 0.86;
+  EXPECT_EQ(VerdictOf(outcome, {}), Verdict::kMisses);
+  outcome.runs[0].prequential_accuracy = 0.88;
+  EXPECT_EQ(VerdictOf(outcome, {}), Verdict::kHolds);
+}
+
 TEST(ResultTablesTest, ComparisonsAreMadeOnTheSeedsThatBothHave) {
   RowOutcome better = Outcome("better", {0.93, 0.95});
   // Its third seed would bring the mean of all above.
@@ -142,7 +155,7 @@ TEST(ResultTablesTest, TextMarksRowsThatMissAndSaysWhyOthersDidNotRun) {
   absent.row.note = "a remark";
   const std::string text = ResultsText({missing, absent});
   EXPECT_THAT(text, AllOf(HasSubstr("## split-mnist, protocol vdv\n\nvan de Ven"),
-                          HasSubstr("\n`--shuffle_digits --head=fixed"),
+                          HasSubstr("\n`--shuffle_classes --head=fixed"),
                           HasSubstr("| misses | task | `ewc:lambda=3` | 60.00 +- 14.14 (2) | 99.06 "
                                     "+- 0.15, paper | >= 98.5 | **misses** | equal |\n"),
                           HasSubstr("| absent | task | `ewc` | not run | - | - | - | - |\n"),

@@ -20,9 +20,9 @@ absl::optional<double> Number(const Json& row, const char* key) {
 // Keys that a row may have; a misspelt one would silently hold nothing.
 const std::set<std::string>& Keys() {
   static const auto* const kKeys = new std::set<std::string>{
-      "id",     "scenario",  "protocol", "incremental", "strategy", "flags", "images", "seeds",
-      "served", "published", "spread",   "source",      "at_least", "at_most", "above", "note",
-      "blocked"};
+      "id",     "scenario", "protocol",  "incremental", "strategy", "flags",    "files",
+      "seeds",  "served",   "figure",    "published",   "spread",   "source",   "at_least",
+      "at_most", "above",   "note",      "blocked"};
   return *kKeys;
 }
 
@@ -36,7 +36,8 @@ TableRow ReadRow(const Json& json) {
   row.strategy = json.at("strategy").get<std::string>();
   row.seeds = json.at("seeds").get<int64_t>();
   row.flags = json.value("flags", std::vector<std::string>{});
-  row.images = json.value("images", "mnist");
+  row.files = json.value("files", "mnist");
+  row.figure = json.value("figure", "acc");
   row.served = json.value("served", false);
   row.spread = json.value("spread", "");
   row.source = json.value("source", "");
@@ -72,8 +73,12 @@ absl::StatusOr<TableRow> ParseRow(const Json& json, const std::string& name) {
   ENGRAM_RETURN_IF_ERROR(CheckKeys(json, name));
   try {
     TableRow row = ReadRow(json);
-    if (row.seeds >= 1) return row;
-    return absl::InvalidArgumentError(absl::StrCat(name, ": seeds must be at least 1"));
+    if (row.seeds < 1) {
+      return absl::InvalidArgumentError(absl::StrCat(name, ": seeds must be at least 1"));
+    }
+    if (row.figure == "acc" || row.figure == "prequential_accuracy") return row;
+    return absl::InvalidArgumentError(
+        absl::StrCat(name, ": figure: expected acc or prequential_accuracy, got ", row.figure));
   } catch (const Json::exception& error) {
     return absl::InvalidArgumentError(absl::StrCat(name, ": ", error.what()));
   }
@@ -81,11 +86,11 @@ absl::StatusOr<TableRow> ParseRow(const Json& json, const std::string& name) {
 
 }  // namespace
 
-std::vector<std::string> TableRow::Arguments(const std::string& folder) const {
+std::vector<std::string> TableRow::Arguments(const std::string& path) const {
   std::vector<std::string> args = {scenario,   "--scenario", incremental, "--protocol",
                                    protocol,   "--strategy", strategy};
   args.insert(args.end(), flags.begin(), flags.end());
-  args.insert(args.end(), {"--seeds", absl::StrCat(seeds), "--data", folder});
+  args.insert(args.end(), {"--seeds", absl::StrCat(seeds), "--data", path});
   return args;
 }
 

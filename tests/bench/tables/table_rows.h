@@ -30,11 +30,13 @@ struct TableRow {
   std::string strategy;
   // Beside the protocol's, as `engram scenario run` takes them.
   std::vector<std::string> flags;
-  // Which images: the KEY of --data KEY=FOLDER.
-  std::string images = "mnist";
+  // Which files: the KEY of --data KEY=PATH.
+  std::string files = "mnist";
   int64_t seeds = 0;
   // The first seed runs through a server, too.
   bool served = false;
+  // "acc", or "prequential_accuracy" of a stream.
+  std::string figure = "acc";
   // In per cent, like all that follow; absent where nothing is published.
   absl::optional<double> published;
   // As published: "0.15 SEM of 20".
@@ -49,8 +51,8 @@ struct TableRow {
   // Why it cannot run yet, whatever strategies there are; empty: it can.
   std::string blocked;
 
-  // Of `scenario run`; `folder` may be a placeholder.
-  std::vector<std::string> Arguments(const std::string& folder) const;
+  // Of `scenario run`; `path` may be a placeholder.
+  std::vector<std::string> Arguments(const std::string& path) const;
 };
 
 absl::StatusOr<std::vector<TableRow>> ParseRows(absl::string_view json);

@@ -214,6 +214,7 @@ TEST(ProtocolsTest, EveryLineIsValid) {
 TEST(ProtocolsTest, LineOfTheUsersMemorySizeCountsAndTheFirstOfAnyOther) {
   const std::string replay = "experience_replay:memory_size=";
   Protocol protocol;
+  protocol.any_scenario = true;
   protocol.overrides = {{"s", "", replay + "500,replay_batch_size=5", {"--lr=0.5"}},
                         {"s", "", replay + "200,replay_batch_size=2", {"--lr=0.2"}}};
   const auto resolved = [&](const std::string& strategy) {

@@ -83,7 +83,7 @@ std::string Fingerprint(const std::function<void(RunOptions*)>& change, uint64_t
   options.scenario.examples_per_task = 30;
   change(&options);
   const Scenario scenario = MakeRunScenario(options, digits).value();
-  return RunFingerprint(options, scenario, digits).value();
+  return RunFingerprint(options, scenario, RowsFingerprint(digits)).value();
 }
 
 TEST(RunFingerprintTest, EverythingThatDecidesAResultIsInIt) {

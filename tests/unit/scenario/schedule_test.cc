@@ -21,7 +21,7 @@ Task TaskOf(int rows) {
 
 std::vector<int> ImagesOf(const std::vector<TaskRow>& rows) {
   std::vector<int> images;
-  for (const TaskRow& row : rows) images.push_back(row.image);
+  for (const TaskRow& row : rows) images.push_back(row.index);
   return images;
 }
 
