@@ -64,6 +64,7 @@ StrategyEntry FineTuning() {
          const StrategyEnvironment& environment) -> absl::StatusOr<std::unique_ptr<Strategy>> {
     return std::make_unique<strategies::FineTuning>(parameters, environment);
   };
+  entry.test_parameters = {{"backbone_rate", 0.5}};
   return entry;
 }
 

@@ -147,7 +147,7 @@ StrategyEntry Gpm() {
          const StrategyEnvironment& environment) -> absl::StatusOr<std::unique_ptr<Strategy>> {
     return std::make_unique<strategies::Gpm>(parameters, environment);
   };
-  entry.test_parameters = {{"energy", 0.97},
+  entry.test_parameters = {{"energy", 0.9},
                            {"directions_max", int64_t{3}},
                            {"basis_examples", int64_t{64}}};
   return entry;

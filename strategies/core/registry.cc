@@ -8,6 +8,7 @@
 // One line a strategy: the function in strategies/builtin that returns its entry.
 #define ENGRAM_STRATEGIES(ENTRY) \
   ENTRY(Finetune)                \
+  ENTRY(MultiTask)               \
   ENTRY(Ewc)                     \
   ENTRY(OnlineEwc)               \
   ENTRY(Mas)                     \
@@ -34,7 +35,9 @@
   ENTRY(Mer)                     \
   ENTRY(Reptile)                 \
   ENTRY(FeatureExtraction)       \
-  ENTRY(FineTuning)
+  ENTRY(FineTuning)              \
+  ENTRY(TransferKernel)          \
+  ENTRY(Plasticity)
 
 namespace engram::strategies {
 

@@ -413,7 +413,10 @@ TEST_P(LearnerContractTest, AStrategyListedTwiceIsRefused) {
 }
 
 TEST_P(LearnerContractTest, IsBetterThanChance) {
-  auto learner = Make();
+  ModelOptions options = Options();
+  // Wide, as a drawn layer that stays as it is separates classes only then.
+  options.hidden = {64};
+  auto learner = Make(options);
   TinyStream stream(1);
   for (int32_t task = 0; task < kTinyTasks; ++task) {
     ASSERT_TRUE(LearnTask(learner.get(), &stream, task, 150).ok());

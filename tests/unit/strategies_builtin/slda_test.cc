@@ -180,7 +180,7 @@ TEST(SldaStepTest, TheNetworkIsNotTrained) {
 }
 
 TEST(SldaStepTest, WhatCannotBeHeldIsRefused) {
-  EXPECT_EQ(MakeLearner(CloudModel(100000, "slda")).status().code(),
+  EXPECT_EQ(MakeLearner(CloudModel(60000, "slda")).status().code(),
             absl::StatusCode::kResourceExhausted);
 }
 
