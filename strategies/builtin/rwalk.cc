@@ -119,13 +119,13 @@ class Rwalk final : public Strategy, public UpdateObserver {
 std::vector<ParameterHelp> Parameters() {
   ParameterHelp lambda;
   lambda.name = "lambda";
-  lambda.default_value = 10.0;
+  lambda.default_value = 3.0;
   lambda.max = 1e12;
   lambda.live = true;
   lambda.help = "strength, lambda sum (F~ + s~) (theta - theta*)^2";
   ParameterHelp alpha;
   alpha.name = "alpha";
-  alpha.default_value = 0.01;
+  alpha.default_value = 0.001;
   alpha.max = 1;
   alpha.live = true;
   alpha.help = "share of the newest batch in the running Fisher";

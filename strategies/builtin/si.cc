@@ -157,7 +157,7 @@ class Si final : public Strategy, public UpdateObserver {
 std::vector<ParameterHelp> Parameters() {
   ParameterHelp c;
   c.name = "c";
-  c.default_value = 0.1;
+  c.default_value = 0.3;
   c.max = 1e12;
   c.live = true;
   c.help = "strength, c sum Omega (theta - theta*)^2";
