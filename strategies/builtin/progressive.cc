@@ -5,8 +5,8 @@
 // models/columns.h; what is left for this file is which column a batch belongs to. It opens with
 // the first batch of a new task, so a task without examples costs none.
 //
-// Memory: P (1 + the adapters' share) more a task. Time: a step of column k evaluates k columns and
-// goes back through one.
+// Memory: P (1 + the adapters' share) more a task, up to max_columns; tasks beyond them get a head
+// alone. Time: a step of column k evaluates k columns and goes back through one.
 #include <memory>
 
 #include "strategies/core/registry.h"
@@ -45,6 +45,7 @@ std::unique_ptr<Network> MakeNetwork(const StrategyParameters& parameters,
   columns.feature_count = options.feature_count;
   columns.hidden = options.hidden;
   columns.adapter_width = parameters.Integer("adapter_width");
+  columns.max_columns = parameters.Integer("max_columns");
   return std::make_unique<Columns>(columns, arena, generator);
 }
 
@@ -60,7 +61,7 @@ StrategyEntry Progressive() {
   entry.help.idea =
       "Give each task a column of its own and freeze it when the next one opens.\n"
       "A new column also reads, through small adapters, what older columns make of the input.";
-  entry.help.memory = "P and the adapters, for each task";
+  entry.help.memory = "P and the adapters for each task, up to max_columns";
   entry.help.time = "forward through all columns so far, backward through one";
   entry.help.when =
       "Few tasks with clear boundaries, nothing may be forgotten, and tasks help each other.";
@@ -72,14 +73,19 @@ StrategyEntry Progressive() {
   width.min = 1;
   width.max = 65536;
   width.help = "units of the adapter between older columns and a layer";
-  entry.help.parameters = {width};
+  ParameterHelp columns = width;
+  columns.name = "max_columns";
+  columns.max = 10000;
+  columns.help =
+      "columns at most; tasks beyond them get a head on the last one, which then stands still";
+  entry.help.parameters = {width, columns};
   entry.per_task_heads = true;
   entry.make = [](const StrategyParameters&, const StrategyEnvironment& environment)
       -> absl::StatusOr<std::unique_ptr<Strategy>> {
     return std::make_unique<strategies::Progressive>(static_cast<Columns*>(environment.network));
   };
   entry.make_network = MakeNetwork;
-  entry.test_parameters = {{"adapter_width", int64_t{4}}};
+  entry.test_parameters = {{"adapter_width", int64_t{4}}, {"max_columns", int64_t{3}}};
   return entry;
 }
 

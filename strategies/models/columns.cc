@@ -55,6 +55,7 @@ class Columns::Pass : public ForwardPass {
         widest_ = std::max({widest_, layer.own, column.layers.back().out});
       }
       column.units = columns.heads_[c].units;
+      column.trunk = columns.trunks_[c];
       columns_.push_back(std::move(column));
     }
     adapter_width_ = columns.options_.adapter_width;
@@ -64,8 +65,8 @@ class Columns::Pass : public ForwardPass {
            ForwardScratch* scratch, float* logits) const override {
     ForEachGroup(rows, tasks, [&](int64_t begin, int64_t count, size_t column) {
       const Column& answering = columns_[column];
-      const Places below = RunHidden(features + begin * features_, count, column, scratch);
-      const LateralRoom room = RoomFor(count, column, scratch);
+      const Places below = RunHidden(features + begin * features_, count, answering.trunk, scratch);
+      const LateralRoom room = RoomFor(count, answering.trunk, scratch);
       float* outputs = scratch->back.data();
       RunLayer(answering.layers.back(), below, count, false, room, outputs);
       SpreadUnits(outputs, count, answering.units, units_, logits + begin * units_);
@@ -77,7 +78,8 @@ class Columns::Pass : public ForwardPass {
              ForwardScratch* scratch, float* embeddings) const override {
     const int64_t width = embedding_width();
     ForEachGroup(rows, tasks, [&](int64_t begin, int64_t count, size_t column) {
-      const Places below = RunHidden(features + begin * features_, count, column, scratch);
+      const size_t trunk = columns_[column].trunk;
+      const Places below = RunHidden(features + begin * features_, count, trunk, scratch);
       std::copy_n(below.back(), count * width, embeddings + begin * width);
     });
   }
@@ -86,6 +88,7 @@ class Columns::Pass : public ForwardPass {
   struct Column {
     std::vector<LayerValues> layers;
     std::vector<int64_t> units;
+    size_t trunk = 0;
   };
 
   template <typename Body>
@@ -152,13 +155,16 @@ Columns::Columns(const ColumnsOptions& options, ParameterArena* arena, Generator
 }
 
 void Columns::Open(int32_t task) {
-  const int64_t earlier = columns();
-  std::vector<Layer> layers(depth() + 1);
-  int64_t own = options_.feature_count;
-  for (size_t i = 0; i <= depth(); ++i) {
+  const size_t index = columns_.size();
+  const bool shares = static_cast<int64_t>(index) >= options_.max_columns;
+  trunks_.push_back(shares ? trunks_.back() : index);
+  const int64_t earlier = static_cast<int64_t>(trunks_.back());
+  std::vector<Layer> layers = shares ? columns_[trunks_.back()] : std::vector<Layer>(depth() + 1);
+  int64_t own = shares ? layers.back().own : options_.feature_count;
+  for (size_t i = shares ? depth() : 0; i <= depth(); ++i) {
     Layer& layer = layers[i];
     layer.own = own;
-    const std::string name = absl::StrCat("column", earlier, ".layer", i);
+    const std::string name = absl::StrCat("column", index, ".layer", i);
     if (i > 0 && earlier > 0) {
       layer.adapter =
           arena_->Add(name + ".adapter", options_.adapter_width, earlier * own,
@@ -172,28 +178,30 @@ void Columns::Open(int32_t task) {
     layer.weight = arena_->Add(name + ".weight", own, Inputs(layer), own);
     layer.bias = arena_->Add(name + ".bias", own, 1, own);
   }
-  heads_.Add(task, Inputs(layers.back()));
+  heads_.Add(task, layers.back().own, Inputs(layers.back()));
   layers.back().weight = heads_[heads_.size() - 1].weight;
   layers.back().bias = heads_[heads_.size() - 1].bias;
   columns_.push_back(std::move(layers));
 }
 
 void Columns::InitialiseColumn(size_t column, Generator* generator) {
-  for (const Layer& layer : columns_[column]) {
-    if (layer.lateral()) {
-      const int64_t scaled = arena_->slot(layer.adapter).columns;
-      InitialiseRows(arena_, layer.adapter, 0, scaled, generator);
-      InitialiseRows(arena_, layer.adapter_bias, 0, scaled, generator);
-      arena_->View(layer.alpha).fill_(1);  // V's own scale already allows for all columns together
-    }
-    InitialiseRows(arena_, layer.weight, 0, Inputs(layer), generator);
-    InitialiseRows(arena_, layer.bias, 0, Inputs(layer), generator);
+  for (size_t i = trunks_[column] == column ? 0 : depth(); i <= depth(); ++i) {
+    const Layer& layer = columns_[column][i];
+    InitialiseRows(arena_, layer.weight, 0, layer.own, generator);
+    InitialiseRows(arena_, layer.bias, 0, layer.own, generator);
+    if (!layer.lateral()) continue;
+    // A new column begins as a network of its own would; the laterals come in as they help.
+    arena_->View(layer.weight).narrow(1, layer.own, options_.adapter_width).zero_();
+    const int64_t scaled = arena_->slot(layer.adapter).columns;
+    InitialiseRows(arena_, layer.adapter, 0, scaled, generator);
+    InitialiseRows(arena_, layer.adapter_bias, 0, scaled, generator);
+    arena_->View(layer.alpha).fill_(1);  // V's own scale already allows for all columns together
   }
 }
 
 bool Columns::Place(const std::vector<UnitMap::Owner>& owners, Generator* generator) {
   if (heads_.placed() == static_cast<int64_t>(owners.size())) return false;
-  const int64_t before = columns();
+  const size_t before = columns_.size();
   while (heads_.placed() < static_cast<int64_t>(owners.size())) {
     const int32_t task = owners[static_cast<size_t>(heads_.placed())].task;
     size_t column = heads_.Find(task);
@@ -207,7 +215,7 @@ bool Columns::Place(const std::vector<UnitMap::Owner>& owners, Generator* genera
     heads_.PlaceUnit(column, generator);
   }
   FollowActive();  // it may not be the newest any more
-  return columns() > before;
+  return columns_.size() > before;
 }
 
 void Columns::Activate(int32_t task) {
@@ -221,8 +229,7 @@ void Columns::Activate(int32_t task) {
 void Columns::FollowActive() {
   std::vector<ParameterId> trained;
   const std::vector<Layer>& layers = columns_[active_];
-  const bool newest = active_ + 1 == columns_.size();
-  for (size_t i = newest ? 0 : depth(); i <= depth(); ++i) {
+  for (size_t i = learns_trunk() ? 0 : depth(); i <= depth(); ++i) {
     const Layer& layer = layers[i];
     trained.insert(trained.end(), {layer.weight, layer.bias});
     if (layer.lateral()) {
@@ -286,7 +293,7 @@ void Columns::ShapeBuffers(int64_t rows) {
   kept_.assign(depth() + 1, Kept());
   activations_.assign(depth(), {});
   for (size_t i = 0; i < depth(); ++i) {
-    for (size_t c = 0; c <= active_; ++c) {
+    for (size_t c = 0; c <= trunk(); ++c) {
       activations_[i].push_back(Rows(rows, options_.hidden[i]));
     }
   }
@@ -299,7 +306,7 @@ void Columns::ShapeBuffers(int64_t rows) {
     widest = std::max(widest, columns_[active_][i].own);
     widest_joined = std::max(widest_joined, Inputs(columns_[active_][i]));
   }
-  const int64_t earlier = static_cast<int64_t>(active_);
+  const int64_t earlier = static_cast<int64_t>(trunk());
   scratch_.back.resize(
       static_cast<size_t>(LateralFloats(rows, earlier, widest, options_.adapter_width)));
   joined_delta_.resize(static_cast<size_t>(rows * widest_joined));
@@ -311,14 +318,14 @@ void Columns::ShapeLayer(size_t index, int64_t rows) {
   Kept& kept = kept_[index];
   kept.delta = Rows(rows, arena_->slot(layer.weight).rows);
   // Older columns are built upon: of one that is not the newest the head alone learns.
-  const bool traced = active_ + 1 == columns_.size() || index == depth();
+  const bool traced = learns_trunk() || index == depth();
   LayerTrace trace;
   trace.weight = layer.weight;
   trace.bias = layer.bias;
   trace.output_gradient = kept.delta;
-  if (index > 0) trace.input = activations_[index - 1][active_];
+  if (index > 0) trace.input = activations_[index - 1][trunk()];
   if (layer.lateral()) {
-    const int64_t earlier = static_cast<int64_t>(active_);
+    const int64_t earlier = static_cast<int64_t>(trunk());
     kept.scaled = Rows(rows, earlier * layer.own);
     kept.adapted = Rows(rows, options_.adapter_width);
     kept.joined = Rows(rows, Inputs(layer));
@@ -336,7 +343,6 @@ void Columns::ShapeLayer(size_t index, int64_t rows) {
 const at::Tensor& Columns::Forward(const at::Tensor& features) {
   const int64_t rows = features.size(0);
   ShapeBuffers(rows);
-  features_ = features;
   for (LayerTrace& trace : traces_) {
     if (trace.weight == columns_[active_][0].weight) trace.input = features;
   }
@@ -345,7 +351,7 @@ const at::Tensor& Columns::Forward(const at::Tensor& features) {
     const Layer& layer = columns_[c][i];
     LateralRoom places;
     if (!layer.lateral()) return places;
-    if (c == active_) {
+    if (c == trunk()) {
       return LateralRoom{kept_[i].scaled.data_ptr<float>(), kept_[i].adapted.data_ptr<float>(),
                          kept_[i].joined.data_ptr<float>()};
     }
@@ -354,15 +360,15 @@ const at::Tensor& Columns::Forward(const at::Tensor& features) {
     places.joined = places.adapted + rows * options_.adapter_width;
     return places;
   };
-  Places below(active_ + 1, features.data_ptr<float>());
+  Places below(trunk() + 1, features.data_ptr<float>());
   for (size_t i = 0; i < depth(); ++i) {
-    for (size_t c = 0; c <= active_; ++c) {
+    for (size_t c = 0; c <= trunk(); ++c) {
       RunLayer(ValuesOf(columns_[c][i], flat), absl::MakeConstSpan(below).first(c + 1), rows, true,
                room(i, c), activations_[i][c].data_ptr<float>());
     }
-    for (size_t c = 0; c <= active_; ++c) below[c] = activations_[i][c].data_ptr<float>();
+    for (size_t c = 0; c <= trunk(); ++c) below[c] = activations_[i][c].data_ptr<float>();
   }
-  RunLayer(ValuesOf(columns_[active_].back(), flat), below, rows, false, room(depth(), active_),
+  RunLayer(ValuesOf(columns_[active_].back(), flat), below, rows, false, room(depth(), trunk()),
            outputs_.data_ptr<float>());
   SpreadUnits(outputs_.data_ptr<float>(), rows, heads_[active_].units, units_,
               logits_.data_ptr<float>());
@@ -391,7 +397,7 @@ void Columns::Backward(const at::Tensor& logit_gradient, const at::Tensor& embed
     } else {
       std::copy_n(joined, rows_ * in, below);
     }
-    ActiveKernels().mask_by_activation(below, activations_[i - 1][active_].data_ptr<float>(),
+    ActiveKernels().mask_by_activation(below, activations_[i - 1][trunk()].data_ptr<float>(),
                                        rows_ * layer.own);
   }
 }
@@ -403,14 +409,14 @@ void Columns::BackwardLaterals(size_t index) {
   float* adapted_delta = kept.adapted_delta.data_ptr<float>();
   ActiveKernels().mask_by_activation(adapted_delta, kept.adapted.data_ptr<float>(),
                                      kept.adapted.numel());
-  const int64_t own = layer.own, earlier = static_cast<int64_t>(active_);
+  const int64_t own = layer.own, earlier = static_cast<int64_t>(trunk());
   BackwardProduct(adapted_delta,
                   arena_->flat().data_ptr<float>() + arena_->slot(layer.adapter).offset, rows_,
                   options_.adapter_width, earlier * own, scaled_delta_.data());
   float* alpha_delta = kept.alpha_delta.data_ptr<float>();
   const float* slopes = scaled_delta_.data();
   for (int64_t row = 0; row < rows_; ++row) {
-    for (size_t j = 0; j < active_; ++j, slopes += own) {
+    for (size_t j = 0; j < trunk(); ++j, slopes += own) {
       const float* values = activations_[index - 1][j].data_ptr<float>() + row * own;
       float sum = 0;
       for (int64_t x = 0; x < own; ++x) sum += slopes[x] * values[x];

@@ -8,10 +8,10 @@
 //
 // One column learns at a time; older ones are only evaluated, and no gradient reaches them. A task
 // that returns to an older column trains that column's head alone, since later columns build on the
-// rest.
+// rest. So does every task beyond max_columns, on the last column there is.
 //
 // Threading, Ownership: as Network. Failure: LoadState as TaskHeads::Read.
-// Bounds: a column's parameters a task; evaluating column k costs k columns.
+// Bounds: max_columns columns and a head a task; evaluating column k costs k columns.
 #pragma once
 
 #include <memory>
@@ -28,6 +28,7 @@ struct ColumnsOptions {
   int64_t feature_count = 0;
   std::vector<int64_t> hidden;  // of each column
   int64_t adapter_width = 0;    // rows of V
+  int64_t max_columns = 1;
 };
 
 class Columns : public Network {
@@ -40,7 +41,8 @@ class Columns : public Network {
   bool Place(const std::vector<UnitMap::Owner>& owners, Generator* generator);
   // The column that Forward evaluates and Backward trains from here on; the task has one.
   void Activate(int32_t task);
-  int64_t columns() const { return static_cast<int64_t>(columns_.size()); }
+  // Those with hidden layers of their own.
+  int64_t columns() const { return static_cast<int64_t>(trunks_.back()) + 1; }
 
   int64_t units() const override { return units_; }
   // Place says whose they are.
@@ -98,6 +100,8 @@ class Columns : public Network {
   };
 
   size_t depth() const { return options_.hidden.size(); }
+  size_t trunk() const { return trunks_[active_]; }
+  bool learns_trunk() const { return trunk() == active_ && active_ + 1 == columns_.size(); }
   int64_t Inputs(const Layer& layer) const {
     return layer.own + (layer.lateral() ? options_.adapter_width : 0);
   }
@@ -119,7 +123,10 @@ class Columns : public Network {
   ColumnsOptions options_;
   ParameterArena* arena_;
   TaskHeads heads_;
-  std::vector<std::vector<Layer>> columns_;  // by column, by layer; the head last
+  // By head, by layer; the head itself last. Beyond max_columns the layers before it are those of
+  // the last column.
+  std::vector<std::vector<Layer>> columns_;
+  std::vector<size_t> trunks_;  // by head: the column of its hidden layers
   int64_t units_ = 0;
   size_t active_ = 0;
   std::vector<LayerTrace> traces_;
@@ -128,7 +135,6 @@ class Columns : public Network {
   at::Tensor ones_;                                   // [rows, 1], the input of alpha's trace
   at::Tensor outputs_;
   at::Tensor logits_;
-  at::Tensor features_;
   ForwardScratch scratch_;
   std::vector<float> joined_delta_;
   std::vector<float> scaled_delta_;

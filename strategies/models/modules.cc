@@ -164,7 +164,7 @@ int64_t Modules::free_modules() const {
 }
 
 void Modules::AddHead(int32_t task) {
-  heads_.Add(task, Inputs(layers()));
+  heads_.Add(task, Inputs(layers()), Inputs(layers()));
   routes_.push_back({path_, false});
 }
 

@@ -19,11 +19,12 @@ size_t TaskHeads::Find(int32_t task) const {
   return found == by_task_.end() ? heads_.size() : found->second;
 }
 
-void TaskHeads::Add(int32_t task, int64_t in) {
+void TaskHeads::Add(int32_t task, int64_t own, int64_t in) {
   const std::string name = absl::StrCat("head", heads_.size());
   Head head;
   head.weight = arena_->Add(name + ".weight", 0, in, kHeadCapacity);
   head.bias = arena_->Add(name + ".bias", 0, 1, kHeadCapacity);
+  head.own = own;
   head.in = in;
   heads_.push_back(std::move(head));
   Name(heads_.size() - 1, task);
@@ -41,13 +42,19 @@ void TaskHeads::PlaceUnit(size_t index, Generator* generator) {
   head.units.push_back(placed_++);
   arena_->GrowRows({head.weight, head.bias}, row + 1);
   if (generator == nullptr) return;
-  InitialiseRows(arena_, head.weight, row, head.in, generator);
-  InitialiseRows(arena_, head.bias, row, head.in, generator);
+  InitialiseFrom(head, row, generator);
 }
 
 void TaskHeads::Reinitialise(size_t index, Generator* generator) {
-  InitialiseRows(arena_, heads_[index].weight, 0, heads_[index].in, generator);
-  InitialiseRows(arena_, heads_[index].bias, 0, heads_[index].in, generator);
+  InitialiseFrom(heads_[index], 0, generator);
+}
+
+void TaskHeads::InitialiseFrom(const Head& head, int64_t row, Generator* generator) {
+  InitialiseRows(arena_, head.weight, row, head.own, generator);
+  InitialiseRows(arena_, head.bias, row, head.own, generator);
+  const int64_t rows = static_cast<int64_t>(head.units.size()) - row;
+  if (head.in == head.own) return;
+  arena_->View(head.weight).narrow(0, row, rows).narrow(1, head.own, head.in - head.own).zero_();
 }
 
 void TaskHeads::SaveState(StateWriter* writer) const {
@@ -67,7 +74,7 @@ absl::StatusOr<TaskHeads::Saved> TaskHeads::Read(const StateReader& reader) {
   Saved saved;
   for (const int64_t task : tasks) {
     const bool twice = std::find(saved.tasks.begin(), saved.tasks.end(), task) != saved.tasks.end();
-    if (heads == 0 || twice || task < kNoTask || task > INT32_MAX) {
+    if (twice || task < kNoTask || task > INT32_MAX) {
       return absl::DataLossError(absl::StrCat("heads: bad task ", task));
     }
     saved.tasks.push_back(static_cast<int32_t>(task));

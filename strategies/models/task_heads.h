@@ -29,7 +29,8 @@ class TaskHeads {
     int32_t task = kNoTask;
     ParameterId weight = 0;  // [units, in]
     ParameterId bias = 0;    // [units, 1]
-    int64_t in = 0;
+    int64_t own = 0;  // leading inputs, whose weights are drawn
+    int64_t in = 0;   // all; the weights of the others start at zero
     std::vector<int64_t> units;  // of the model, by row
   };
 
@@ -44,7 +45,7 @@ class TaskHeads {
   int64_t placed() const { return placed_; }
 
   // Adds a head without units to the arena; its place comes with ParameterArena::Extend.
-  void Add(int32_t task, int64_t in);
+  void Add(int32_t task, int64_t own, int64_t in);
   // Gives the head that was added for no task to this one.
   void Name(size_t index, int32_t task);
   // Appends unit placed() to the head. Null `generator`: zeros, for values that are loaded next.
@@ -60,6 +61,8 @@ class TaskHeads {
   static absl::StatusOr<Saved> Read(const StateReader& reader);
 
  private:
+  void InitialiseFrom(const Head& head, int64_t row, Generator* generator);
+
   ParameterArena* arena_;
   std::vector<Head> heads_;
   absl::flat_hash_map<int32_t, size_t> by_task_;

@@ -16,14 +16,15 @@ constexpr int64_t kAdapter = 3;
 // Three columns of hidden layers 7 and 6, with 2, 3 and 2 units.
 class ColumnsTest : public testing::Test {
  protected:
-  ColumnsTest() : columns_({kFeatures, {7, 6}, kAdapter}, &arena_, &generator_) {
+  ColumnsTest() : columns_({kFeatures, {7, 6}, kAdapter, 8}, &arena_, &generator_) {
     const std::vector<UnitMap::Owner> owners = {{4, 0}, {4, 1}, {9, 0}, {9, 1},
                                                 {9, 2}, {2, 0}, {2, 1}};
     columns_.AddUnits(7, &generator_);
     columns_.Place(owners, &generator_);
+    // Not as they start, with laterals that do nothing yet and scales of one.
     for (const auto& slot : arena_.slots()) {
-      if (slot.name.find("alpha") == std::string::npos) continue;
-      arena_.flat().narrow(0, slot.offset, slot.count()).uniform_(0.3, 1.5);
+      const bool scale = slot.name.find("alpha") != std::string::npos;
+      arena_.flat().narrow(0, slot.offset, slot.count()).uniform_(scale ? 0.3 : -0.5, 0.5);
     }
     features_ = torch::randn({4, kFeatures});
   }
@@ -120,6 +121,22 @@ TEST_F(ColumnsTest, ZeroingALateralChangesTheLogits) {
   EXPECT_GT((columns_.Forward(features_) - before).abs().max().item<double>(), 1e-3);
 }
 
+TEST_F(ColumnsTest, ANewColumnBeginsAsANetworkOfItsOwnWould) {
+  columns_.AddUnits(1, &generator_);
+  columns_.Place({{4, 0}, {4, 1}, {9, 0}, {9, 1}, {9, 2}, {2, 0}, {2, 1}, {7, 0}}, &generator_);
+  for (size_t id = 0; id < arena_.slots().size(); ++id) {
+    const at::Tensor values = arena_.View(static_cast<ParameterId>(id));
+    const std::string& name = arena_.slots()[id].name;
+    if (name == "column3.layer1.weight") {
+      EXPECT_EQ(values.narrow(1, 7, kAdapter).abs().max().item<double>(), 0);
+    } else if (name == "head3.weight") {
+      EXPECT_EQ(values.narrow(1, 6, kAdapter).abs().max().item<double>(), 0);
+    } else if (name.find("column3") == 0 || name.find("head3") == 0) {
+      EXPECT_GT(values.abs().max().item<double>(), 0) << name;
+    }
+  }
+}
+
 TEST_F(ColumnsTest, OfAnOlderColumnTheHeadAloneIsTrained) {
   columns_.Activate(9);
   columns_.Forward(features_);
@@ -173,6 +190,34 @@ TEST(ProgressiveTest, FrozenColumnsStandStillUnderEveryOptimizer) {
     }
     EXPECT_EQ(ScoresOf(learner.get(), probe), scores);
   }
+}
+
+TEST(ProgressiveTest, BeyondMaxColumnsATaskGetsAHeadOnTheLastColumnWhichStandsStill) {
+  const ModelOptions options = IsolationModel({"progressive", {{"max_columns", int64_t{2}}}});
+  const auto learner = MakeIsolated(options);
+  IsolationStream stream(1);
+  for (int32_t task = 0; task < 2; ++task) {
+    TrainOn(learner.get(), stream.Next(task, 2000), 10);
+    EndTask(learner.get(), task);
+  }
+  const at::Tensor last = Saved(*learner, "parameter/column1.layer1.weight");
+  const IsolationBatch probe = stream.Next(1, 50);
+  const std::vector<float> scores = ScoresOf(learner.get(), probe);
+  for (int32_t task = 2; task < 4; ++task) {
+    TrainOn(learner.get(), stream.Next(task, 1000), 5);
+    EndTask(learner.get(), task);
+  }
+  EXPECT_EQ(learner->Gauges().named.at(0).second, 2);
+  EXPECT_TRUE(Saved(*learner, "parameter/column1.layer1.weight").equal(last));
+  EXPECT_EQ(ScoresOf(learner.get(), probe), scores);
+  // Its labels are a permutation of those that the column was made for.
+  EXPECT_GT(AccuracyOn(learner.get(), stream.Next(3, 500)), 0.8);
+
+  const auto saved = learner->Save([](const MemberKey&) { return true; });
+  const auto restored = MakeIsolated(options);
+  ASSERT_TRUE(restored->Restore(*saved, {}).ok());
+  const IsolationBatch rows = stream.Next(3, 50);
+  EXPECT_EQ(ScoresOf(restored.get(), rows), ScoresOf(learner.get(), rows));
 }
 
 TEST(ProgressiveTest, ASecondTaskOf200ExamplesIsLearnedBetterThanByAnIndependentNet) {
