@@ -53,10 +53,11 @@ Protocol Vdv() {
       {"split-mnist", "class", "si:c=5e3,xi=0.1,relu=false,path_gradient=TOTAL", {}},
       // Without T squared and without a warm-up; one term for each old task.
       {"split-mnist", "", "lwf:lambda=1,temperature=2", {}},
-      // 100 examples a digit, as many replayed as new ones.
+      // At a task's end 100 examples a digit; as many replayed as new ones, weighted by tasks.
       {"split-mnist",
        "",
-       "experience_replay:memory_size=1000,policy=CLASS_BALANCED,replay_batch_size=128",
+       "experience_replay:memory_size=1000,replay_batch_size=128,fill=TASK_END,per_class=100,"
+       "weighting=TASK_SHARE",
        {}},
       {"split-mnist", "", "a_gem:memory_per_task=200,reference_batch=128", {}},
       {"split-mnist",

@@ -9,6 +9,7 @@
 //
 // Memory: memory_per_task x tasks_max exemplars of 4 d + 36 bytes, P floats a constraint.
 // Time: one pass over the exemplars of every past task beside the step.
+#include <algorithm>
 #include <memory>
 #include <numeric>
 #include <utility>
@@ -22,13 +23,20 @@
 namespace engram::strategies {
 namespace {
 
+// Most rows of one task's constraint.
+int64_t RowsMax(const StrategyParameters& parameters) {
+  const int64_t kept = parameters.Integer("memory_per_task");
+  const int64_t wanted = parameters.Integer("reference_batch");
+  return wanted > 0 ? std::min(wanted, kept) : kept;
+}
+
 class Gem final : public Strategy {
  public:
   Gem(const StrategyParameters& parameters, const StrategyEnvironment& environment,
       std::unique_ptr<TaskMemory> memory)
       : memory_(std::move(memory)),
         reference_rows_(parameters.Integer("reference_batch")),
-        reference_batch_(environment.feature_count, parameters.Integer("memory_per_task")) {
+        reference_batch_(environment.feature_count, RowsMax(parameters)) {
     Reconfigure(parameters);
   }
 

@@ -44,6 +44,7 @@ struct AdamUpdate {
 };
 
 // eta_i = learning_rate / (sqrt(moment2_i) * inverse_root + epsilon); the proximal step with it.
+// An importance below 0 pulls nothing.
 struct AdaptivePull {
   float* parameters = nullptr;
   const float* importance = nullptr;

@@ -1,6 +1,6 @@
 // Which examples stand for a class: herding as iCaRL has it (Rebuffi et al. 2017, CVPR, algorithm
-// 4; Welling 2009). Greedily, the k-th is the one that brings the mean of the k chosen nearest to the
-// mean of all:
+// 4; Welling 2009). Greedily, the k-th is the one that brings the mean of the k chosen nearest to
+// the mean of all:
 //   p_k = argmin_x || mu - (phi(x) + sum_{j<k} phi(p_j)) / k ||
 // so that any first few of them are a good choice, too.
 //

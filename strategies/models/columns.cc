@@ -195,7 +195,8 @@ void Columns::InitialiseColumn(size_t column, Generator* generator) {
     const int64_t scaled = arena_->slot(layer.adapter).columns;
     InitialiseRows(arena_, layer.adapter, 0, scaled, generator);
     InitialiseRows(arena_, layer.adapter_bias, 0, scaled, generator);
-    arena_->View(layer.alpha).fill_(1);  // V's own scale already allows for all columns together
+    // All older columns together come in no louder than one.
+    arena_->View(layer.alpha).fill_(1.0 / static_cast<double>(trunks_[column]));
   }
 }
 

@@ -21,6 +21,7 @@ class ModulesTest : public testing::Test {
   ModulesTest() : modules_({5, {7, 4}, kModules, kActive}, &arena_, &generator_) {
     modules_.AddUnits(5, &generator_);
     modules_.Place({{0, 0}, {0, 1}, {3, 0}, {3, 1}, {3, 2}}, &generator_);
+    torch::manual_seed(1);
     features_ = torch::randn({4, 5});
   }
 

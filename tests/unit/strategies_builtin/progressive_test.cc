@@ -21,10 +21,12 @@ class ColumnsTest : public testing::Test {
                                                 {9, 2}, {2, 0}, {2, 1}};
     columns_.AddUnits(7, &generator_);
     columns_.Place(owners, &generator_);
-    // Not as they start, with laterals that do nothing yet and scales of one.
+    // Not as they start, with laterals that do nothing yet; scales and biases keep units alive.
+    torch::manual_seed(1);
     for (const auto& slot : arena_.slots()) {
-      const bool scale = slot.name.find("alpha") != std::string::npos;
-      arena_.flat().narrow(0, slot.offset, slot.count()).uniform_(scale ? 0.3 : -0.5, 0.5);
+      const bool matrix = slot.name.find("weight") != std::string::npos ||
+                          slot.name.find("adapter") == slot.name.size() - 7;
+      arena_.flat().narrow(0, slot.offset, slot.count()).uniform_(matrix ? -0.5 : 0.3, 0.5);
     }
     features_ = torch::randn({4, kFeatures});
   }
