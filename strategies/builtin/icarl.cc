@@ -136,8 +136,9 @@ StrategyEntry Icarl() {
     ENGRAM_ASSIGN_OR_RETURN(HerdedReplay replay, HerdedReplay::Make(parameters, environment));
     return std::make_unique<strategies::Icarl>(std::move(replay), environment);
   };
-  entry.test_parameters = {
-      {"memory_size", int64_t{60}}, {"candidates", int64_t{48}}, {"replay_batch_size", int64_t{16}}};
+  entry.test_parameters = {{"memory_size", int64_t{60}},
+                           {"candidates", int64_t{48}},
+                           {"replay_batch_size", int64_t{16}}};
   return entry;
 }
 

@@ -209,7 +209,7 @@ TEST(ProgressiveTest, BeyondMaxColumnsATaskGetsAHeadOnTheLastColumnWhichStandsSt
     TrainOn(learner.get(), stream.Next(task, 1000), 5);
     EndTask(learner.get(), task);
   }
-  EXPECT_EQ(learner->Gauges().named.at(0).second, 2);
+  EXPECT_EQ(learner->Gauges().named.at("columns"), 2);
   EXPECT_TRUE(Saved(*learner, "parameter/column1.layer1.weight").equal(last));
   EXPECT_EQ(ScoresOf(learner.get(), probe), scores);
   // Its labels are a permutation of those that the column was made for.

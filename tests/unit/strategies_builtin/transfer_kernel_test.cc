@@ -89,7 +89,9 @@ TEST_F(TransferTest, MmdIsTheLinearTimeEstimate) {
   const double mu = 3;
   ExpectGradientOf(
       [mu](const torch::Tensor& phi) {
-        const auto distance = [&](int64_t a, int64_t b) { return (phi[a] - phi[b]).square().sum(); };
+        const auto distance = [&](int64_t a, int64_t b) {
+          return (phi[a] - phi[b]).square().sum();
+        };
         torch::Tensor mean = torch::zeros({});
         for (const int64_t pair : {0, 2}) {
           const int64_t t = pair, s = kTargets + pair;
