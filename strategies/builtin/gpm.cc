@@ -142,6 +142,7 @@ StrategyEntry Gpm() {
        false,
        "examples of the ended task whose inputs are analysed"},
   };
+  entry.plain_network = true;
   entry.make =
       [](const StrategyParameters& parameters,
          const StrategyEnvironment& environment) -> absl::StatusOr<std::unique_ptr<Strategy>> {

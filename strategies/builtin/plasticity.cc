@@ -209,6 +209,7 @@ StrategyEntry Plasticity() {
   entry.help.memory = "two numbers a hidden unit; l2_init: 3 P floats";
   entry.help.time = "one pass over the activations";
   entry.help.when = "A model that learns for months, beside any other strategy.";
+  entry.plain_network = true;
   entry.help.traits.interleaved_tasks = true;
   ParameterHelp method;
   method.name = "method";

@@ -113,6 +113,39 @@ absl::Status ValidateLiveStrategy(const ResolvedStrategy& current, const Resolve
   return absl::OkStatus();
 }
 
+// What the strategies of a list ask of each other and of the head.
+absl::Status CheckComposition(const std::vector<ResolvedStrategy>& strategies, HeadKind head) {
+  const StrategyEntry* network_owner = nullptr;
+  for (const ResolvedStrategy& strategy : strategies) {
+    if (strategy.entry->make_network == nullptr) continue;
+    if (network_owner != nullptr) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "strategies: ", network_owner->help.name, " and ", strategy.entry->help.name,
+          " each bring a network of their own, and a model has one"));
+    }
+    network_owner = strategy.entry;
+  }
+  for (size_t i = 0; i < strategies.size(); ++i) {
+    const StrategyEntry& entry = *strategies[i].entry;
+    const auto refused = [&](absl::string_view why) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("strategies[", i, "]: ", entry.help.name, " ", why));
+    };
+    if (entry.alone && strategies.size() > 1) {
+      return refused(absl::StrCat("takes the steps itself and cannot be listed beside others, got ",
+                                  strategies.size(), " strategies"));
+    }
+    if (entry.plain_network && network_owner != nullptr) {
+      return refused(absl::StrCat("needs a plain network, and ", network_owner->help.name,
+                                  " brings one of its own"));
+    }
+    if (entry.per_task_heads && head != HeadKind::kPerTask) {
+      return refused("keeps a part of the network for each task and needs heads per task");
+    }
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<ResolvedStrategy>> ResolveStrategies(const ModelOptions& options) {
@@ -120,7 +153,6 @@ absl::StatusOr<std::vector<ResolvedStrategy>> ResolveStrategies(const ModelOptio
   if (specs.empty()) specs.push_back({"finetune", {}});
   std::vector<ResolvedStrategy> resolved;
   std::set<std::string> names;
-  std::string network_owner;
   for (size_t i = 0; i < specs.size(); ++i) {
     const absl::StatusOr<const StrategyEntry*> entry = FindStrategy(specs[i].name);
     if (!entry.ok()) {
@@ -131,27 +163,12 @@ absl::StatusOr<std::vector<ResolvedStrategy>> ResolveStrategies(const ModelOptio
       return absl::InvalidArgumentError(
           absl::StrCat("strategies[", i, "]: ", specs[i].name, " is listed twice"));
     }
-    if ((*entry)->alone && specs.size() > 1) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("strategies[", i, "]: ", specs[i].name,
-                       " takes the steps itself and cannot be listed beside others, got ",
-                       specs.size(), " strategies"));
-    }
-    if ((*entry)->make_network != nullptr && !std::exchange(network_owner, specs[i].name).empty()) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "strategies[", i, "]: ", specs[i].name,
-          " brings a network of its own, and a model has one; another strategy brought it"));
-    }
-    if ((*entry)->per_task_heads && options.head.kind != HeadKind::kPerTask) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("strategies[", i, "]: ", specs[i].name,
-                       " keeps a part of the network for each task and needs heads per task"));
-    }
     ENGRAM_ASSIGN_OR_RETURN(StrategyParameters parameters,
                             StrategyParameters::Resolve((*entry)->help, specs[i]));
     if ((*entry)->check != nullptr) ENGRAM_RETURN_IF_ERROR((*entry)->check(parameters, options));
     resolved.push_back({*entry, std::move(parameters)});
   }
+  ENGRAM_RETURN_IF_ERROR(CheckComposition(resolved, options.head.kind));
   return resolved;
 }
 

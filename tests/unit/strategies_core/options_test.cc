@@ -184,5 +184,22 @@ TEST(RegistryTest, EveryStrategyExplainsItselfAndItsParameters) {
   }
 }
 
+TEST(OptionsTest, StrategiesThatCannotStandTogetherAreRefused) {
+  const auto refusal = [](std::vector<StrategySpec> strategies, HeadKind head) {
+    ModelOptions options = SmallModel(4);
+    options.head.kind = head;
+    options.strategies = std::move(strategies);
+    const absl::Status status = ValidateOptions(options);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
+    return std::string(status.message());
+  };
+  EXPECT_THAT(refusal({{"progressive", {}}, {"pathnet", {}}}, HeadKind::kPerTask),
+              HasSubstr("a model has one"));
+  EXPECT_THAT(refusal({{"plasticity", {}}, {"progressive", {}}}, HeadKind::kPerTask),
+              HasSubstr("needs a plain network"));
+  EXPECT_THAT(refusal({{"progressive", {}}}, HeadKind::kGrowing), HasSubstr("heads per task"));
+  EXPECT_THAT(refusal({{"mer", {}}, {"ewc", {}}}, HeadKind::kGrowing), HasSubstr("beside others"));
+}
+
 }  // namespace
 }  // namespace engram::strategies
