@@ -105,7 +105,6 @@ TEST_F(MetricsTest, EveryFamilyOfTheSurfaceIsThere) {
                            "episodic_examples",
                            "episodic_bytes",
                            "importance_snapshots",
-                           "strategy_gauge",
                            "model_version",
                            "model_published_timestamp_seconds",
                            "predict_seconds",

@@ -154,8 +154,8 @@ TEST(ProtocolsTest, ParametersOfTheUserWinAndTheOthersStay) {
             "ewc:lambda=3,fisher_examples=5000");
   EXPECT_EQ(StrategyOf("vdv", "split-mnist", Incremental::kTask,
                        "experience_replay:policy=RESERVOIR+ewc:lambda=3"),
-            "experience_replay:memory_size=1000,replay_batch_size=128+"
-            "ewc:lambda=3,fisher_examples=5000");
+            "experience_replay:memory_size=1000,replay_batch_size=128,fill=TASK_END,per_class=100,"
+            "weighting=TASK_SHARE+ewc:lambda=3,fisher_examples=5000");
   EXPECT_EQ(StrategyOf("vdv", "split-mnist", Incremental::kTask, "finetune"), "finetune");
 }
 
