@@ -3,12 +3,14 @@
 #include <cmath>
 #include <set>
 #include <string>
+#include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/util/message_differencer.h"
 #include "server/errors.h"
 #include "server/names.h"
+#include "server/tune_plan.h"
 #include "storage/base/status_macros.h"
 
 namespace engram::server {
@@ -238,6 +240,13 @@ absl::Status InSpec(const absl::Status& status) {
 }  // namespace
 
 absl::StatusOr<v1::ModelSpec> CompleteSpec(v1::ModelSpec spec) {
+  if (spec.has_tune()) {
+    const v1::Tune tune = std::move(*spec.mutable_tune());
+    spec.clear_tune();
+    ENGRAM_ASSIGN_OR_RETURN(spec, CompleteSpec(std::move(spec)));
+    ENGRAM_ASSIGN_OR_RETURN(*spec.mutable_tune(), CompleteTune(tune, spec));
+    return spec;
+  }
   if (spec.network_case() == v1::ModelSpec::NETWORK_NOT_SET) {
     spec.mutable_mlp()->add_hidden(256);
     spec.mutable_mlp()->add_hidden(256);
@@ -284,10 +293,13 @@ absl::Status CheckLiveChange(const v1::ModelSpec& current, const v1::ModelSpec& 
   v1::ModelSpec rest = next;
   *rest.mutable_optimizer() = current.optimizer();
   *rest.mutable_strategies() = current.strategies();
+  rest.clear_tune();
+  v1::ModelSpec before = current;
+  before.clear_tune();
   std::string difference;
   google::protobuf::util::MessageDifferencer differencer;
   differencer.ReportDifferencesToString(&difference);
-  if (differencer.Compare(current, rest)) return absl::OkStatus();
+  if (differencer.Compare(before, rest)) return absl::OkStatus();
   const absl::string_view first_line = absl::string_view(difference).substr(
       0, absl::string_view(difference).find('\n'));
   return BadField("spec", absl::StrCat("cannot change on a running model: ", first_line));
