@@ -20,6 +20,8 @@ using prometheus::MetricType;
 using Labels = std::vector<ClientMetric::Label>;
 
 constexpr size_t kTasksShown = 50;
+constexpr absl::string_view kTuneAccuracyHelp = "Test-then-train accuracy over the tune, unfaded";
+constexpr absl::string_view kTuneWinnerHelp = "1 for what the tune decided on";
 
 // Families in the order in which they were first named; one sample a call.
 class Page {
@@ -190,17 +192,15 @@ void AddScore(const v1::TuneReport::Score& score, const Labels& labels, bool cho
   Labels with = labels;
   with.push_back({"candidate", score.name()});
   if (score.has_accuracy()) {
-    page->Gauge("engram_tune_accuracy_ratio", "Test-then-train accuracy over the tune, unfaded", with,
-                score.accuracy());
+    page->Gauge("engram_tune_accuracy_ratio", kTuneAccuracyHelp, with, score.accuracy());
   }
-  page->Gauge("engram_tune_winner", "1 for what the tune decided on", with, chosen ? 1 : 0);
+  page->Gauge("engram_tune_winner", kTuneWinnerHelp, std::move(with), chosen ? 1 : 0);
 }
 
 void AddTune(const v1::TuneReport& tune, const ModelStatistics& counts, const Labels& labels,
              Page* page) {
-  page->Declare("engram_tune_accuracy_ratio", MetricType::Gauge,
-                "Test-then-train accuracy over the tune, unfaded");
-  page->Declare("engram_tune_winner", MetricType::Gauge, "1 for what the tune decided on");
+  page->Declare("engram_tune_accuracy_ratio", MetricType::Gauge, kTuneAccuracyHelp);
+  page->Declare("engram_tune_winner", MetricType::Gauge, kTuneWinnerHelp);
   int64_t learning = 0;
   const bool running = tune.state() == v1::TuneReport::RUNNING;
   if (tune.state() != v1::TuneReport::STATE_UNSPECIFIED) {

@@ -12,7 +12,8 @@
 // Failure: when the learner or the log fails, the trainer stops (FAILED); the last snapshot stays
 //   served, and a rollback to a checkpoint mends it.
 // Bounds: one chunk of the log, one batch, one pending rollback's checkpoint in memory; a turn ends
-//   after about 512 examples, each counted once for every learner that it teaches; it pauses while 4 background jobs of its model wait.
+//   after about 512 examples, each counted once for every learner that it teaches; it pauses while
+//   4 background jobs of its model wait.
 #pragma once
 
 #include <atomic>

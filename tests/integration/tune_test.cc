@@ -1,5 +1,5 @@
-// A tune on a live server: rates that are wrong by thirty lose, the right one becomes the model, and
-// none of it is lost to kill -9.
+// A tune on a live server: rates that are wrong by thirty lose, the right one becomes the model,
+// and none of it is lost to kill -9.
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "nlohmann/json.hpp"
