@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <functional>
+
 #include "absl/strings/str_cat.h"
 #include "tests/testing/server/model_bench.h"
 
@@ -254,7 +256,8 @@ TEST(TuneTest, ALostCheckpointIsReplayedThroughTheDecision) {
   LearnTask(&bench, 4);
   bench.Settle();
   const std::string bits = Bits(&bench);
-  for (const v1::Checkpoint& checkpoint : *bench.model().ListCheckpoints()) {
+  const auto checkpoints = *bench.model().ListCheckpoints();
+  for (const v1::Checkpoint& checkpoint : checkpoints) {
     ASSERT_TRUE(bench.store().checkpoints().Delete(bench.uid(), checkpoint.id()).ok());
   }
   bench.Restart();
@@ -409,7 +412,8 @@ TEST(TuneTest, ARunningModelTriesOnlyWhatMayChangeLive) {
 TEST(TuneTest, AnOldVersionIsServedFromACheckpointWithCandidates) {
   ModelBench bench(TunedSpec(v1::Tune::PROMOTE));
   LearnThrough(&bench, [&] { bench.CheckpointNow(); });
-  for (const v1::Checkpoint& checkpoint : *bench.model().ListCheckpoints()) {
+  const auto checkpoints = *bench.model().ListCheckpoints();
+  for (const v1::Checkpoint& checkpoint : checkpoints) {
     const auto served = bench.model().Version(checkpoint.applied_sequence());
     EXPECT_TRUE(served.ok()) << served.status();
   }
