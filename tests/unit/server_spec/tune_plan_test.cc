@@ -160,7 +160,7 @@ TEST(TunePlanTest, RefusesWhatCannotBeTried) {
   EXPECT_THAT(Refusal([](v1::ModelSpec* s) { AddAxis("mas.lambda", {1}, s); }),
               HasSubstr("the model has no strategy mas"));
   EXPECT_THAT(Refusal([](v1::ModelSpec* s) { AddAxis("ewc.lambada", {1}, s); }),
-              HasSubstr("no number \"lambada\""));
+              HasSubstr("no number \"ewc.lambada\""));
   EXPECT_THAT(Refusal([](v1::ModelSpec* s) { AddAxis("optimizer.adam.beta1", {0.8}, s); }),
               HasSubstr("no number")) << "SGD is in use";
   EXPECT_THAT(Refusal([](v1::ModelSpec* s) { AddAxis("ewc.fisher_examples", {1.5}, s); }),
