@@ -21,6 +21,7 @@
 #include "strategies/core/generator.h"
 #include "strategies/core/optimizer.h"
 #include "strategies/core/parameter_arena.h"
+#include "strategies/core/path_integral.h"
 #include "strategies/core/proximal_pull.h"
 #include "strategies/core/step_hooks.h"
 #include "strategies/core/training_batch.h"
@@ -63,6 +64,8 @@ class StepContext {
   void AddTransform(GradientTransform transform) { transforms_.push_back(std::move(transform)); }
   bool has_transforms() const { return !transforms_.empty(); }
   void AddObserver(UpdateObserver* observer) { observers_.push_back(observer); }
+  // At most one a step is summed up by the optimizer itself (Optimizer::Integrates).
+  void AddPath(PathIntegral* path) { paths_.push_back(path); }
   void ClearHooks();
 
   // The innermost step over all rows of the batch.
@@ -97,6 +100,7 @@ class StepContext {
   std::vector<EmbeddingTerm> embedding_terms_;
   std::vector<GradientTransform> transforms_;
   std::vector<UpdateObserver*> observers_;
+  std::vector<PathIntegral*> paths_;
   at::Tensor logit_gradient_;
   at::Tensor embedding_gradient_;
   at::Tensor flat_gradient_;
