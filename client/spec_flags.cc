@@ -232,6 +232,10 @@ absl::Status SetSchedule(absl::string_view text, engram::v1::Schedule* schedule)
   return halves.size() == 1 ? absl::OkStatus() : SetFields("schedule", halves[1], schedule);
 }
 
+absl::Status SetAugmentation(absl::string_view text, engram::v1::Augmentation* augmentation) {
+  return SetFields("augmentation", text, augmentation);
+}
+
 absl::Status SetHead(absl::string_view text, engram::v1::Head* head) {
   return SetFieldFromText("kind", text, head);
 }

@@ -104,6 +104,11 @@ absl::Status CompleteOptimizer(v1::Optimizer* optimizer) {
   return absl::OkStatus();
 }
 
+void CompleteAugmentation(v1::ModelSpec* spec) {
+  if (!spec->has_augmentation() || spec->augmentation().has_channels()) return;
+  spec->mutable_augmentation()->set_channels(1);
+}
+
 absl::Status CheckLabels(const v1::ModelSpec& spec) {
   if (spec.head().kind() == v1::Head::FIXED && spec.labels_size() == 0) {
     return BadField("spec.labels", "required with a FIXED head");
@@ -213,6 +218,22 @@ strategies::OptimizerOptions ToOptimizerOptions(const v1::Optimizer& optimizer) 
   return options;
 }
 
+strategies::AugmentationOptions ToAugmentationOptions(const v1::Augmentation& augmentation) {
+  strategies::AugmentationOptions options;
+  options.height = augmentation.height();
+  options.width = augmentation.width();
+  if (augmentation.has_channels()) options.channels = augmentation.channels();
+  options.flip_horizontal = augmentation.flip_horizontal();
+  options.flip_vertical = augmentation.flip_vertical();
+  options.crop_padding = augmentation.crop_padding();
+  options.rotate_degrees = augmentation.rotate_degrees();
+  options.scale = augmentation.scale();
+  options.noise = augmentation.noise();
+  options.mixup_alpha = augmentation.mixup_alpha();
+  options.cutmix_alpha = augmentation.cutmix_alpha();
+  return options;
+}
+
 strategies::StrategySpec ToStrategy(const v1::StrategySpec& spec) {
   strategies::StrategySpec strategy;
   const FieldDescriptor* kind = StrategyField(spec);
@@ -249,6 +270,7 @@ absl::StatusOr<v1::ModelSpec> CompleteSpec(v1::ModelSpec spec) {
   spec.mutable_head();
   CompleteNumbers(&spec);
   ENGRAM_RETURN_IF_ERROR(CompleteOptimizer(spec.mutable_optimizer()));
+  CompleteAugmentation(&spec);
   ENGRAM_RETURN_IF_ERROR(CompleteStrategies(&spec));
   ENGRAM_RETURN_IF_ERROR(CheckNumbers(spec));
   ENGRAM_RETURN_IF_ERROR(CheckLabels(spec));
@@ -273,6 +295,7 @@ strategies::ModelOptions ToModelOptions(const v1::ModelSpec& spec) {
   }
   options.label_smoothing = spec.label_smoothing();
   options.ema_decay = spec.ema_decay();
+  options.augmentation = ToAugmentationOptions(spec.augmentation());
   options.seed = spec.seed();
   options.batch_size = spec.batch_size();
   return options;
@@ -284,6 +307,8 @@ absl::Status CheckLiveChange(const v1::ModelSpec& current, const v1::ModelSpec& 
   v1::ModelSpec rest = next;
   *rest.mutable_optimizer() = current.optimizer();
   *rest.mutable_strategies() = current.strategies();
+  rest.clear_augmentation();
+  if (current.has_augmentation()) *rest.mutable_augmentation() = current.augmentation();
   std::string difference;
   google::protobuf::util::MessageDifferencer differencer;
   differencer.ReportDifferencesToString(&difference);

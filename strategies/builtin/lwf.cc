@@ -138,7 +138,7 @@ class Lwf final : public Strategy {
                 const Network& network) {
     const int64_t rows = batch.stream_rows(), width = logits.size(1);
     const float* teacher =
-        teacher_.Forward(network, batch.features().narrow(0, 0, rows)).data_ptr<float>();
+        teacher_.Forward(network, batch.inputs().narrow(0, 0, rows)).data_ptr<float>();
     const float* student = logits.data_ptr<float>();
     float* slopes = gradient.data_ptr<float>();
     const double t_squared = scale_by_t_squared_ ? temperature_ * temperature_ : 1.0;

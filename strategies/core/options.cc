@@ -91,6 +91,32 @@ absl::Status ValidateNetwork(const ModelOptions& options) {
       absl::StrCat("hidden: ", parameters, " parameters exceed the limit of ", kParametersMax));
 }
 
+absl::Status ValidateAugmentation(const AugmentationOptions& augmentation, int64_t feature_count) {
+  const int64_t height = augmentation.height, width = augmentation.width;
+  ENGRAM_RETURN_IF_ERROR(
+      InRange("augmentation.height", static_cast<double>(height), 0, kFeaturesMax));
+  ENGRAM_RETURN_IF_ERROR(
+      InRange("augmentation.width", static_cast<double>(width), 0, kFeaturesMax));
+  ENGRAM_RETURN_IF_ERROR(InRange("augmentation.channels",
+                                 static_cast<double>(augmentation.channels), 1, kFeaturesMax));
+  const bool described = height > 0 || width > 0;
+  if ((described || augmentation.needs_image()) &&
+      height * width * augmentation.channels != feature_count) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "augmentation.height: an image of height x width x channels must have the ", feature_count,
+        " values of feature_count, got ", height, " x ", width, " x ", augmentation.channels));
+  }
+  ENGRAM_RETURN_IF_ERROR(InRange(
+      "augmentation.crop_padding", static_cast<double>(augmentation.crop_padding), 0,
+      augmentation.crop_padding == 0 ? 0 : static_cast<double>(std::min(height, width))));
+  ENGRAM_RETURN_IF_ERROR(
+      InRange("augmentation.rotate_degrees", augmentation.rotate_degrees, 0, 180));
+  ENGRAM_RETURN_IF_ERROR(InRange("augmentation.scale", augmentation.scale, 0, 0.9));
+  ENGRAM_RETURN_IF_ERROR(InRange("augmentation.noise", augmentation.noise, 0, 1e6));
+  ENGRAM_RETURN_IF_ERROR(InRange("augmentation.mixup_alpha", augmentation.mixup_alpha, 0, 1e3));
+  return InRange("augmentation.cutmix_alpha", augmentation.cutmix_alpha, 0, 1e3);
+}
+
 bool SameButNumbers(const OptimizerOptions& a, const OptimizerOptions& b) {
   // Momentum appears with an array of its own, so it may change but not come or go.
   return a.kind == b.kind && (a.momentum == 0) == (b.momentum == 0);
@@ -146,6 +172,26 @@ absl::Status CheckComposition(const std::vector<ResolvedStrategy>& strategies, H
   return absl::OkStatus();
 }
 
+// What the strategies of a list leave to be augmented.
+absl::Status CheckAugmented(const std::vector<ResolvedStrategy>& strategies,
+                            const AugmentationOptions& augmentation) {
+  for (const ResolvedStrategy& strategy : strategies) {
+    const AugmentationSupport support = strategy.entry->augmentation;
+    const std::string& name = strategy.entry->help.name;
+    if (support == AugmentationSupport::kNone && augmentation.any()) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "augmentation: ", name, " takes no gradient step on a row, so there is none to augment"));
+    }
+    if (support == AugmentationSupport::kUnmixed && augmentation.mixes()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(augmentation.mixup_alpha > 0 ? "augmentation.mixup_alpha: "
+                                                    : "augmentation.cutmix_alpha: ",
+                       name, " trains one row at a time, so there is none to mix it with"));
+    }
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<ResolvedStrategy>> ResolveStrategies(const ModelOptions& options) {
@@ -182,7 +228,9 @@ absl::Status ValidateOptions(const ModelOptions& options) {
       InRange("batch_size", static_cast<double>(options.batch_size), 1, kBatchMax));
   ENGRAM_RETURN_IF_ERROR(
       InRange("strategies", static_cast<double>(options.strategies.size()), 0, kStrategiesMax));
-  return ResolveStrategies(options).status();
+  ENGRAM_RETURN_IF_ERROR(ValidateAugmentation(options.augmentation, options.feature_count));
+  ENGRAM_ASSIGN_OR_RETURN(const auto resolved, ResolveStrategies(options));
+  return CheckAugmented(resolved, options.augmentation);
 }
 
 absl::Status ValidateLiveChange(const ModelOptions& current, const ModelOptions& next) {

@@ -26,6 +26,13 @@ struct StrategyEnvironment {
   UnitMap* units = nullptr;
 };
 
+// What a model with the strategy may do to the rows that it trains.
+enum class AugmentationSupport {
+  kAll,
+  kUnmixed,  // rows are trained one by one: there is no other to mix with
+  kNone,     // rows are not trained by gradient steps, which a view would enter
+};
+
 struct StrategyEntry {
   StrategyHelp help;
   // What parameters ask of the model beyond their ranges; INVALID_ARGUMENT naming the field.
@@ -41,6 +48,7 @@ struct StrategyEntry {
   // It takes steps of its own in place of the plain one, which hooks of others are not written for:
   // no other strategy may be listed beside it.
   bool alone = false;
+  AugmentationSupport augmentation = AugmentationSupport::kAll;
   // RESOURCE_EXHAUSTED when what the parameters ask for cannot be held.
   absl::StatusOr<std::unique_ptr<Strategy>> (*make)(
       const StrategyParameters& parameters, const StrategyEnvironment& environment) = nullptr;

@@ -18,6 +18,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/optional.h"
 #include "strategies/api/options.h"
+#include "strategies/core/augmentation.h"
 #include "strategies/core/generator.h"
 #include "strategies/core/optimizer.h"
 #include "strategies/core/parameter_arena.h"
@@ -31,9 +32,10 @@ namespace engram::strategies {
 
 // What one step saw and did.
 struct Observation {
-  // [stream rows, units] logits before the update; valid until the next step.
+  // [stream rows, units] logits of the rows as they came, before the update; valid until the next
+  // step.
   at::Tensor logits;
-  double loss = 0;  // mean over all rows that entered, before the update
+  double loss = 0;  // mean over all rows that entered, as trained, before the update
   bool skipped = false;
   std::string skip_reason;
 };
@@ -65,11 +67,14 @@ class StepContext {
   void AddObserver(UpdateObserver* observer) { observers_.push_back(observer); }
   void ClearHooks();
 
-  // The innermost step over all rows of the batch.
+  // The innermost step over all rows of the batch. With augmentation it trains views of them, and
+  // one more forward pass shows what the stream's rows as they came would have been answered.
   absl::StatusOr<Observation> PlainStep(TrainingBatch& batch);
 
-  // Its pieces. Forward returns [rows, units]; LossAndBackward fills the network's traces and
-  // returns the loss; Guard answers why the step must be skipped, before any weight is written.
+  // Its pieces. Augment adds views of the rows where the options ask for any; without it a pass
+  // sees the rows themselves. Forward returns [rows, units] of the batch's inputs; LossAndBackward
+  // fills the network's traces and returns the loss; Guard answers why the step must be skipped, before any weight is written.
+  void Augment(TrainingBatch& batch);
   const at::Tensor& Forward(const TrainingBatch& batch);
   double LossAndBackward(const TrainingBatch& batch, const at::Tensor& logits);
   absl::optional<std::string> Guard(double loss) const;
@@ -90,6 +95,7 @@ class StepContext {
   Optimizer* optimizer_;
   UnitMap* units_;
   Generator* generator_;
+  Augmentation augmentation_;
   int64_t boundaries_ = 0;
   std::vector<ProximalPull*> pulls_;
   ClassLoss class_loss_;

@@ -92,6 +92,18 @@ TEST(SpecFlagsTest, AScheduleTakesItsNumbersByName) {
   EXPECT_THAT(std::string(SetSchedule("step:tempo=3", &schedule).message()), HasSubstr("tempo"));
 }
 
+TEST(SpecFlagsTest, AnAugmentationIsItsFields) {
+  engram::v1::Augmentation augmentation;
+  ASSERT_TRUE(
+      SetAugmentation("height=28,width=28,flip_horizontal=true,mixup_alpha=0.2", &augmentation)
+          .ok());
+  EXPECT_EQ(augmentation.height(), 28);
+  EXPECT_TRUE(augmentation.flip_horizontal());
+  EXPECT_EQ(augmentation.mixup_alpha(), 0.2);
+  EXPECT_THAT(std::string(SetAugmentation("spin=3", &augmentation).message()),
+              HasSubstr("augmentation.spin"));
+}
+
 TEST(SpecFlagsTest, SetsTheHeadInAnyCase) {
   v1::Head head;
   ASSERT_TRUE(SetHead("per_task", &head).ok());
