@@ -32,6 +32,7 @@ struct RunOptions {
   std::string optimizer = "sgd";
   double learning_rate = 0.05;
   // As client/spec_flags.h reads them; empty: none.
+  std::string penalty_schedule;
   std::string augmentation;
   // "growing", or "fixed": every output from the start. Task-incremental models have a head a task.
   std::string head = "growing";

@@ -41,6 +41,24 @@ struct ScheduleOptions {
   bool restart_at_boundary = false;
 };
 
+enum class PenaltyScheduleKind {
+  kConstant,
+  kTasks,
+  kTaskShare,
+  kClassShare,
+  kStepDecay,
+  kTaskDecay,
+};
+
+// The strength of what holds a model to its past, over time (core/penalty_schedule.h).
+struct PenaltyScheduleOptions {
+  PenaltyScheduleKind kind = PenaltyScheduleKind::kConstant;
+  int64_t period_steps = 1000;  // kStepDecay
+  double decay = 0.5;           // kStepDecay: factor a period; kTaskDecay: a task
+  double floor = 0;             // least factor
+  int64_t warm_up_steps = 0;    // after each boundary
+};
+
 struct OptimizerOptions {
   OptimizerKind kind = OptimizerKind::kSgd;
   double learning_rate = 0.05;
@@ -99,6 +117,7 @@ struct ModelOptions {
   // Above 0, an exponential moving average of the parameters is served: decay a step, in [0, 1).
   double ema_decay = 0;
   AugmentationOptions augmentation;
+  PenaltyScheduleOptions penalty_schedule;
   uint64_t seed = 0;
   int64_t batch_size = 10;  // most stream rows in one Train call
 };
@@ -143,7 +162,7 @@ const std::vector<StrategyHelp>& ListStrategies();
 absl::Status ValidateOptions(const ModelOptions& options);
 
 // INVALID_ARGUMENT when `next` differs from `current` in anything but the optimizer's numbers, the
-// augmentation and live strategy parameters.
+// augmentation, the penalty schedule and live strategy parameters.
 absl::Status ValidateLiveChange(const ModelOptions& current, const ModelOptions& next);
 
 // True only if every strategy of the list allows it.

@@ -46,7 +46,8 @@ class Lwf final : public Strategy {
 
   absl::StatusOr<Observation> Observe(TrainingBatch& batch, StepContext& context,
                                       Next next) override {
-    if (teacher_.taken() && lambda_ > 0) {
+    strength_ = context.Strength(lambda_);
+    if (teacher_.taken() && strength_ > 0) {
       if (weighting_ == Weighting::kBalanced) {
         batch.SetShare(0, batch.stream_rows(), 1.0 / static_cast<double>(old_tasks_ + 1));
       }
@@ -124,13 +125,13 @@ class Lwf final : public Strategy {
     const double old_tasks = static_cast<double>(old_tasks_);
     switch (weighting_) {
       case Weighting::kOldTasks:
-        return lambda_ * (units_->per_task() ? 1.0 : old_tasks);
+        return strength_ * (units_->per_task() ? 1.0 : old_tasks);
       case Weighting::kBalanced:
-        return lambda_ * old_tasks / (old_tasks + 1) / groups;
+        return strength_ * old_tasks / (old_tasks + 1) / groups;
       case Weighting::kConstant:
         break;
     }
-    return lambda_ / groups;
+    return strength_ / groups;
   }
 
   // The term: a mean over the stream's rows, each times its weight.
@@ -196,6 +197,7 @@ class Lwf final : public Strategy {
   bool scale_by_t_squared_;
   Weighting weighting_ = Weighting::kOldTasks;
   double lambda_ = 0;
+  double strength_ = 0;  // lambda as scheduled for the step
   double temperature_ = 1;
   int64_t warm_up_examples_ = 0;
   int64_t old_tasks_ = 0;

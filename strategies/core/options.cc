@@ -50,6 +50,15 @@ absl::Status ValidateSchedule(const ScheduleOptions& schedule) {
                  1e12);
 }
 
+absl::Status ValidatePenaltySchedule(const PenaltyScheduleOptions& schedule) {
+  ENGRAM_RETURN_IF_ERROR(InRange("penalty_schedule.period_steps",
+                                 static_cast<double>(schedule.period_steps), 1, 1e12));
+  ENGRAM_RETURN_IF_ERROR(InRange("penalty_schedule.decay", schedule.decay, 0, 1));
+  ENGRAM_RETURN_IF_ERROR(InRange("penalty_schedule.floor", schedule.floor, 0, 1));
+  return InRange("penalty_schedule.warm_up_steps", static_cast<double>(schedule.warm_up_steps), 0,
+                 1e12);
+}
+
 absl::Status ValidateOptimizer(const OptimizerOptions& optimizer) {
   if (!(optimizer.learning_rate > 0 && optimizer.learning_rate <= 100)) {
     return absl::InvalidArgumentError(absl::StrCat(
@@ -222,6 +231,7 @@ absl::Status ValidateOptions(const ModelOptions& options) {
   ENGRAM_RETURN_IF_ERROR(ValidateNetwork(options));
   ENGRAM_RETURN_IF_ERROR(ValidateHead(options.head));
   ENGRAM_RETURN_IF_ERROR(ValidateOptimizer(options.optimizer));
+  ENGRAM_RETURN_IF_ERROR(ValidatePenaltySchedule(options.penalty_schedule));
   ENGRAM_RETURN_IF_ERROR(BelowOne("label_smoothing", options.label_smoothing));
   ENGRAM_RETURN_IF_ERROR(BelowOne("ema_decay", options.ema_decay));
   ENGRAM_RETURN_IF_ERROR(

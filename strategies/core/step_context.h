@@ -22,6 +22,7 @@
 #include "strategies/core/generator.h"
 #include "strategies/core/optimizer.h"
 #include "strategies/core/parameter_arena.h"
+#include "strategies/core/penalty_schedule.h"
 #include "strategies/core/proximal_pull.h"
 #include "strategies/core/step_hooks.h"
 #include "strategies/core/training_batch.h"
@@ -55,6 +56,12 @@ class StepContext {
   // Boundaries marked so far: 0 while the first task lasts.
   int64_t boundaries() const { return boundaries_; }
   void set_boundaries(int64_t boundaries) { boundaries_ = boundaries; }
+
+  // `lambda` of what holds the model to its past, as scheduled for the step that comes next.
+  double Strength(double lambda) const {
+    return lambda * penalty_schedule_.Factor(options_->penalty_schedule, units_->size());
+  }
+  PenaltySchedule& penalty_schedule() { return penalty_schedule_; }
 
   // Hooks of this step and of those inside it, in the order added. Cleared when the step ends.
   void AddPull(ProximalPull* pull) { pulls_.push_back(pull); }
@@ -96,6 +103,7 @@ class StepContext {
   UnitMap* units_;
   Generator* generator_;
   Augmentation augmentation_;
+  PenaltySchedule penalty_schedule_;
   int64_t boundaries_ = 0;
   std::vector<ProximalPull*> pulls_;
   ClassLoss class_loss_;

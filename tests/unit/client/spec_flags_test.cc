@@ -92,6 +92,16 @@ TEST(SpecFlagsTest, AScheduleTakesItsNumbersByName) {
   EXPECT_THAT(std::string(SetSchedule("step:tempo=3", &schedule).message()), HasSubstr("tempo"));
 }
 
+TEST(SpecFlagsTest, APenaltyScheduleIsAKindAndItsNumbers) {
+  engram::v1::PenaltySchedule schedule;
+  ASSERT_TRUE(SetPenaltySchedule("step_decay:period_steps=50,decay=0.9", &schedule).ok());
+  EXPECT_EQ(schedule.kind(), engram::v1::PenaltySchedule::STEP_DECAY);
+  EXPECT_EQ(schedule.period_steps(), 50);
+  EXPECT_EQ(schedule.decay(), 0.9);
+  EXPECT_THAT(std::string(SetPenaltySchedule("sometimes", &schedule).message()),
+              HasSubstr("penalty_schedule: kind"));
+}
+
 TEST(SpecFlagsTest, AnAugmentationIsItsFields) {
   engram::v1::Augmentation augmentation;
   ASSERT_TRUE(
