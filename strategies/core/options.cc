@@ -151,7 +151,9 @@ absl::Status ValidateLiveStrategy(const ResolvedStrategy& current, const Resolve
 // What the strategies of a list ask of each other and of the head.
 absl::Status CheckComposition(const std::vector<ResolvedStrategy>& strategies, HeadKind head) {
   const StrategyEntry* network_owner = nullptr;
+  const StrategyEntry* freezer = nullptr;
   for (const ResolvedStrategy& strategy : strategies) {
+    if (strategy.entry->freezes_backbone) freezer = strategy.entry;
     if (strategy.entry->make_network == nullptr) continue;
     if (network_owner != nullptr) {
       return absl::InvalidArgumentError(absl::StrCat(
@@ -173,6 +175,10 @@ absl::Status CheckComposition(const std::vector<ResolvedStrategy>& strategies, H
     if (entry.plain_network && network_owner != nullptr) {
       return refused(absl::StrCat("needs a plain network, and ", network_owner->help.name,
                                   " brings one of its own"));
+    }
+    if (entry.plain_network && freezer != nullptr) {
+      return refused(absl::StrCat("works on every layer, and ", freezer->help.name,
+                                  " leaves those below the head as they are"));
     }
     if (entry.per_task_heads && head != HeadKind::kPerTask) {
       return refused("keeps a part of the network for each task and needs heads per task");

@@ -43,8 +43,10 @@ struct StrategyEntry {
   // It keeps a part of the network for each task, which only a head a task can tell apart: a model
   // with another head is refused.
   bool per_task_heads = false;
-  // It reads the layers of a plain network: no strategy beside it may bring a network of its own.
+  // It reads the layers of a plain network: no strategy beside it may bring a network of its own, or
+  // freeze those below the head.
   bool plain_network = false;
+  bool freezes_backbone = false;
   // It takes steps of its own in place of the plain one, which hooks of others are not written for:
   // no other strategy may be listed beside it.
   bool alone = false;

@@ -76,6 +76,7 @@ void StepContext::Augment(TrainingBatch& batch) {
 }
 
 const at::Tensor& StepContext::Forward(const TrainingBatch& batch) {
+  if (embedding_cache_ != nullptr && !batch.has_views()) return embedding_cache_->Forward(batch);
   return network_->Forward(batch.inputs());
 }
 

@@ -19,6 +19,7 @@
 #include "absl/types/optional.h"
 #include "strategies/api/options.h"
 #include "strategies/core/augmentation.h"
+#include "strategies/core/embedding_cache.h"
 #include "strategies/core/generator.h"
 #include "strategies/core/optimizer.h"
 #include "strategies/core/parameter_arena.h"
@@ -63,6 +64,9 @@ class StepContext {
   }
   PenaltySchedule& penalty_schedule() { return penalty_schedule_; }
 
+  // From now on passes over rows as they came go through `cache`, which outlives the context.
+  void set_embedding_cache(EmbeddingCache* cache) { embedding_cache_ = cache; }
+
   // Hooks of this step and of those inside it, in the order added. Cleared when the step ends.
   void AddPull(ProximalPull* pull) { pulls_.push_back(pull); }
   absl::Span<ProximalPull* const> pulls() const { return pulls_; }
@@ -104,6 +108,7 @@ class StepContext {
   Generator* generator_;
   Augmentation augmentation_;
   PenaltySchedule penalty_schedule_;
+  EmbeddingCache* embedding_cache_ = nullptr;
   int64_t boundaries_ = 0;
   std::vector<ProximalPull*> pulls_;
   ClassLoss class_loss_;
