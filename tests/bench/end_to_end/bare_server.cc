@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "engram/v1/learning.grpc.pb.h"
 #include "engram/v1/prediction.grpc.pb.h"
 #include "grpcpp/security/server_credentials.h"
@@ -69,8 +70,9 @@ class Committer {
   // One record an example: equal slices of the frame, nothing parsed.
   void Append(const ByteBuffer& frame, rocksdb::WriteBatch* batch) {
     const std::string bytes = testing::FromBuffer(frame);
-    const size_t step = bytes.size() / kExamplesPerMessage;
-    for (size_t i = 0; i < kExamplesPerMessage; ++i) {
+    const size_t examples = bytes.size() / (kFeatureCount * sizeof(float));
+    const size_t step = bytes.size() / examples;
+    for (size_t i = 0; i < examples; ++i) {
       const std::string key = absl::StrCat(absl::Hex(++sequence_, absl::kZeroPad16));
       batch->Put(key, rocksdb::Slice(bytes.data() + i * step, step));
     }
@@ -175,11 +177,13 @@ class BareLearn : public v1::Learning::WithRawCallbackMethod_Learn<v1::Learning:
 
 class BareEcho : public v1::Prediction::WithRawCallbackMethod_Predict<v1::Prediction::Service> {
  public:
-  explicit BareEcho(int reply_bytes)
-      : reply_(testing::ToBuffer(std::string(static_cast<size_t>(reply_bytes), 'x'))) {}
+  BareEcho(int reply_bytes, absl::Duration busy)
+      : reply_(testing::ToBuffer(std::string(static_cast<size_t>(reply_bytes), 'x'))),
+        busy_(busy) {}
 
   grpc::ServerUnaryReactor* Predict(grpc::CallbackServerContext* context, const ByteBuffer*,
                                     ByteBuffer* reply) override {
+    if (busy_ > absl::ZeroDuration()) KeepBusy();
     *reply = reply_;
     auto* reactor = context->DefaultReactor();
     reactor->Finish(grpc::Status::OK);
@@ -187,15 +191,22 @@ class BareEcho : public v1::Prediction::WithRawCallbackMethod_Predict<v1::Predic
   }
 
  private:
+  void KeepBusy() const {
+    const absl::Time end = absl::Now() + busy_;
+    while (absl::Now() < end) continue;
+  }
+
   const ByteBuffer reply_;
+  const absl::Duration busy_;
 };
 
 }  // namespace
 
-void ServeBare(const std::string& address_file, const std::string& folder, int reply_bytes) {
+void ServeBare(const std::string& address_file, const std::string& folder, int reply_bytes,
+               absl::Duration busy) {
   Committer committer(folder);
   BareLearn learn(&committer);
-  BareEcho echo(reply_bytes);
+  BareEcho echo(reply_bytes, busy);
   grpc::ServerBuilder builder;
   int port = 0;
   builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);

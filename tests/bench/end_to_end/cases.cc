@@ -92,25 +92,34 @@ absl::Status Prepare(Run* run) {
   int reply_bytes = 0;
   ENGRAM_RETURN_IF_ERROR(
       PredictFor(channel, PredictBody(kServed), absl::Milliseconds(500), &reply_bytes).status());
-  ENGRAM_ASSIGN_OR_RETURN(run->bare_address, run->opponents->StartBare(reply_bytes));
+  ENGRAM_ASSIGN_OR_RETURN(run->bare_address,
+                          run->opponents->StartBare("bare", reply_bytes, absl::ZeroDuration()));
   ENGRAM_RETURN_IF_ERROR(
       PredictFor(ConnectTo(run->bare_address), PredictBody(kServed), absl::Milliseconds(500))
           .status());
-  return run->in_process->Train(20 * kExamplesPerMessage).status();
+  ENGRAM_RETURN_IF_ERROR(run->in_process->Train(20 * kExamplesPerMessage).status());
+  ENGRAM_ASSIGN_OR_RETURN(const auto forward, run->in_process->Predict(3000));
+  ENGRAM_ASSIGN_OR_RETURN(
+      run->busy_address,
+      run->opponents->StartBare("busy", reply_bytes, absl::Seconds(forward.At(0.5))));
+  return absl::OkStatus();
 }
 
 absl::Status PredictIdle(const Run& run) {
   const auto ours = ConnectTo(run.opponents->engramd().grpc_address());
   const auto bare = ConnectTo(run.bare_address);
+  const auto busy = ConnectTo(run.busy_address);
   const std::string body = PredictBody(kServed);
-  Turns engram, echo, forward;
+  Turns engram, echo, forward, busy_echo;
   for (int i = 0; i < run.repetitions; ++i) {
     ENGRAM_ASSIGN_OR_RETURN(const auto a, PredictFor(ours, body, run.turn));
     ENGRAM_ASSIGN_OR_RETURN(const auto b, PredictFor(bare, body, run.turn));
     ENGRAM_ASSIGN_OR_RETURN(const auto c, run.in_process->Predict(3000));
+    ENGRAM_ASSIGN_OR_RETURN(const auto d, PredictFor(busy, body, run.turn));
     engram.Add(a);
     echo.Add(b);
     forward.Add(c);
+    busy_echo.Add(d);
   }
   Figure figure{"predict_p50",
                 "through the server",
@@ -126,6 +135,18 @@ absl::Status PredictIdle(const Run& run) {
                  {"calls", engram.calls},
                  {"clients", 1}}};
   run.results->Add(figure);
+  // A core that waits longer for its reply sleeps deeper and wakes later: with the echo's sum alone
+  // that looks like work of the server.
+  run.results->Add({"predict_p50_beside_busy_echo",
+                    "through the server",
+                    "none",
+                    "s",
+                    Median(engram.p50),
+                    "p50 of a bare echo that keeps its thread for a forward pass's time",
+                    Median(busy_echo.p50),
+                    absl::nullopt,
+                    absl::nullopt,
+                    {{"calls", busy_echo.calls}}});
   run.results->Add({"predict_p99",
                     "through the server",
                     "none",
@@ -146,7 +167,7 @@ absl::Status PredictWhileTraining(const Run& run) {
   const std::vector<Frame> frames =
       MakeFrames(1, run.frames * kExamplesPerMessage / run.steady_examples, run.steady_examples);
   const absl::Duration warm = absl::Milliseconds(500);
-  Turns engram, echo;
+  Turns engram, echo, loaded_echo;
   std::vector<double> learned;
   for (int i = 0; i < run.repetitions; ++i) {
     {
@@ -165,6 +186,15 @@ absl::Status PredictWhileTraining(const Run& run) {
     ENGRAM_RETURN_IF_ERROR(PredictFor(bare, body, warm).status());
     ENGRAM_ASSIGN_OR_RETURN(const auto b, PredictFor(bare, body, run.turn));
     echo.Add(b);
+    {
+      const double messages = learned.back() / static_cast<double>(run.steady_examples);
+      PacedLearner learner(run.bare_address, messages, &frames);
+      ENGRAM_RETURN_IF_ERROR(PredictFor(bare, body, warm).status());
+      ENGRAM_ASSIGN_OR_RETURN(const auto c, PredictFor(bare, body, run.turn));
+      loaded_echo.Add(c);
+      learner.Stop();
+      ENGRAM_RETURN_IF_ERROR(learner.status());
+    }
     ENGRAM_RETURN_IF_ERROR(run.opponents->PausePlainTrainer());
   }
   const nlohmann::json detail = {{"examples_learned_per_second", Median(learned)},
@@ -175,6 +205,11 @@ absl::Status PredictWhileTraining(const Run& run) {
   run.results->Add({"predict_p99_while_training", "through the server", "on", "s",
                     Median(engram.p99), "bare echo p99 beside a plain LibTorch loop",
                     Median(echo.p99), 3.0, absl::nullopt, detail});
+  // What the machine leaves when a bare server also takes in the stream, parsing nothing.
+  run.results->Add({"predict_p99_beside_stream", "through the server", "on", "s",
+                    Median(engram.p99),
+                    "bare echo p99 beside a plain LibTorch loop and the stream into bare RocksDB",
+                    Median(loaded_echo.p99), absl::nullopt, absl::nullopt, detail});
   run.results->Add({"predict_p50_while_training", "through the server", "on", "s",
                     Median(engram.p50), "bare echo p50 beside a plain LibTorch loop",
                     Median(echo.p50), absl::nullopt, absl::nullopt, detail});

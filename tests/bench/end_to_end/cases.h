@@ -25,6 +25,7 @@ struct Run {
   size_t steady_examples = 32;  // a message of the stream that learns while predictions are timed
   std::string folder;
   std::string bare_address;
+  std::string busy_address;  // the same, each call as long as a forward pass
 };
 
 // Makes the models and finds how large a reply is, then starts the bare server with it.

@@ -28,6 +28,7 @@ ABSL_FLAG(std::string, folder, "",
 ABSL_FLAG(std::string, role, "", "used by the bench itself: bare_server, plain_trainer");
 ABSL_FLAG(std::string, file, "", "used by the bench itself");
 ABSL_FLAG(int, reply_bytes, 0, "used by the bench itself");
+ABSL_FLAG(absl::Duration, busy, absl::ZeroDuration(), "used by the bench itself");
 
 namespace engram::bench {
 namespace {
@@ -91,7 +92,7 @@ int Main(const std::string& self) {
   const std::string role = absl::GetFlag(FLAGS_role);
   if (role == "bare_server") {
     ServeBare(absl::GetFlag(FLAGS_file), absl::GetFlag(FLAGS_folder),
-              absl::GetFlag(FLAGS_reply_bytes));
+              absl::GetFlag(FLAGS_reply_bytes), absl::GetFlag(FLAGS_busy));
   } else if (role == "plain_trainer") {
     TrainPlain(absl::GetFlag(FLAGS_file), absl::GetFlag(FLAGS_batch));
   }

@@ -109,4 +109,34 @@ absl::Status SteadyLearner::OnePass(const std::shared_ptr<grpc::Channel>& channe
   return ToStatus(session.Finish());
 }
 
+PacedLearner::PacedLearner(const std::string& address, double messages_per_second,
+                           const std::vector<Frame>* frames)
+    : pause_(absl::Seconds(1) / messages_per_second), frames_(frames) {
+  thread_ = std::thread([this, address] { status_ = Run(address); });
+}
+
+PacedLearner::~PacedLearner() { Stop(); }
+
+void PacedLearner::Stop() {
+  stop_ = true;
+  if (thread_.joinable()) thread_.join();
+}
+
+absl::Status PacedLearner::Run(const std::string& address) {
+  testing::LearnSession session(ConnectTo(address));
+  if (!session.Open("paced", "paced")) return ToStatus(session.Finish());
+  v1::LearnAck ack;
+  absl::Time next = absl::Now();
+  for (uint64_t i = 0; !stop_; ++i) {
+    const Frame& frame = (*frames_)[i % frames_->size()];
+    if (!session.WriteBuffer(frame.buffer, frame.crc)) return ToStatus(session.Finish());
+    if (!session.ReadUntil(i > kSteadyWindow ? i - kSteadyWindow : 0, &ack))
+      return ToStatus(session.Finish());
+    next += pause_;
+    absl::SleepFor(next - absl::Now());
+  }
+  session.End();
+  return ToStatus(session.Finish());
+}
+
 }  // namespace engram::bench

@@ -52,4 +52,23 @@ class SteadyLearner {
   std::thread thread_;
 };
 
+// The same stream at a given rate into a server that acks and never applies: the bare one.
+class PacedLearner {
+ public:
+  PacedLearner(const std::string& address, double messages_per_second,
+               const std::vector<Frame>* frames);
+  ~PacedLearner();
+  const absl::Status& status() const { return status_; }  // after Stop
+  void Stop();
+
+ private:
+  absl::Status Run(const std::string& address);
+
+  const absl::Duration pause_;
+  const std::vector<Frame>* const frames_;
+  std::atomic<bool> stop_{false};
+  absl::Status status_;
+  std::thread thread_;
+};
+
 }  // namespace engram::bench

@@ -49,13 +49,17 @@ absl::StatusOr<std::unique_ptr<Opponents>> Opponents::Start(const std::string& s
   return opponents;
 }
 
-absl::StatusOr<std::string> Opponents::StartBare(int reply_bytes) {
-  const std::string file = folder_ + "/bare.address";
+absl::StatusOr<std::string> Opponents::StartBare(const std::string& name, int reply_bytes,
+                                                 absl::Duration busy) {
+  const std::string file = absl::StrCat(folder_, "/", name, ".address");
   ENGRAM_ASSIGN_OR_RETURN(
-      bare_, testing::Subprocess::Start(
-                 {self_, "--role=bare_server", "--file=" + file, "--folder=" + folder_ + "/bare",
-                  absl::StrCat("--reply_bytes=", reply_bytes)},
-                 folder_ + "/bare.log"));
+      auto server, testing::Subprocess::Start(
+                       {self_, "--role=bare_server", "--file=" + file,
+                        absl::StrCat("--folder=", folder_, "/", name),
+                        absl::StrCat("--reply_bytes=", reply_bytes),
+                        absl::StrCat("--busy=", absl::FormatDuration(busy))},
+                       absl::StrCat(folder_, "/", name, ".log")));
+  bare_.push_back(std::move(server));
   return WaitForFile(file);
 }
 

@@ -7,9 +7,11 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "grpcpp/channel.h"
 #include "tests/testing/process/scratch_folder.h"
 #include "tests/testing/process/server_process.h"
@@ -24,8 +26,9 @@ class Opponents {
                                                           const std::string& folder, int batch);
 
   testing::ServerProcess& engramd() { return *engramd_; }
-  // The bare server whose Predict answers this many bytes.
-  absl::StatusOr<std::string> StartBare(int reply_bytes);
+  // A bare server whose Predict answers this many bytes, its thread `busy` for so long.
+  absl::StatusOr<std::string> StartBare(const std::string& name, int reply_bytes,
+                                        absl::Duration busy);
   // The plain trainer runs only between these two.
   absl::Status ResumePlainTrainer();
   absl::Status PausePlainTrainer();
@@ -34,7 +37,7 @@ class Opponents {
   std::string self_;
   std::string folder_;
   std::unique_ptr<testing::ServerProcess> engramd_;
-  std::unique_ptr<testing::Subprocess> bare_;
+  std::vector<std::unique_ptr<testing::Subprocess>> bare_;
   std::unique_ptr<testing::Subprocess> trainer_;
 };
 
