@@ -104,6 +104,23 @@ absl::Status CompleteOptimizer(v1::Optimizer* optimizer) {
   return absl::OkStatus();
 }
 
+void CompleteAugmentation(v1::ModelSpec* spec) {
+  if (!spec->has_augmentation() || spec->augmentation().has_channels()) return;
+  spec->mutable_augmentation()->set_channels(1);
+}
+
+absl::Status CompletePenaltySchedule(v1::ModelSpec* spec) {
+  if (!spec->has_penalty_schedule()) return absl::OkStatus();
+  v1::PenaltySchedule* schedule = spec->mutable_penalty_schedule();
+  if (!v1::PenaltySchedule::Kind_IsValid(schedule->kind())) {
+    return BadField("spec.penalty_schedule.kind",
+                    absl::StrCat("unknown value ", static_cast<int>(schedule->kind())));
+  }
+  if (!schedule->has_period_steps()) schedule->set_period_steps(1000);
+  if (!schedule->has_decay()) schedule->set_decay(0.5);
+  return absl::OkStatus();
+}
+
 absl::Status CheckLabels(const v1::ModelSpec& spec) {
   if (spec.head().kind() == v1::Head::FIXED && spec.labels_size() == 0) {
     return BadField("spec.labels", "required with a FIXED head");
@@ -213,6 +230,51 @@ strategies::OptimizerOptions ToOptimizerOptions(const v1::Optimizer& optimizer) 
   return options;
 }
 
+strategies::PenaltyScheduleOptions ToPenaltyScheduleOptions(const v1::PenaltySchedule& schedule) {
+  using Kind = strategies::PenaltyScheduleKind;
+  strategies::PenaltyScheduleOptions options;
+  switch (schedule.kind()) {
+    case v1::PenaltySchedule::TASKS:
+      options.kind = Kind::kTasks;
+      break;
+    case v1::PenaltySchedule::TASK_SHARE:
+      options.kind = Kind::kTaskShare;
+      break;
+    case v1::PenaltySchedule::CLASS_SHARE:
+      options.kind = Kind::kClassShare;
+      break;
+    case v1::PenaltySchedule::STEP_DECAY:
+      options.kind = Kind::kStepDecay;
+      break;
+    case v1::PenaltySchedule::TASK_DECAY:
+      options.kind = Kind::kTaskDecay;
+      break;
+    default:
+      break;
+  }
+  if (schedule.has_period_steps()) options.period_steps = schedule.period_steps();
+  if (schedule.has_decay()) options.decay = schedule.decay();
+  options.floor = schedule.floor();
+  options.warm_up_steps = schedule.warm_up_steps();
+  return options;
+}
+
+strategies::AugmentationOptions ToAugmentationOptions(const v1::Augmentation& augmentation) {
+  strategies::AugmentationOptions options;
+  options.height = augmentation.height();
+  options.width = augmentation.width();
+  if (augmentation.has_channels()) options.channels = augmentation.channels();
+  options.flip_horizontal = augmentation.flip_horizontal();
+  options.flip_vertical = augmentation.flip_vertical();
+  options.crop_padding = augmentation.crop_padding();
+  options.rotate_degrees = augmentation.rotate_degrees();
+  options.scale = augmentation.scale();
+  options.noise = augmentation.noise();
+  options.mixup_alpha = augmentation.mixup_alpha();
+  options.cutmix_alpha = augmentation.cutmix_alpha();
+  return options;
+}
+
 strategies::StrategySpec ToStrategy(const v1::StrategySpec& spec) {
   strategies::StrategySpec strategy;
   const FieldDescriptor* kind = StrategyField(spec);
@@ -249,6 +311,8 @@ absl::StatusOr<v1::ModelSpec> CompleteSpec(v1::ModelSpec spec) {
   spec.mutable_head();
   CompleteNumbers(&spec);
   ENGRAM_RETURN_IF_ERROR(CompleteOptimizer(spec.mutable_optimizer()));
+  CompleteAugmentation(&spec);
+  ENGRAM_RETURN_IF_ERROR(CompletePenaltySchedule(&spec));
   ENGRAM_RETURN_IF_ERROR(CompleteStrategies(&spec));
   ENGRAM_RETURN_IF_ERROR(CheckNumbers(spec));
   ENGRAM_RETURN_IF_ERROR(CheckLabels(spec));
@@ -273,6 +337,8 @@ strategies::ModelOptions ToModelOptions(const v1::ModelSpec& spec) {
   }
   options.label_smoothing = spec.label_smoothing();
   options.ema_decay = spec.ema_decay();
+  options.augmentation = ToAugmentationOptions(spec.augmentation());
+  options.penalty_schedule = ToPenaltyScheduleOptions(spec.penalty_schedule());
   options.seed = spec.seed();
   options.batch_size = spec.batch_size();
   return options;
@@ -284,6 +350,10 @@ absl::Status CheckLiveChange(const v1::ModelSpec& current, const v1::ModelSpec& 
   v1::ModelSpec rest = next;
   *rest.mutable_optimizer() = current.optimizer();
   *rest.mutable_strategies() = current.strategies();
+  rest.clear_augmentation();
+  if (current.has_augmentation()) *rest.mutable_augmentation() = current.augmentation();
+  rest.clear_penalty_schedule();
+  if (current.has_penalty_schedule()) *rest.mutable_penalty_schedule() = current.penalty_schedule();
   std::string difference;
   google::protobuf::util::MessageDifferencer differencer;
   differencer.ReportDifferencesToString(&difference);

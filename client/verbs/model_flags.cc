@@ -51,6 +51,11 @@ void ModelFlags::DeclareLive(FlagSet* flags) {
       .Double("clip_norm", &clip_norm_, "longest gradient; 0 = as long as it is")
       .String("schedule", &schedule_,
               "constant, step, cosine or plateau; e.g. cosine:period_steps=2000,floor=0.1")
+      .String("penalty_schedule", &penalty_schedule_,
+              "of lambda: constant, tasks, task_share, class_share, step_decay or task_decay; "
+              "e.g. class_share:warm_up_steps=500")
+      .String("augment", &augmentation_,
+              "views that are trained, e.g. height=28,width=28,crop_padding=4,mixup_alpha=0.2")
       .Strings("strategy", &strategies_,
                "NAME or NAME:key=value,...; several flags or joined by '+', outermost first");
 }
@@ -82,6 +87,13 @@ absl::Status ModelFlags::ApplyNetwork(ModelSpec* spec) const {
   }
   if (!schedule_.empty()) {
     ENGRAM_RETURN_IF_ERROR(SetSchedule(schedule_, spec->mutable_optimizer()->mutable_schedule()));
+  }
+  if (!penalty_schedule_.empty()) {
+    ENGRAM_RETURN_IF_ERROR(
+        SetPenaltySchedule(penalty_schedule_, spec->mutable_penalty_schedule()));
+  }
+  if (!augmentation_.empty()) {
+    ENGRAM_RETURN_IF_ERROR(SetAugmentation(augmentation_, spec->mutable_augmentation()));
   }
   if (labels_.empty()) return absl::OkStatus();
   spec->clear_labels();

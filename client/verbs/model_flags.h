@@ -40,6 +40,8 @@ class ModelFlags {
   absl::optional<double> learning_rate_;
   absl::optional<double> clip_norm_;
   std::string schedule_;
+  std::string penalty_schedule_;
+  std::string augmentation_;
   absl::optional<double> label_smoothing_;
   absl::optional<double> ema_decay_;
   std::vector<std::string> strategies_;

@@ -45,7 +45,8 @@ class Si final : public Strategy, public UpdateObserver {
   absl::StatusOr<Observation> Observe(TrainingBatch& batch, StepContext& context,
                                       Next next) override {
     AnchorNewRows();
-    penalty_.Join(2 * c_, &context);
+    strength_ = context.Strength(2 * c_);
+    penalty_.Join(strength_, &context);
     // The penalty's own gradient is 0 until it has a term.
     if (total_gradient_ && penalty_.terms() > 0) {
       context.AddObserver(this);
@@ -68,7 +69,7 @@ class Si final : public Strategy, public UpdateObserver {
     float* path = path_.data() + begin;
     const float* importance = penalty_.importance().data_ptr<float>() + begin;
     const float* anchor = penalty_.anchor().data_ptr<float>() + begin;
-    const float strength = static_cast<float>(2 * c_);
+    const float strength = static_cast<float>(strength_);
     for (int64_t i = 0; i < count; ++i) {
       const float stiffness = std::clamp(strength * importance[i], 0.0f, kStiffnessMax);
       const float pull = stiffness * (before[i] - anchor[i]);
@@ -151,6 +152,7 @@ class Si final : public Strategy, public UpdateObserver {
   bool reset_optimizer_;
   double c_ = 0;
   double xi_ = 0;
+  double strength_ = 0;                 // 2 c as scheduled for the step
   int64_t examples_ = 0;                // learned since the boundary
   std::vector<int64_t> anchored_rows_;  // by parameter
   std::vector<float> before_;           // the block that is being updated

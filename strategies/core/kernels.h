@@ -3,7 +3,7 @@
 //
 // Compiled once for each instruction set (kernels_variant.cc); the variant follows the processor
 // and ATEN_CPU_CAPABILITY, and is part of ComputeIdentity. Every sum runs in a fixed order: equal
-// input gives equal bits on equal hardware.
+// input gives equal bits on equal hardware, and no row of a thin product depends on its neighbours.
 //
 // Threading: free functions over the caller's memory. Failure: none. No alignment needed.
 #pragma once

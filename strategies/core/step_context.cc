@@ -43,9 +43,15 @@ StepContext::StepContext(const ModelOptions* options, ParameterArena* arena, Net
       generator_(generator) {}
 
 absl::StatusOr<Observation> StepContext::PlainStep(TrainingBatch& batch) {
-  const at::Tensor& logits = Forward(batch);
   Observation observation;
-  observation.logits = KeepLogits(logits, batch.stream_rows());
+  const bool augments = options_->augmentation.any();
+  if (augments && batch.stream_rows() > 0) {
+    const at::Tensor stream = batch.features().narrow(0, 0, batch.stream_rows());
+    observation.logits = KeepLogits(network_->Forward(stream), batch.stream_rows());
+  }
+  Augment(batch);
+  const at::Tensor& logits = Forward(batch);
+  if (!augments) observation.logits = KeepLogits(logits, batch.stream_rows());
   observation.loss = LossAndBackward(batch, logits);
   absl::optional<std::string> reason = Guard(observation.loss);
   if (!reason.has_value()) reason = Update();
@@ -65,8 +71,14 @@ void StepContext::ClearHooks() {
   paths_.clear();
 }
 
+void StepContext::Augment(TrainingBatch& batch) {
+  const AugmentationOptions& augmentation = options_->augmentation;
+  if (augmentation.any()) augmentation_.Apply(augmentation, generator_->Next(), &batch);
+}
+
 const at::Tensor& StepContext::Forward(const TrainingBatch& batch) {
-  return network_->Forward(batch.features());
+  if (embedding_cache_ != nullptr && !batch.has_views()) return embedding_cache_->Forward(batch);
+  return network_->Forward(batch.inputs());
 }
 
 double StepContext::LossAndBackward(const TrainingBatch& batch, const at::Tensor& logits) {

@@ -155,6 +155,7 @@ class TorchLearner : public Learner {
     if (!report.skipped) {
       KeepForConsolidation();
       state.AverageStep();
+      state.context->penalty_schedule().OnStep();
     }
     return report;
   }
@@ -235,6 +236,7 @@ class TorchLearner : public Learner {
     state.optimizer->OnBoundary();
     state.context->ClearHooks();
     state.context->set_boundaries(++state.boundaries_seen);
+    state.context->penalty_schedule().OnBoundary(state.units.size());
     return report;
   }
 

@@ -45,6 +45,65 @@ void ReplayStep(benchmark::State& state) {
   TrainLoop(state, learner.get(), state.range(0));
 }
 
+// Arguments: batch, exemplars a step, cached rows.
+void FrozenReplayStep(benchmark::State& state) {
+  const auto learner = Must(MakeLearner(
+      Model(state.range(0), {{"experience_replay", {{"replay_batch_size", state.range(1)}}},
+                             {"feature_extraction", {{"cached_rows", state.range(2)}}}})));
+  Stream fill(state.range(0));
+  for (int64_t seen = 0; seen < 20000; seen += state.range(0)) Must(learner->Train(fill.Next()));
+  TrainLoop(state, learner.get(), state.range(0));
+}
+
+// GDumb's boundary over 1000 exemplars, on a frozen backbone. Argument: cached rows.
+void FrozenGdumbBoundary(benchmark::State& state) {
+  const auto learner = Must(MakeLearner(Model(
+      10, {{"feature_extraction", {{"cached_rows", state.range(0)}}},
+           {"gdumb", {{"passes", int64_t{32}}}}})));
+  Stream fill(10);
+  uint64_t boundary = 0;
+  for (auto _ : state) {
+    state.PauseTiming();
+    for (int64_t seen = 0; seen < 1000; seen += 10) Must(learner->Train(fill.Next()));
+    state.ResumeTiming();
+    Must(learner->MarkBoundary({0, 0, ++boundary}));
+  }
+}
+
+void AugmentedStep(benchmark::State& state, AugmentationOptions augmentation) {
+  ModelOptions options = Model(state.range(0), {});
+  options.augmentation = augmentation;
+  options.augmentation.height = options.augmentation.width = 28;
+  const auto learner = Must(MakeLearner(options));
+  TrainLoop(state, learner.get(), state.range(0));
+}
+
+AugmentationOptions Crop() {
+  AugmentationOptions augmentation;
+  augmentation.flip_horizontal = true;
+  augmentation.crop_padding = 4;
+  return augmentation;
+}
+
+AugmentationOptions Turn() {
+  AugmentationOptions augmentation;
+  augmentation.rotate_degrees = 15;
+  augmentation.scale = 0.1;
+  return augmentation;
+}
+
+AugmentationOptions Noise() {
+  AugmentationOptions augmentation;
+  augmentation.noise = 0.1;
+  return augmentation;
+}
+
+AugmentationOptions Mixup() {
+  AugmentationOptions augmentation;
+  augmentation.mixup_alpha = 0.2;
+  return augmentation;
+}
+
 // The plain loop over as many rows as a replay step sees.
 void PlainLibTorchReplayRows(benchmark::State& state) {
   PlainLoop loop(kFeatures, kHidden, kClasses, 0.05);
@@ -116,6 +175,18 @@ BENCHMARK(PlainLibTorchStep)->Arg(1)->Arg(10)->Arg(32)->Arg(128);
 BENCHMARK(FinetuneStep)->Arg(1)->Arg(10)->Arg(32)->Arg(128);
 BENCHMARK(PlainLibTorchReplayRows)->Arg(10)->Arg(32)->Arg(128);
 BENCHMARK(ReplayStep)->Arg(10)->Arg(32)->Arg(128);
+BENCHMARK(FrozenReplayStep)
+    ->Args({10, 0, 0})
+    ->Args({10, 0, 10000})
+    ->Args({10, 64, 0})
+    ->Args({10, 64, 10000})
+    ->Args({128, 0, 0})
+    ->Args({128, 0, 10000});
+BENCHMARK(FrozenGdumbBoundary)->Arg(0)->Arg(10000)->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(AugmentedStep, crop, Crop())->Arg(10)->Arg(128);
+BENCHMARK_CAPTURE(AugmentedStep, turn, Turn())->Arg(10)->Arg(128);
+BENCHMARK_CAPTURE(AugmentedStep, noise, Noise())->Arg(10)->Arg(128);
+BENCHMARK_CAPTURE(AugmentedStep, mixup, Mixup())->Arg(10)->Arg(128);
 BENCHMARK(EwcStep)->Args({10, 1})->Args({10, 100})->Args({32, 1})->Args({128, 1});
 BENCHMARK(PlainLibTorchForward)->Arg(1)->Arg(10)->Arg(128);
 BENCHMARK(PredictRows)->Arg(1)->Arg(10)->Arg(128);

@@ -53,6 +53,26 @@ TEST(KernelsTest, ThinProductsEqualTheBlas) {
   }
 }
 
+TEST(KernelsTest, ARowOfAThinProductDoesNotDependOnItsNeighbours) {
+  for (int64_t in : kWidths) {
+    for (int64_t out : {1, 2, 7, 16, 33}) {
+      const at::Tensor x = torch::randn({33, in}), w = torch::randn({out, in});
+      const auto product = [&](int64_t begin, int64_t rows) {
+        const at::Tensor y = torch::empty({rows, out});
+        ActiveKernels().thin_product(x.data_ptr<float>() + begin * in, w.data_ptr<float>(), rows,
+                                     out, in, y.data_ptr<float>());
+        return y;
+      };
+      const at::Tensor whole = product(0, 33);
+      for (int64_t rows : kRows) {
+        const int64_t begin = 33 - rows;
+        EXPECT_TRUE(product(begin, rows).equal(whole.narrow(0, begin, rows)))
+            << rows << "x" << in << "x" << out;
+      }
+    }
+  }
+}
+
 TEST(KernelsTest, RankUpdateEqualsItsFormula) {
   for (int64_t in : kWidths) {
     for (int64_t rows : {1, 10, 64, 65, 200}) {
