@@ -41,6 +41,8 @@ struct StrategyEntry {
   // It takes steps of its own in place of the plain one, which hooks of others are not written for:
   // no other strategy may be listed beside it.
   bool alone = false;
+  // It draws the network anew before it trains: pretrained weights would be lost, and are refused.
+  bool draws_anew = false;
   // RESOURCE_EXHAUSTED when what the parameters ask for cannot be held.
   absl::StatusOr<std::unique_ptr<Strategy>> (*make)(
       const StrategyParameters& parameters, const StrategyEnvironment& environment) = nullptr;
