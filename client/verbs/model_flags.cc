@@ -50,8 +50,8 @@ void ModelFlags::DeclareCreation(FlagSet* flags) {
       .Double("label_smoothing", &label_smoothing_, "share of each target spread over all classes")
       .Double("ema_decay", &ema_decay_, "above 0: a moving average of the weights is served")
       .String("weights", &weights_file_,
-              "safetensors file to start from; tensors hidden0.weight, hidden0.bias, ... or those of "
-              "a PyTorch nn.Sequential")
+              "safetensors file to start from; tensors hidden0.weight, hidden0.bias, ... or "
+              "those of a PyTorch nn.Sequential")
       .String("weights_scope", &weights_scope_,
               "trunk (default: the head is drawn) or strict (the head comes from the file too)");
 }

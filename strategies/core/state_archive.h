@@ -5,8 +5,8 @@
 // Reader: refuses what the format forbids (lengths out of bounds, overlap, holes, duplicate names,
 //   overflow, sizes that differ from shape x dtype, trailing bytes) with DATA_LOSS before any
 //   tensor is touched. Bytes may come from a client: a header is never held in memory beyond what
-//   the limits allow it to say. A name, dtype or shape other than the one asked for is FAILED_PRECONDITION
-//   naming both. No code of LibTorch ever parses these bytes.
+//   the limits allow it to say. A name, dtype or shape other than the one asked for is
+//   FAILED_PRECONDITION naming both. No code of LibTorch ever parses these bytes.
 // Threading: none. Ownership: a reader borrows the bytes given to Open.
 // Bounds: ArchiveLimits, far below the format's own header of 100 MB; rank 4, names 256 bytes.
 #pragma once

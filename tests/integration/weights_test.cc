@@ -61,9 +61,9 @@ struct Network {
       }
       return output;
     };
-    std::vector<double> hidden_units = layer(hidden, hidden_bias, {features.begin(), features.end()});
-    for (double& unit : hidden_units) unit = std::max(unit, 0.0);
-    std::vector<double> scores = layer(head, head_bias, hidden_units);
+    std::vector<double> units = layer(hidden, hidden_bias, {features.begin(), features.end()});
+    for (double& unit : units) unit = std::max(unit, 0.0);
+    std::vector<double> scores = layer(head, head_bias, units);
     double total = 0;
     for (double& score : scores) total += score = std::exp(score);
     for (double& score : scores) score /= total;
@@ -240,7 +240,8 @@ TEST_F(WeightsTest, TheCommandSendsAFileLargerThanAMessage) {
   ASSERT_GT(std::filesystem::file_size(path), 4u << 20);
   const auto finished = testing::RunToEnd(
       {testing::CommandBinary(), "--server", server_->grpc_address(), "model", "create", "toy",
-       "--features", "16", "--hidden", absl::StrCat(kWide, ",", kWide), "--weights", path, "--json"},
+       "--features", "16", "--hidden", absl::StrCat(kWide, ",", kWide), "--weights", path,
+       "--json"},
       absl::Seconds(60), scratch_.path() + "/output");
   ASSERT_TRUE(finished.ok()) << finished.status();
   ASSERT_EQ(finished->code, 0) << finished->output;

@@ -1,6 +1,6 @@
 // A learner without mathematics: its digest covers every call it got, its prediction is the nearest
-// class mean of the first feature, its memory keeps every fourth sequence up to eight. It starts from
-// any weights but "hostile".
+// class mean of the first feature, its memory keeps every fourth sequence up to eight. It starts
+// from any weights but "hostile".
 //
 // Threading: as Learner. `FakeLearnerScript` may be shared by many learners.
 #pragma once

@@ -225,7 +225,9 @@ grpc::Status FakeModels::CreateModelFromWeights(
       part.end().bytes() != static_cast<int64_t>(file.size())) {
     return grpc::Status(grpc::StatusCode::DATA_LOSS, "end does not match");
   }
-  if (file == "hostile") return grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "weights: hostile");
+  if (file == "hostile") {
+    return grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "weights: hostile");
+  }
   response->set_name(create.name());
   *response->mutable_spec() = create.spec();
   response->mutable_spec()->mutable_weights()->set_scope(create.weights().scope());

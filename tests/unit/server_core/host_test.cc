@@ -179,7 +179,8 @@ TEST_F(HostTest, AModelSaysWhichWeightsItWasMadeFrom) {
   *copy.mutable_spec() = made->spec();
   const absl::Status refused = host_->Create(copy).status();
   EXPECT_TRUE(absl::IsInvalidArgument(refused));
-  EXPECT_THAT(std::string(refused.message()), HasSubstr("spec.weights: is filled in by the server"));
+  EXPECT_THAT(std::string(refused.message()),
+              HasSubstr("spec.weights: is filled in by the server"));
 }
 
 TEST_F(HostTest, RefusedWeightsLeaveNoModel) {

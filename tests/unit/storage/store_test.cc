@@ -157,9 +157,8 @@ TEST_F(StoreTest, WeightsWithoutARowAreSweptAndOthersStay) {
   const std::string mine = absl::StrCat(folder, model->uid, "/");
   std::filesystem::create_directory(folder + "77");
   const std::string orphan = "01ARYZ6S41TSV4RRFFQ69G5FAV.safetensors";
-  for (const std::string& path : {folder + "77/" + orphan, mine + orphan, mine + orphan + ".part"}) {
-    WriteWholeFile(path, "left by a crash");
-  }
+  const std::string left[] = {folder + "77/" + orphan, mine + orphan, mine + orphan + ".part"};
+  for (const std::string& path : left) WriteWholeFile(path, "left by a crash");
   Open();
   EXPECT_FALSE(std::filesystem::exists(folder + "77"));
   EXPECT_FALSE(std::filesystem::exists(mine + orphan));

@@ -132,8 +132,8 @@ TEST(WeightImportTest, AStrictFileAnswersAsTheNetworkThatWroteIt) {
     std::vector<float> scores;
     ASSERT_TRUE((*snapshot)->Predict(features, 2, {}, &scores).ok());
     for (size_t row = 0; row < 2; ++row) {
-      const auto expected = Scores(Layers(), {features.begin() + static_cast<int64_t>(row * 3),
-                                              features.begin() + static_cast<int64_t>(row * 3 + 3)});
+      const float* first = &features[row * kFeatures];
+      const auto expected = Scores(Layers(), {first, first + kFeatures});
       for (size_t c = 0; c < 2; ++c) EXPECT_NEAR(scores[row * 2 + c], expected[c], 1e-6);
     }
   }
