@@ -9,6 +9,7 @@
 #include "google/protobuf/util/message_differencer.h"
 #include "server/errors.h"
 #include "server/names.h"
+#include "storage/sha256.h"
 #include "storage/base/status_macros.h"
 
 namespace engram::server {
@@ -342,6 +343,28 @@ strategies::ModelOptions ToModelOptions(const v1::ModelSpec& spec) {
   options.seed = spec.seed();
   options.batch_size = spec.batch_size();
   return options;
+}
+
+void SetWeightsOrigin(const v1::PretrainedWeights& weights, v1::ModelSpec* spec) {
+  v1::WeightsOrigin* origin = spec->mutable_weights();
+  origin->set_scope(weights.scope() == v1::PretrainedWeights::STRICT
+                        ? v1::PretrainedWeights::STRICT
+                        : v1::PretrainedWeights::TRUNK);
+  origin->set_bytes(static_cast<int64_t>(weights.safetensors().size()));
+  origin->set_sha256(storage::Sha256Hex(weights.safetensors()));
+}
+
+strategies::PretrainedWeights ToPretrainedWeights(const v1::ModelSpec& spec,
+                                                  absl::string_view bytes) {
+  strategies::PretrainedWeights weights;
+  weights.safetensors = bytes;
+  if (spec.weights().scope() == v1::PretrainedWeights::STRICT) {
+    weights.scope = strategies::PretrainedWeights::Scope::kStrict;
+  }
+  for (const v1::Label& label : spec.labels()) {
+    weights.labels.push_back(label.has_number() ? absl::StrCat(label.number()) : label.text());
+  }
+  return weights;
 }
 
 absl::Status CheckLiveChange(const v1::ModelSpec& current, const v1::ModelSpec& next) {

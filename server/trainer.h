@@ -179,6 +179,7 @@ class Trainer {
 
   // trainer_recovery.cc.
   absl::Status Begin();
+  absl::Status StartFromWeights();
   absl::Status ScanRollbacks(uint64_t from, uint64_t to);
   absl::Status ChooseStart();
   absl::Status PlaceAt(uint64_t sequence, StreamState state);

@@ -25,6 +25,7 @@ absl::Status Trainer::Begin() {
   storage::SampleLog& log = context_.store->log();
   ENGRAM_RETURN_IF_ERROR(log.Open(context_.uid));
   ENGRAM_ASSIGN_OR_RETURN(learner_, context_.make_learner(ToModelOptions(state_.spec())));
+  ENGRAM_RETURN_IF_ERROR(StartFromWeights());
   ENGRAM_ASSIGN_OR_RETURN(untrained_, learner_->TakeSnapshot(0));
   ENGRAM_RETURN_IF_ERROR(parts_.checkpoints->Open());
   ENGRAM_ASSIGN_OR_RETURN(const auto rows, context_.store->catalog().ReportRows(context_.uid));
@@ -37,6 +38,14 @@ absl::Status Trainer::Begin() {
   }
   UpdateProgress(false);
   return Recapture();
+}
+
+// Before the log's first record: what a model was made from is as much its past as the log.
+absl::Status Trainer::StartFromWeights() {
+  if (!state_.spec().has_weights()) return absl::OkStatus();
+  ENGRAM_ASSIGN_OR_RETURN(const std::string bytes,
+                          context_.store->catalog().LoadWeights(context_.uid));
+  return learner_->StartFrom(ToPretrainedWeights(state_.spec(), bytes));
 }
 
 absl::Status Trainer::ChooseStart() {

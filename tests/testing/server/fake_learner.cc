@@ -97,6 +97,14 @@ int64_t FakeLearner::Predict(float first_feature) const {
   return NearestMean(state_.sums, state_.counts, first_feature);
 }
 
+absl::Status FakeLearner::StartFrom(const strategies::PretrainedWeights& weights) {
+  if (weights.safetensors == "hostile") return absl::InvalidArgumentError("weights: hostile");
+  for (const char byte : weights.safetensors) Mix(static_cast<unsigned char>(byte));
+  Mix(static_cast<uint64_t>(weights.scope));
+  for (const std::string& label : weights.labels) Mix(label.size());
+  return absl::OkStatus();
+}
+
 absl::StatusOr<strategies::StepReport> FakeLearner::Train(const BatchView& batch) {
   if (batch.rows == 0) return absl::InvalidArgumentError("a batch has rows");
   const uint64_t first = batch.sequences.front();
