@@ -112,6 +112,14 @@ absl::StatusOr<v1::UpdateModelResponse> ModelsClient::Update(const std::string& 
               Repeat::kWhenAsked);
 }
 
+absl::StatusOr<v1::UpdateModelResponse> ModelsClient::Promote(const std::string& name) const {
+  v1::UpdateModelRequest request;
+  request.set_name(name);
+  request.set_promote(true);
+  return Call(*connection_, stub_.get(), &v1::Models::Stub::UpdateModel, request,
+              Repeat::kWhenAsked);
+}
+
 absl::Status ModelsClient::Delete(const std::string& name) const {
   v1::DeleteModelRequest request;
   request.set_name(name);

@@ -41,6 +41,8 @@ class ModelsClient {
   absl::StatusOr<std::vector<v1::Model>> List() const;
   absl::StatusOr<v1::UpdateModelResponse> Update(const std::string& name,
                                                  const v1::ModelSpec& spec) const;
+  // The candidate that a tune proposes becomes the model.
+  absl::StatusOr<v1::UpdateModelResponse> Promote(const std::string& name) const;
   absl::Status Delete(const std::string& name) const;
   absl::StatusOr<v1::Model> Pause(const std::string& name) const;
   absl::StatusOr<v1::Model> Resume(const std::string& name) const;

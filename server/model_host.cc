@@ -205,6 +205,7 @@ absl::StatusOr<v1::Model> Host::Create(const v1::CreateModelRequest& request) {
     SetWeightsOrigin(request.weights(), &spec);
     ENGRAM_RETURN_IF_ERROR(CheckWeights(weights, spec));
   }
+  if (spec.has_tune()) spec.mutable_tune()->set_id(1);
   base::MutexLock lock(&catalog_mutex_);
   ENGRAM_RETURN_IF_ERROR(CheckRoom(request.name()));
   ENGRAM_ASSIGN_OR_RETURN(
@@ -257,6 +258,10 @@ void Host::Update(const v1::UpdateModelRequest& request,
                   std::function<void(absl::StatusOr<v1::UpdateModelResponse>)> done) {
   auto model = FindLive(request.name());
   if (!model.ok()) return done(model.status());
+  if (request.promote()) {
+    if (request.has_spec()) return done(BadField("spec", "promote comes in place of a spec"));
+    return (*model)->Promote(std::move(done));
+  }
   auto spec = CompleteSpec(request.spec());
   if (!spec.ok()) return done(spec.status());
   (*model)->Update(*std::move(spec), std::move(done));

@@ -13,7 +13,8 @@
 
 namespace engram::server {
 
-// The spec with every default written out, checked whole (ValidateOptions included).
+// The spec with every default written out, checked whole (ValidateOptions included); the candidates
+// of its tune are whole specs (tune_plan.h).
 absl::StatusOr<v1::ModelSpec> CompleteSpec(v1::ModelSpec spec);
 
 // Of a completed spec.
@@ -25,7 +26,8 @@ void SetWeightsOrigin(const v1::PretrainedWeights& weights, v1::ModelSpec* spec)
 strategies::PretrainedWeights ToPretrainedWeights(const v1::ModelSpec& spec,
                                                   absl::string_view bytes);
 
-// Both completed. Only the optimizer's numbers and live strategy parameters may differ.
+// Both completed. Only the optimizer's numbers, the augmentation, the penalty schedule and live
+// strategy parameters may differ; tunes are not looked at.
 absl::Status CheckLiveChange(const v1::ModelSpec& current, const v1::ModelSpec& next);
 
 }  // namespace engram::server

@@ -105,6 +105,12 @@ absl::Status FakeLearner::StartFrom(const strategies::PretrainedWeights& weights
   return absl::OkStatus();
 }
 
+bool FakeLearner::IsRight(float first_feature, size_t label, uint64_t sequence) const {
+  const double best = script_->best_rate;
+  if (best == 0) return Predict(first_feature) == static_cast<int64_t>(label);
+  return static_cast<double>(sequence % 8) >= std::abs(std::log2(state_.learning_rate / best));
+}
+
 absl::StatusOr<strategies::StepReport> FakeLearner::Train(const BatchView& batch) {
   if (batch.rows == 0) return absl::InvalidArgumentError("a batch has rows");
   const uint64_t first = batch.sequences.front();
@@ -112,7 +118,8 @@ absl::StatusOr<strategies::StepReport> FakeLearner::Train(const BatchView& batch
   if (first == script_->refuse_at) return absl::ResourceExhaustedError("scripted refusal");
   strategies::StepReport report;
   report.rows = batch.rows;
-  if (first == script_->skip_at) {
+  if (state_.learning_rate == script_->failing_rate) return absl::InternalError("scripted rate");
+  if (first == script_->skip_at || state_.learning_rate == script_->skipping_rate) {
     report.skipped = true;
     report.skip_reason = "scripted skip";
     return report;
@@ -122,7 +129,7 @@ absl::StatusOr<strategies::StepReport> FakeLearner::Train(const BatchView& batch
   for (int64_t i = 0; i < batch.rows; ++i) {
     const float feature = batch.features[i * batch.feature_count];
     const size_t label = batch.classes[i];
-    report.correct += Predict(feature) == static_cast<int64_t>(label);
+    report.correct += IsRight(feature, label, batch.sequences[i]);
     Mix(batch.sequences[i]);
     Mix(label);
     Mix(batch.tasks[i]);

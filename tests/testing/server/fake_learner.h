@@ -21,6 +21,12 @@ struct FakeLearnerScript {
   std::atomic<uint64_t> refuse_at{0};
   std::atomic<uint64_t> skip_at{0};
   std::atomic<int> restores{0};
+  // Not 0: a learner gets the fewer rows right the further its rate is from this one, by the octave
+  // and by sequence, and none from 8 octaves on.
+  std::atomic<double> best_rate{0};
+  // Learners with this rate skip every batch, or fail in every one.
+  std::atomic<double> skipping_rate{0};
+  std::atomic<double> failing_rate{0};
 };
 
 class FakeLearner : public strategies::Learner {
@@ -55,6 +61,7 @@ class FakeLearner : public strategies::Learner {
   };
 
   void Mix(uint64_t value);
+  bool IsRight(float first_feature, size_t label, uint64_t sequence) const;
   int64_t Predict(float first_feature) const;
 
   const std::shared_ptr<FakeLearnerScript> script_;

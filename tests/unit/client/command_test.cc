@@ -126,6 +126,28 @@ TEST_F(CommandTest, ModelCreateSendsTheSpecOfItsFlags) {
   EXPECT_FALSE(spec.contains("max_batch_wait_ms"));
 }
 
+TEST_F(CommandTest, ModelCreateSendsTheTuneOfItsFlags) {
+  ASSERT_EQ(Run({"model", "create", "m", "--features", "4", "--candidate",
+                 "name=wide hidden=64,64 strategy=ewc:lambda=3+replay", "--candidate", "lr=1.5",
+                 "--grid", "ewc.lambda=1,1e+2", "--tune_tasks", "3", "--tune_promote", "--json"}),
+            kExitOk)
+      << err_.str();
+  const Json tune = Json::parse(out_.str())["spec"]["tune"];
+  EXPECT_EQ(tune["tasks"], 3);
+  EXPECT_EQ(tune["policy"], "PROMOTE");
+  ASSERT_EQ(tune["candidates"].size(), 2u);
+  EXPECT_EQ(tune["candidates"][0]["name"], "wide");
+  EXPECT_EQ(tune["candidates"][0]["spec"]["mlp"]["hidden"].dump(), "[64,64]");
+  EXPECT_EQ(tune["candidates"][0]["spec"]["strategies"].size(), 2u);
+  EXPECT_EQ(tune["candidates"][1]["spec"]["optimizer"]["learning_rate"], 1.5);
+  EXPECT_EQ(tune["grid"][0]["parameter"], "ewc.lambda");
+  EXPECT_EQ(tune["grid"][0]["values"].dump(), "[1.0,100.0]");
+  EXPECT_EQ(Run({"model", "create", "m", "--candidate", "speed=9"}), kExitUsage);
+  EXPECT_THAT(err_.str(), HasSubstr("--candidate \"speed=9\": unknown flag --speed"));
+  EXPECT_EQ(Run({"model", "create", "m", "--grid", "ewc.lambda=high"}), kExitUsage);
+  EXPECT_THAT(err_.str(), HasSubstr("expected PARAMETER=number,number,..."));
+}
+
 TEST_F(CommandTest, FlagsWinOverTheSpecFile) {
   const std::string path = ::testing::TempDir() + "/engram_command_spec.txtpb";
   std::ofstream(path) << "feature_count: 10 batch_size: 32 strategies { ewc { lambda: 1 } }";
