@@ -102,6 +102,14 @@ absl::Status SetMember(absl::string_view text, const OneofDescriptor& oneof, Mes
   return halves.size() == 1 ? absl::OkStatus() : SetFields(name, halves[1], inner);
 }
 
+// Sets the enum field `kind` and others: KIND or KIND:key=value,...
+absl::Status SetKind(absl::string_view name, absl::string_view text, Message* message) {
+  const std::vector<std::string> halves = absl::StrSplit(text, absl::MaxSplits(':', 1));
+  const absl::Status set = SetFieldFromText("kind", halves[0], message);
+  if (!set.ok()) return absl::InvalidArgumentError(absl::StrCat(name, ": ", set.message()));
+  return halves.size() == 1 ? absl::OkStatus() : SetFields(name, halves[1], message);
+}
+
 std::string FieldText(const Message& message, const FieldDescriptor* field) {
   std::string text;
   google::protobuf::TextFormat::PrintFieldValueToString(message, field, -1, &text);
@@ -226,10 +234,15 @@ absl::Status SetOptimizer(absl::string_view text, engram::v1::Optimizer* optimiz
 }
 
 absl::Status SetSchedule(absl::string_view text, engram::v1::Schedule* schedule) {
-  const std::vector<std::string> halves = absl::StrSplit(text, absl::MaxSplits(':', 1));
-  const absl::Status set = SetFieldFromText("kind", halves[0], schedule);
-  if (!set.ok()) return absl::InvalidArgumentError(absl::StrCat("schedule: ", set.message()));
-  return halves.size() == 1 ? absl::OkStatus() : SetFields("schedule", halves[1], schedule);
+  return SetKind("schedule", text, schedule);
+}
+
+absl::Status SetPenaltySchedule(absl::string_view text, engram::v1::PenaltySchedule* schedule) {
+  return SetKind("penalty_schedule", text, schedule);
+}
+
+absl::Status SetAugmentation(absl::string_view text, engram::v1::Augmentation* augmentation) {
+  return SetFields("augmentation", text, augmentation);
 }
 
 absl::Status SetHead(absl::string_view text, engram::v1::Head* head) {

@@ -50,6 +50,13 @@ absl::Status SetOptimizer(absl::string_view text, engram::v1::Optimizer* optimiz
 // "constant", "step", "cosine" or "plateau", with parameters: cosine:period_steps=2000,floor=0.1.
 absl::Status SetSchedule(absl::string_view text, engram::v1::Schedule* schedule);
 
+// "constant", "tasks", "task_share", "class_share", "step_decay" or "task_decay", with parameters:
+// constant:warm_up_steps=500.
+absl::Status SetPenaltySchedule(absl::string_view text, engram::v1::PenaltySchedule* schedule);
+
+// Fields of the message: height=28,width=28,crop_padding=4,flip_horizontal=true.
+absl::Status SetAugmentation(absl::string_view text, engram::v1::Augmentation* augmentation);
+
 // "growing", "fixed" or "per_task".
 absl::Status SetHead(absl::string_view text, engram::v1::Head* head);
 

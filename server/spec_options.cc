@@ -12,6 +12,7 @@
 #include "server/names.h"
 #include "server/tune_plan.h"
 #include "storage/base/status_macros.h"
+#include "storage/sha256.h"
 
 namespace engram::server {
 namespace {
@@ -103,6 +104,23 @@ absl::Status CompleteOptimizer(v1::Optimizer* optimizer) {
   if (!adam->has_beta1()) adam->set_beta1(0.9);
   if (!adam->has_beta2()) adam->set_beta2(0.999);
   if (!adam->has_epsilon()) adam->set_epsilon(1e-8);
+  return absl::OkStatus();
+}
+
+void CompleteAugmentation(v1::ModelSpec* spec) {
+  if (!spec->has_augmentation() || spec->augmentation().has_channels()) return;
+  spec->mutable_augmentation()->set_channels(1);
+}
+
+absl::Status CompletePenaltySchedule(v1::ModelSpec* spec) {
+  if (!spec->has_penalty_schedule()) return absl::OkStatus();
+  v1::PenaltySchedule* schedule = spec->mutable_penalty_schedule();
+  if (!v1::PenaltySchedule::Kind_IsValid(schedule->kind())) {
+    return BadField("spec.penalty_schedule.kind",
+                    absl::StrCat("unknown value ", static_cast<int>(schedule->kind())));
+  }
+  if (!schedule->has_period_steps()) schedule->set_period_steps(1000);
+  if (!schedule->has_decay()) schedule->set_decay(0.5);
   return absl::OkStatus();
 }
 
@@ -215,6 +233,51 @@ strategies::OptimizerOptions ToOptimizerOptions(const v1::Optimizer& optimizer) 
   return options;
 }
 
+strategies::PenaltyScheduleOptions ToPenaltyScheduleOptions(const v1::PenaltySchedule& schedule) {
+  using Kind = strategies::PenaltyScheduleKind;
+  strategies::PenaltyScheduleOptions options;
+  switch (schedule.kind()) {
+    case v1::PenaltySchedule::TASKS:
+      options.kind = Kind::kTasks;
+      break;
+    case v1::PenaltySchedule::TASK_SHARE:
+      options.kind = Kind::kTaskShare;
+      break;
+    case v1::PenaltySchedule::CLASS_SHARE:
+      options.kind = Kind::kClassShare;
+      break;
+    case v1::PenaltySchedule::STEP_DECAY:
+      options.kind = Kind::kStepDecay;
+      break;
+    case v1::PenaltySchedule::TASK_DECAY:
+      options.kind = Kind::kTaskDecay;
+      break;
+    default:
+      break;
+  }
+  if (schedule.has_period_steps()) options.period_steps = schedule.period_steps();
+  if (schedule.has_decay()) options.decay = schedule.decay();
+  options.floor = schedule.floor();
+  options.warm_up_steps = schedule.warm_up_steps();
+  return options;
+}
+
+strategies::AugmentationOptions ToAugmentationOptions(const v1::Augmentation& augmentation) {
+  strategies::AugmentationOptions options;
+  options.height = augmentation.height();
+  options.width = augmentation.width();
+  if (augmentation.has_channels()) options.channels = augmentation.channels();
+  options.flip_horizontal = augmentation.flip_horizontal();
+  options.flip_vertical = augmentation.flip_vertical();
+  options.crop_padding = augmentation.crop_padding();
+  options.rotate_degrees = augmentation.rotate_degrees();
+  options.scale = augmentation.scale();
+  options.noise = augmentation.noise();
+  options.mixup_alpha = augmentation.mixup_alpha();
+  options.cutmix_alpha = augmentation.cutmix_alpha();
+  return options;
+}
+
 strategies::StrategySpec ToStrategy(const v1::StrategySpec& spec) {
   strategies::StrategySpec strategy;
   const FieldDescriptor* kind = StrategyField(spec);
@@ -258,6 +321,8 @@ absl::StatusOr<v1::ModelSpec> CompleteSpec(v1::ModelSpec spec) {
   spec.mutable_head();
   CompleteNumbers(&spec);
   ENGRAM_RETURN_IF_ERROR(CompleteOptimizer(spec.mutable_optimizer()));
+  CompleteAugmentation(&spec);
+  ENGRAM_RETURN_IF_ERROR(CompletePenaltySchedule(&spec));
   ENGRAM_RETURN_IF_ERROR(CompleteStrategies(&spec));
   ENGRAM_RETURN_IF_ERROR(CheckNumbers(spec));
   ENGRAM_RETURN_IF_ERROR(CheckLabels(spec));
@@ -282,9 +347,37 @@ strategies::ModelOptions ToModelOptions(const v1::ModelSpec& spec) {
   }
   options.label_smoothing = spec.label_smoothing();
   options.ema_decay = spec.ema_decay();
+  options.augmentation = ToAugmentationOptions(spec.augmentation());
+  options.penalty_schedule = ToPenaltyScheduleOptions(spec.penalty_schedule());
   options.seed = spec.seed();
   options.batch_size = spec.batch_size();
   return options;
+}
+
+void SetWeightsOrigin(const v1::PretrainedWeights& weights, v1::ModelSpec* spec) {
+  v1::WeightsOrigin* origin = spec->mutable_weights();
+  origin->set_scope(weights.scope() == v1::PretrainedWeights::STRICT
+                        ? v1::PretrainedWeights::STRICT
+                        : v1::PretrainedWeights::TRUNK);
+  origin->set_bytes(static_cast<int64_t>(weights.safetensors().size()));
+  origin->set_sha256(storage::Sha256Hex(weights.safetensors()));
+  if (!spec->has_tune()) return;
+  for (v1::Tune::Candidate& candidate : *spec->mutable_tune()->mutable_candidates()) {
+    *candidate.mutable_spec()->mutable_weights() = *origin;
+  }
+}
+
+strategies::PretrainedWeights ToPretrainedWeights(const v1::ModelSpec& spec,
+                                                  absl::string_view bytes) {
+  strategies::PretrainedWeights weights;
+  weights.safetensors = bytes;
+  if (spec.weights().scope() == v1::PretrainedWeights::STRICT) {
+    weights.scope = strategies::PretrainedWeights::Scope::kStrict;
+  }
+  for (const v1::Label& label : spec.labels()) {
+    weights.labels.push_back(label.has_number() ? absl::StrCat(label.number()) : label.text());
+  }
+  return weights;
 }
 
 absl::Status CheckLiveChange(const v1::ModelSpec& current, const v1::ModelSpec& next) {
@@ -293,6 +386,10 @@ absl::Status CheckLiveChange(const v1::ModelSpec& current, const v1::ModelSpec& 
   v1::ModelSpec rest = next;
   *rest.mutable_optimizer() = current.optimizer();
   *rest.mutable_strategies() = current.strategies();
+  rest.clear_augmentation();
+  if (current.has_augmentation()) *rest.mutable_augmentation() = current.augmentation();
+  rest.clear_penalty_schedule();
+  if (current.has_penalty_schedule()) *rest.mutable_penalty_schedule() = current.penalty_schedule();
   rest.clear_tune();
   v1::ModelSpec before = current;
   before.clear_tune();

@@ -194,6 +194,8 @@ class Trainer {
 
   // trainer_recovery.cc.
   absl::Status Begin();
+  absl::StatusOr<std::unique_ptr<strategies::Learner>> MakeFresh(
+      const strategies::ModelOptions& options);
   absl::Status ScanRollbacks(uint64_t from, uint64_t to);
   absl::Status ChooseStart();
   absl::Status PlaceAt(uint64_t sequence, StreamState state);

@@ -25,7 +25,7 @@ absl::Status Trainer::Begin() {
   storage::SampleLog& log = context_.store->log();
   ENGRAM_RETURN_IF_ERROR(log.Open(context_.uid));
   learner_options_ = ToModelOptions(state_.spec());
-  ENGRAM_ASSIGN_OR_RETURN(learner_, context_.make_learner(learner_options_));
+  ENGRAM_ASSIGN_OR_RETURN(learner_, MakeFresh(learner_options_));
   ENGRAM_ASSIGN_OR_RETURN(untrained_, learner_->TakeSnapshot(0));
   ENGRAM_RETURN_IF_ERROR(parts_.checkpoints->Open());
   ENGRAM_ASSIGN_OR_RETURN(const auto rows, context_.store->catalog().ReportRows(context_.uid));
@@ -38,6 +38,18 @@ absl::Status Trainer::Begin() {
   }
   UpdateProgress(false);
   return Recapture();
+}
+
+// Before the log's first record: what a model was made from is as much its past as the log. The
+// candidates of its tune are made from it, too.
+absl::StatusOr<std::unique_ptr<strategies::Learner>> Trainer::MakeFresh(
+    const strategies::ModelOptions& options) {
+  ENGRAM_ASSIGN_OR_RETURN(auto learner, context_.make_learner(options));
+  if (!state_.spec().has_weights()) return learner;
+  ENGRAM_ASSIGN_OR_RETURN(const std::string bytes,
+                          context_.store->catalog().LoadWeights(context_.uid));
+  ENGRAM_RETURN_IF_ERROR(learner->StartFrom(ToPretrainedWeights(state_.spec(), bytes)));
+  return learner;
 }
 
 absl::Status Trainer::ChooseStart() {
@@ -147,7 +159,8 @@ bool Trainer::CanReplayFrom(uint64_t sequence) {
 absl::StatusOr<bool> Trainer::TryReplayFrom(const storage::CheckpointRow* row) {
   if (!CanReplayFrom(applied_)) return false;
   if (row == nullptr) {
-    ENGRAM_RETURN_IF_ERROR(shadows_.OpenFresh(state_, context_.make_learner));
+    ENGRAM_RETURN_IF_ERROR(shadows_.OpenFresh(
+        state_, [this](const strategies::ModelOptions& options) { return MakeFresh(options); }));
     return true;
   }
   ENGRAM_ASSIGN_OR_RETURN(const RestorableLearner learner, parts_.checkpoints->Load(*row));

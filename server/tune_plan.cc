@@ -282,6 +282,7 @@ absl::StatusOr<v1::Tune> CompleteTune(const v1::Tune& tune, const v1::ModelSpec&
                               Merge(absl::StrCat(field, ".spec"), candidate->spec(), spec));
       candidate->set_whole(true);
     }
+    if (spec.has_weights()) *candidate->mutable_spec()->mutable_weights() = spec.weights();
     auto whole = CompleteSpec(candidate->spec());
     if (!whole.ok()) return BadField(field, whole.status().message());
     *candidate->mutable_spec() = *std::move(whole);

@@ -68,6 +68,14 @@ absl::StatusOr<v1::ModelSpec> BuildSpec(const RunOptions& options, const Scenari
   }
   ENGRAM_RETURN_IF_ERROR(client::SetOptimizer(options.optimizer, spec.mutable_optimizer()));
   spec.mutable_optimizer()->set_learning_rate(options.learning_rate);
+  if (!options.penalty_schedule.empty()) {
+    ENGRAM_RETURN_IF_ERROR(
+        client::SetPenaltySchedule(options.penalty_schedule, spec.mutable_penalty_schedule()));
+  }
+  if (!options.augmentation.empty()) {
+    ENGRAM_RETURN_IF_ERROR(
+        client::SetAugmentation(options.augmentation, spec.mutable_augmentation()));
+  }
   ENGRAM_ASSIGN_OR_RETURN(const std::vector<v1::StrategySpec> strategies,
                           client::ParseStrategyList(options.strategy));
   for (const v1::StrategySpec& strategy : strategies) *spec.add_strategies() = strategy;

@@ -31,6 +31,9 @@ struct RunOptions {
   std::vector<int64_t> hidden = {256, 256};
   std::string optimizer = "sgd";
   double learning_rate = 0.05;
+  // As client/spec_flags.h reads them; empty: none.
+  std::string penalty_schedule;
+  std::string augmentation;
   // "growing", or "fixed": every output from the start. Task-incremental models have a head a task.
   std::string head = "growing";
   Schedule schedule;

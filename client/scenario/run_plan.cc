@@ -82,6 +82,11 @@ void AddRunFlags(RunFlags* run, client::FlagSet* flags) {
       .String("head", &options->head, "growing, or fixed: every output from the start")
       .String("optimizer", &options->optimizer, "sgd, adam or adamw, e.g. sgd:momentum=0.9")
       .Double("lr", &options->learning_rate, "learning rate")
+      .String("penalty_schedule", &options->penalty_schedule,
+              "of lambda: constant, tasks, task_share, class_share, step_decay or task_decay; "
+              "e.g. class_share:warm_up_steps=500")
+      .String("augment", &options->augmentation,
+              "views that are trained, e.g. height=28,width=28,crop_padding=4,mixup_alpha=0.2")
       .Int64("batch_size", &options->schedule.batch_size, "examples a step")
       .Int64("epochs", &options->schedule.epochs, "passes over each task")
       .Int64("iterations", &options->schedule.iterations,

@@ -92,9 +92,16 @@ int ModelCreate(const VerbContext& context, const Arguments& args) {
   absl::Status applied = model_flags.ApplyTo(&spec);
   if (applied.ok() && tune_flags.given()) applied = tune_flags.ApplyTo(spec.mutable_tune());
   if (!applied.ok()) return WrongUsage(context, applied, flags);
+  const auto weights = model_flags.ReadWeights();
+  if (!weights.ok()) return WrongUsage(context, weights.status(), flags);
+  const auto scope = model_flags.WeightsScope();
+  if (!scope.ok()) return WrongUsage(context, scope.status(), flags);
   const auto connection = context.Connect();
   if (!connection.ok()) return Fail(context, connection.status());
-  return PrintResult(context, ModelsClient(*connection).Create(name, spec));
+  const ModelsClient models(*connection);
+  return PrintResult(context, weights->has_value()
+                                  ? models.CreateFromWeights(name, spec, *scope, **weights)
+                                  : models.Create(name, spec));
 }
 
 int ModelList(const VerbContext& context, const Arguments& args) {

@@ -41,6 +41,24 @@ struct ScheduleOptions {
   bool restart_at_boundary = false;
 };
 
+enum class PenaltyScheduleKind {
+  kConstant,
+  kTasks,
+  kTaskShare,
+  kClassShare,
+  kStepDecay,
+  kTaskDecay,
+};
+
+// The strength of what holds a model to its past, over time (core/penalty_schedule.h).
+struct PenaltyScheduleOptions {
+  PenaltyScheduleKind kind = PenaltyScheduleKind::kConstant;
+  int64_t period_steps = 1000;  // kStepDecay
+  double decay = 0.5;           // kStepDecay: factor a period; kTaskDecay: a task
+  double floor = 0;             // least factor
+  int64_t warm_up_steps = 0;    // after each boundary
+};
+
 struct OptimizerOptions {
   OptimizerKind kind = OptimizerKind::kSgd;
   double learning_rate = 0.05;
@@ -51,6 +69,31 @@ struct OptimizerOptions {
   double epsilon = 1e-8;
   ScheduleOptions schedule;
   double clip_norm = 0;  // longest gradient, Euclidean over all parameters; 0 = as long as it is
+};
+
+// Random changes to the rows of a step, drawn anew each time a row is trained: after the stream and
+// the memory gave it, so that what is kept is the example as it came (core/augmentation.h). Where
+// pixels matter a row is `channels` planes of height x width.
+struct AugmentationOptions {
+  int64_t height = 0;
+  int64_t width = 0;
+  int64_t channels = 1;
+  bool flip_horizontal = false;  // half of the rows are mirrored left to right
+  bool flip_vertical = false;    // the same, top to bottom
+  int64_t crop_padding = 0;      // padded by so many zero pixels and cropped back
+  double rotate_degrees = 0;     // turned by up to so much either way
+  double scale = 0;              // made larger or smaller by up to this share
+  double noise = 0;              // standard deviation of what is added to each value
+  double mixup_alpha = 0;        // above 0: rows and labels are mixed, share ~ Beta(alpha, alpha)
+  double cutmix_alpha = 0;       // above 0: a box of another row, its area ~ Beta(alpha, alpha)
+
+  bool mixes() const { return mixup_alpha > 0 || cutmix_alpha > 0; }
+  bool turns() const { return rotate_degrees > 0 || scale > 0; }
+  // What needs height, width and channels.
+  bool needs_image() const {
+    return flip_horizontal || flip_vertical || crop_padding > 0 || turns() || cutmix_alpha > 0;
+  }
+  bool any() const { return needs_image() || mixes() || noise > 0; }
 };
 
 using ParameterValue = absl::variant<bool, int64_t, double, std::string>;
@@ -73,6 +116,8 @@ struct ModelOptions {
   double label_smoothing = 0;
   // Above 0, an exponential moving average of the parameters is served: decay a step, in [0, 1).
   double ema_decay = 0;
+  AugmentationOptions augmentation;
+  PenaltyScheduleOptions penalty_schedule;
   uint64_t seed = 0;
   int64_t batch_size = 10;  // most stream rows in one Train call
 };
@@ -116,8 +161,8 @@ const std::vector<StrategyHelp>& ListStrategies();
 
 absl::Status ValidateOptions(const ModelOptions& options);
 
-// INVALID_ARGUMENT when `next` differs from `current` in anything but the optimizer's numbers and
-// live strategy parameters.
+// INVALID_ARGUMENT when `next` differs from `current` in anything but the optimizer's numbers, the
+// augmentation, the penalty schedule and live strategy parameters.
 absl::Status ValidateLiveChange(const ModelOptions& current, const ModelOptions& next);
 
 // True only if every strategy of the list allows it.

@@ -12,6 +12,9 @@
 // its answer was low, the class being unknown. So it is held at the lowest kept answer, from above
 // only: z' = min(h, lowest z'). Where heads are per task, rows compare their task's outputs.
 //
+// With augmentation z' is the answer to the example as it came, and x' is a view of it that is not
+// mixed with others: there is no answer for a mixture. The stream and x'' may be mixed.
+//
 // Memory: M (4 d + 4 units + 40) bytes. Time: the step over a batch two (DER++: three) times as
 // long.
 #include <algorithm>
@@ -50,6 +53,7 @@ class Der final : public Strategy {
     batch.SetShare(0, stream, 1);
     if (compared_end > stream) {
       batch.SetShare(stream, compared_end, 0);
+      batch.KeepUnmixed(stream, compared_end);  // the answer to a mixture is not kept
       context.AddLossTerm([this, &context, stream](const TrainingBatch& rows,
                                                    const at::Tensor& logits,
                                                    const at::Tensor& gradient) {

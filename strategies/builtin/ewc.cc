@@ -28,7 +28,7 @@ class Ewc final : public Strategy {
 
   absl::StatusOr<Observation> Observe(TrainingBatch& batch, StepContext& context,
                                       Next next) override {
-    penalty_.Join(lambda_, &context);
+    penalty_.Join(context.Strength(lambda_), &context);
     return next(batch, context);
   }
 

@@ -2,7 +2,8 @@
 // learning"): the stream only fills a greedy, class-balanced memory. At a boundary the network is
 // drawn anew and trained on the memory alone: `passes` over it, with a learning rate of its own,
 //   lr(p) = lr_min + (lr_max - lr_min) / 2 (1 + cos(pi p / passes)),
-// gradients clipped at norm `clip`, and exemplars shifted at random within `crop_padding` pixels.
+// gradients clipped at norm `clip`, and exemplars shifted at random within `crop_padding` pixels,
+// before what the model's augmentation does to every row that is trained.
 // Between boundaries the network of the last one is served and nothing is trained; batches are
 // still measured and guarded, so that what would break a step enters no memory. A boundary before
 // which nothing was learned changes nothing.
@@ -21,6 +22,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "storage/base/status_macros.h"
+#include "strategies/core/image_transforms.h"
 #include "strategies/core/replay_memory.h"
 
 namespace engram::strategies {
@@ -33,17 +35,6 @@ constexpr int64_t kTrainBatchMax = 1024;
 int64_t ImageSide(int64_t feature_count) {
   const int64_t side = std::llround(std::sqrt(static_cast<double>(feature_count)));
   return side * side == feature_count ? side : 0;
-}
-
-// `image`, [side, side], seen through a window moved by (down, right); zero where it leaves it.
-void Shift(absl::Span<const float> image, int64_t side, int64_t down, int64_t right, float* out) {
-  for (int64_t row = 0; row < side; ++row) {
-    for (int64_t column = 0; column < side; ++column) {
-      const int64_t y = row + down, x = column + right;
-      const bool inside = y >= 0 && y < side && x >= 0 && x < side;
-      *out++ = inside ? image[static_cast<size_t>(y * side + x)] : 0.0f;
-    }
-  }
 }
 
 class Gdumb final : public Strategy {
@@ -153,8 +144,10 @@ class Gdumb final : public Strategy {
       const auto offset = [this, &context] {
         return static_cast<int64_t>(context.generator().Below(2 * padding_ + 1)) - padding_;
       };
-      const int64_t down = offset();
-      Shift(exemplar.features, side_, down, offset(), shifted_.data());
+      PixelMove move;
+      move.down = offset();
+      move.right = offset();
+      MovePixels(features, {side_, side_}, move, shifted_.data());
       features = shifted_.data();
     }
     return batch_.AppendRow(features, exemplar.class_index, exemplar.task, exemplar.sequence);
@@ -215,8 +208,8 @@ std::vector<ParameterHelp> Parameters() {
       Parameter("lr_min", 0.0005, 1, "learning rate that the last pass comes near"),
       Parameter("clip", 10.0, 1e6, "largest norm of a gradient; 0: no limit"),
       Parameter("crop_padding", int64_t{0}, 16,
-                "each exemplar is padded by so many zero pixels and cropped back at random; "
-                "features must be a square image"),
+                "each exemplar is padded by so many zero pixels and cropped back at random, before "
+                "the model's augmentation; features must be a square image"),
   };
   parameters.back().min = 0;
   return parameters;
@@ -242,6 +235,7 @@ StrategyEntry Gdumb() {
   entry.help.traits.interleaved_tasks = true;
   entry.help.parameters = Parameters();
   entry.keeps_exemplars = true;
+  entry.draws_anew = true;
   entry.make = Make;
   entry.check = Check;
   entry.test_parameters = {{"memory_size", int64_t{36}},

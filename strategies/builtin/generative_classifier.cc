@@ -304,6 +304,7 @@ StrategyEntry GenerativeClassifier() {
        true,
        "draws of a prediction's estimate; 1 = the posterior's mean alone"},
   };
+  entry.augmentation = AugmentationSupport::kNone;
   entry.make = [](const StrategyParameters& parameters, const StrategyEnvironment& environment)
       -> absl::StatusOr<std::unique_ptr<Strategy>> {
     return std::make_unique<strategies::GenerativeClassifier>(parameters, environment);

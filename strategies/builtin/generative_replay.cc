@@ -155,7 +155,10 @@ class GenerativeReplay final : public Strategy {
     const double share = 1 - stream_share();
     batch.SetShare(0, given, stream_share());
     batch.SetShare(given, batch.rows(), distils_ ? 0 : share);
-    if (distils_) Distil(batch, given, old_logits, share, &context);
+    if (distils_) {
+      batch.KeepUnmixed(given, batch.rows());  // S_old answered each by itself
+      Distil(batch, given, old_logits, share, &context);
+    }
     return absl::OkStatus();
   }
 

@@ -40,7 +40,7 @@ class Icarl final : public Strategy {
     context.ReplaceClassLoss([&](const at::Tensor& logits, const LossRows& rows,
                                  const UnitMap& units, const at::Tensor& gradient) {
       const float* old_logits =
-          old_.taken() ? old_.Forward(context.network(), batch.features()).data_ptr<float>()
+          old_.taken() ? old_.Forward(context.network(), batch.inputs()).data_ptr<float>()
                        : nullptr;
       return BinaryCrossEntropy(logits, rows, units, {old_logits, &distilled}, gradient);
     });

@@ -46,7 +46,8 @@ class Lwf final : public Strategy {
 
   absl::StatusOr<Observation> Observe(TrainingBatch& batch, StepContext& context,
                                       Next next) override {
-    if (teacher_.taken() && lambda_ > 0) {
+    strength_ = context.Strength(lambda_);
+    if (teacher_.taken() && strength_ > 0) {
       if (weighting_ == Weighting::kBalanced) {
         batch.SetShare(0, batch.stream_rows(), 1.0 / static_cast<double>(old_tasks_ + 1));
       }
@@ -124,13 +125,13 @@ class Lwf final : public Strategy {
     const double old_tasks = static_cast<double>(old_tasks_);
     switch (weighting_) {
       case Weighting::kOldTasks:
-        return lambda_ * (units_->per_task() ? 1.0 : old_tasks);
+        return strength_ * (units_->per_task() ? 1.0 : old_tasks);
       case Weighting::kBalanced:
-        return lambda_ * old_tasks / (old_tasks + 1) / groups;
+        return strength_ * old_tasks / (old_tasks + 1) / groups;
       case Weighting::kConstant:
         break;
     }
-    return lambda_ / groups;
+    return strength_ / groups;
   }
 
   // The term: a mean over the stream's rows, each times its weight.
@@ -138,7 +139,7 @@ class Lwf final : public Strategy {
                 const Network& network) {
     const int64_t rows = batch.stream_rows(), width = logits.size(1);
     const float* teacher =
-        teacher_.Forward(network, batch.features().narrow(0, 0, rows)).data_ptr<float>();
+        teacher_.Forward(network, batch.inputs().narrow(0, 0, rows)).data_ptr<float>();
     const float* student = logits.data_ptr<float>();
     float* slopes = gradient.data_ptr<float>();
     const double t_squared = scale_by_t_squared_ ? temperature_ * temperature_ : 1.0;
@@ -196,6 +197,7 @@ class Lwf final : public Strategy {
   bool scale_by_t_squared_;
   Weighting weighting_ = Weighting::kOldTasks;
   double lambda_ = 0;
+  double strength_ = 0;  // lambda as scheduled for the step
   double temperature_ = 1;
   int64_t warm_up_examples_ = 0;
   int64_t old_tasks_ = 0;

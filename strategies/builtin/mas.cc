@@ -28,7 +28,7 @@ class Mas final : public Strategy {
 
   absl::StatusOr<Observation> Observe(TrainingBatch& batch, StepContext& context,
                                       Next next) override {
-    penalty_.Join(2 * lambda_, &context);
+    penalty_.Join(context.Strength(2 * lambda_), &context);
     return next(batch, context);
   }
 

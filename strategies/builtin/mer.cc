@@ -101,6 +101,7 @@ class Mer final : public Strategy {
   absl::Status StepOn(const ExemplarView& example, float weight, StepContext& context) {
     single_.Clear(context.units());
     ENGRAM_RETURN_IF_ERROR(single_.Append(example, weight));
+    context.Augment(single_);
     const double loss = context.LossAndBackward(single_, context.Forward(single_));
     if (!context.Guard(loss).has_value()) context.Update();
     return absl::OkStatus();
@@ -169,6 +170,7 @@ StrategyEntry Mer() {
   };
   entry.keeps_exemplars = true;
   entry.alone = true;
+  entry.augmentation = AugmentationSupport::kUnmixed;
   entry.make = Make;
   entry.test_parameters = {{"memory_size", int64_t{32}},
                            {"batches", int64_t{3}},

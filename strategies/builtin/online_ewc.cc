@@ -29,7 +29,7 @@ class OnlineEwc final : public Strategy {
 
   absl::StatusOr<Observation> Observe(TrainingBatch& batch, StepContext& context,
                                       Next next) override {
-    penalty_.Join(lambda_ * gamma_, &context);
+    penalty_.Join(context.Strength(lambda_ * gamma_), &context);
     return next(batch, context);
   }
 

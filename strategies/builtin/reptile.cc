@@ -47,6 +47,7 @@ class Reptile final : public Strategy {
     for (int64_t step = 1; step < inner_steps_; ++step) {
       batch.DropAppended();
       ENGRAM_RETURN_IF_ERROR(AppendExemplars(batch, context));
+      context.Augment(batch);
       const double loss = context.LossAndBackward(batch, context.Forward(batch));
       if (context.Guard(loss).has_value()) break;  // what was learned so far is kept
       context.Update();

@@ -44,6 +44,7 @@ StrategyEntry Ridge() {
   lambda.live = true;
   lambda.help = "added to the diagonal of G";
   entry.help.parameters.insert(entry.help.parameters.end(), {random_features, lambda});
+  entry.augmentation = AugmentationSupport::kNone;
   entry.make =
       [](const StrategyParameters& parameters,
          const StrategyEnvironment& environment) -> absl::StatusOr<std::unique_ptr<Strategy>> {

@@ -37,7 +37,7 @@ class Rwalk final : public Strategy, public UpdateObserver {
 
   absl::StatusOr<Observation> Observe(TrainingBatch& batch, StepContext& context,
                                       Next next) override {
-    penalty_.Join(2 * lambda_, &context);
+    penalty_.Join(context.Strength(2 * lambda_), &context);
     context.AddObserver(this);
     ENGRAM_ASSIGN_OR_RETURN(Observation seen, next(batch, context));
     if (!seen.skipped) examples_ += batch.stream_rows();

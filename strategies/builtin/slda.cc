@@ -37,6 +37,7 @@ StrategyEntry Slda() {
   shrinkage.live = true;
   shrinkage.help = "epsilon: weight of the identity in the covariance";
   entry.help.parameters.push_back(shrinkage);
+  entry.augmentation = AugmentationSupport::kNone;
   entry.make =
       [](const StrategyParameters& parameters,
          const StrategyEnvironment& environment) -> absl::StatusOr<std::unique_ptr<Strategy>> {

@@ -24,16 +24,14 @@ double BinaryCrossEntropy(const at::Tensor& logits, const LossRows& rows, const 
   std::fill(slopes, slopes + gradient.numel(), 0.0f);
   double loss = 0;
   for (int64_t row = 0; row < logits.size(0); ++row, values += width, slopes += width) {
-    const int64_t target = rows.targets[static_cast<size_t>(row)];
     const float coefficient = rows.coefficient(row);
     const absl::Span<const int64_t> seen = SeenUnits(rows, row, units);
     const int64_t count = seen.empty() ? width : static_cast<int64_t>(seen.size());
     for (int64_t i = 0; i < count; ++i) {
       const int64_t unit = seen.empty() ? i : seen[static_cast<size_t>(i)];
       const bool from_old = old_values != nullptr && (*distilled.units)[unit];
-      const float goal = from_old         ? Sigmoid(old_values[row * width + unit])
-                         : unit == target ? 1.0f
-                                          : 0.0f;
+      const float goal =
+          from_old ? Sigmoid(old_values[row * width + unit]) : rows.LabelShare(row, unit);
       loss += coefficient * (SoftPlus(values[unit]) - static_cast<double>(goal) * values[unit]);
       slopes[unit] = coefficient * (Sigmoid(values[unit]) - goal);
     }

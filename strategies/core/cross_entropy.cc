@@ -88,8 +88,15 @@ double CrossEntropy(const at::Tensor& logits, const LossRows& rows, const UnitMa
     const int64_t target = rows.targets[static_cast<size_t>(row)];
     const float coefficient = rows.coefficient(row);
     const double kept = 1 - rows.label_smoothing;
-    loss += coefficient * (normaliser - kept * static_cast<double>(values[target]));
-    slopes[target] -= static_cast<float>(kept);
+    const bool mixed = !rows.first_shares.empty() && rows.first_shares[row] < 1;
+    const double first = mixed ? kept * static_cast<double>(rows.first_shares[row]) : kept;
+    loss += coefficient * (normaliser - first * static_cast<double>(values[target]));
+    slopes[target] -= static_cast<float>(first);
+    if (mixed) {
+      const int64_t second = rows.second_targets[static_cast<size_t>(row)];
+      loss -= coefficient * (kept - first) * static_cast<double>(values[second]);
+      slopes[second] -= static_cast<float>(kept - first);
+    }
     if (rows.label_smoothing > 0) {
       loss -= coefficient * Smooth(values, width, seen, rows.label_smoothing, slopes);
     }

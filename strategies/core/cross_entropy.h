@@ -23,9 +23,21 @@ struct LossRows {
   absl::Span<const std::vector<int64_t>> unit_sets = {};
   // Share of each target spread evenly over the units its row sees.
   double label_smoothing = 0;
+  // Mixed rows: first_shares[r] of row r is to be its target, the rest its second target. Both are
+  // empty where no row is mixed.
+  absl::Span<const int64_t> second_targets = {};
+  absl::Span<const float> first_shares = {};
 
   float coefficient(int64_t row) const {
     return coefficients.empty() ? 1.0f / static_cast<float>(targets.size()) : coefficients[row];
+  }
+  // How much of row `row` is to be `unit`.
+  float LabelShare(int64_t row, int64_t unit) const {
+    const size_t at = static_cast<size_t>(row);
+    const float first = first_shares.empty() ? 1.0f : first_shares[at];
+    float share = targets[at] == unit ? first : 0.0f;
+    if (!second_targets.empty() && second_targets[at] == unit) share += 1 - first;
+    return share;
   }
 };
 

@@ -78,6 +78,8 @@ absl::Status LoadTensors(const StateReader& reader, LearnerState* state) {
   ENGRAM_ASSIGN_OR_RETURN(state->examples_seen, reader.GetInteger("examples_seen"));
   ENGRAM_ASSIGN_OR_RETURN(state->boundaries_seen, reader.GetInteger("boundaries_seen"));
   state->context->set_boundaries(state->boundaries_seen);
+  ENGRAM_RETURN_IF_ERROR(
+      state->context->penalty_schedule().LoadState(reader.Scoped("penalty_schedule/")));
   // Last: adding outputs above drew from it.
   return LoadGenerator(reader, &state->generator);
 }
@@ -144,6 +146,8 @@ absl::StatusOr<SavedLearner> SaveState(const LearnerState& state,
   SaveArena(state.arena, &writer);
   StateWriter optimizer_writer = writer.Scoped("optimizer/");
   state.optimizer->SaveState(&optimizer_writer);
+  StateWriter penalty_writer = writer.Scoped("penalty_schedule/");
+  state.context->penalty_schedule().SaveState(&penalty_writer);
   const auto add_members = [&](const std::vector<MemberKey>& members, StateWriter* scoped,
                                const std::function<std::string(int64_t)>& payload) {
     scoped->PutInteger("members", static_cast<int64_t>(members.size()));

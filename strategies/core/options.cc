@@ -50,6 +50,15 @@ absl::Status ValidateSchedule(const ScheduleOptions& schedule) {
                  1e12);
 }
 
+absl::Status ValidatePenaltySchedule(const PenaltyScheduleOptions& schedule) {
+  ENGRAM_RETURN_IF_ERROR(InRange("penalty_schedule.period_steps",
+                                 static_cast<double>(schedule.period_steps), 1, 1e12));
+  ENGRAM_RETURN_IF_ERROR(InRange("penalty_schedule.decay", schedule.decay, 0, 1));
+  ENGRAM_RETURN_IF_ERROR(InRange("penalty_schedule.floor", schedule.floor, 0, 1));
+  return InRange("penalty_schedule.warm_up_steps", static_cast<double>(schedule.warm_up_steps), 0,
+                 1e12);
+}
+
 absl::Status ValidateOptimizer(const OptimizerOptions& optimizer) {
   if (!(optimizer.learning_rate > 0 && optimizer.learning_rate <= 100)) {
     return absl::InvalidArgumentError(absl::StrCat(
@@ -91,6 +100,32 @@ absl::Status ValidateNetwork(const ModelOptions& options) {
       absl::StrCat("hidden: ", parameters, " parameters exceed the limit of ", kParametersMax));
 }
 
+absl::Status ValidateAugmentation(const AugmentationOptions& augmentation, int64_t feature_count) {
+  const int64_t height = augmentation.height, width = augmentation.width;
+  ENGRAM_RETURN_IF_ERROR(
+      InRange("augmentation.height", static_cast<double>(height), 0, kFeaturesMax));
+  ENGRAM_RETURN_IF_ERROR(
+      InRange("augmentation.width", static_cast<double>(width), 0, kFeaturesMax));
+  ENGRAM_RETURN_IF_ERROR(InRange("augmentation.channels",
+                                 static_cast<double>(augmentation.channels), 1, kFeaturesMax));
+  const bool described = height > 0 || width > 0;
+  if ((described || augmentation.needs_image()) &&
+      height * width * augmentation.channels != feature_count) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "augmentation.height: an image of height x width x channels must have the ", feature_count,
+        " values of feature_count, got ", height, " x ", width, " x ", augmentation.channels));
+  }
+  ENGRAM_RETURN_IF_ERROR(InRange(
+      "augmentation.crop_padding", static_cast<double>(augmentation.crop_padding), 0,
+      augmentation.crop_padding == 0 ? 0 : static_cast<double>(std::min(height, width))));
+  ENGRAM_RETURN_IF_ERROR(
+      InRange("augmentation.rotate_degrees", augmentation.rotate_degrees, 0, 180));
+  ENGRAM_RETURN_IF_ERROR(InRange("augmentation.scale", augmentation.scale, 0, 0.9));
+  ENGRAM_RETURN_IF_ERROR(InRange("augmentation.noise", augmentation.noise, 0, 1e6));
+  ENGRAM_RETURN_IF_ERROR(InRange("augmentation.mixup_alpha", augmentation.mixup_alpha, 0, 1e3));
+  return InRange("augmentation.cutmix_alpha", augmentation.cutmix_alpha, 0, 1e3);
+}
+
 bool SameButNumbers(const OptimizerOptions& a, const OptimizerOptions& b) {
   // Momentum appears with an array of its own, so it may change but not come or go.
   return a.kind == b.kind && (a.momentum == 0) == (b.momentum == 0);
@@ -116,7 +151,9 @@ absl::Status ValidateLiveStrategy(const ResolvedStrategy& current, const Resolve
 // What the strategies of a list ask of each other and of the head.
 absl::Status CheckComposition(const std::vector<ResolvedStrategy>& strategies, HeadKind head) {
   const StrategyEntry* network_owner = nullptr;
+  const StrategyEntry* freezer = nullptr;
   for (const ResolvedStrategy& strategy : strategies) {
+    if (strategy.entry->freezes_backbone) freezer = strategy.entry;
     if (strategy.entry->make_network == nullptr) continue;
     if (network_owner != nullptr) {
       return absl::InvalidArgumentError(absl::StrCat(
@@ -139,8 +176,32 @@ absl::Status CheckComposition(const std::vector<ResolvedStrategy>& strategies, H
       return refused(absl::StrCat("needs a plain network, and ", network_owner->help.name,
                                   " brings one of its own"));
     }
+    if (entry.plain_network && freezer != nullptr) {
+      return refused(absl::StrCat("works on every layer, and ", freezer->help.name,
+                                  " leaves those below the head as they are"));
+    }
     if (entry.per_task_heads && head != HeadKind::kPerTask) {
       return refused("keeps a part of the network for each task and needs heads per task");
+    }
+  }
+  return absl::OkStatus();
+}
+
+// What the strategies of a list leave to be augmented.
+absl::Status CheckAugmented(const std::vector<ResolvedStrategy>& strategies,
+                            const AugmentationOptions& augmentation) {
+  for (const ResolvedStrategy& strategy : strategies) {
+    const AugmentationSupport support = strategy.entry->augmentation;
+    const std::string& name = strategy.entry->help.name;
+    if (support == AugmentationSupport::kNone && augmentation.any()) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "augmentation: ", name, " takes no gradient step on a row, so there is none to augment"));
+    }
+    if (support == AugmentationSupport::kUnmixed && augmentation.mixes()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(augmentation.mixup_alpha > 0 ? "augmentation.mixup_alpha: "
+                                                    : "augmentation.cutmix_alpha: ",
+                       name, " trains one row at a time, so there is none to mix it with"));
     }
   }
   return absl::OkStatus();
@@ -176,13 +237,16 @@ absl::Status ValidateOptions(const ModelOptions& options) {
   ENGRAM_RETURN_IF_ERROR(ValidateNetwork(options));
   ENGRAM_RETURN_IF_ERROR(ValidateHead(options.head));
   ENGRAM_RETURN_IF_ERROR(ValidateOptimizer(options.optimizer));
+  ENGRAM_RETURN_IF_ERROR(ValidatePenaltySchedule(options.penalty_schedule));
   ENGRAM_RETURN_IF_ERROR(BelowOne("label_smoothing", options.label_smoothing));
   ENGRAM_RETURN_IF_ERROR(BelowOne("ema_decay", options.ema_decay));
   ENGRAM_RETURN_IF_ERROR(
       InRange("batch_size", static_cast<double>(options.batch_size), 1, kBatchMax));
   ENGRAM_RETURN_IF_ERROR(
       InRange("strategies", static_cast<double>(options.strategies.size()), 0, kStrategiesMax));
-  return ResolveStrategies(options).status();
+  ENGRAM_RETURN_IF_ERROR(ValidateAugmentation(options.augmentation, options.feature_count));
+  ENGRAM_ASSIGN_OR_RETURN(const auto resolved, ResolveStrategies(options));
+  return CheckAugmented(resolved, options.augmentation);
 }
 
 absl::Status ValidateLiveChange(const ModelOptions& current, const ModelOptions& next) {

@@ -43,9 +43,15 @@ StepContext::StepContext(const ModelOptions* options, ParameterArena* arena, Net
       generator_(generator) {}
 
 absl::StatusOr<Observation> StepContext::PlainStep(TrainingBatch& batch) {
-  const at::Tensor& logits = Forward(batch);
   Observation observation;
-  observation.logits = KeepLogits(logits, batch.stream_rows());
+  const bool augments = options_->augmentation.any();
+  if (augments && batch.stream_rows() > 0) {
+    const at::Tensor stream = batch.features().narrow(0, 0, batch.stream_rows());
+    observation.logits = KeepLogits(network_->Forward(stream), batch.stream_rows());
+  }
+  Augment(batch);
+  const at::Tensor& logits = Forward(batch);
+  if (!augments) observation.logits = KeepLogits(logits, batch.stream_rows());
   observation.loss = LossAndBackward(batch, logits);
   absl::optional<std::string> reason = Guard(observation.loss);
   if (!reason.has_value()) reason = Update();
@@ -62,10 +68,17 @@ void StepContext::ClearHooks() {
   embedding_terms_.clear();
   transforms_.clear();
   observers_.clear();
+  paths_.clear();
+}
+
+void StepContext::Augment(TrainingBatch& batch) {
+  const AugmentationOptions& augmentation = options_->augmentation;
+  if (augmentation.any()) augmentation_.Apply(augmentation, generator_->Next(), &batch);
 }
 
 const at::Tensor& StepContext::Forward(const TrainingBatch& batch) {
-  return network_->Forward(batch.features());
+  if (embedding_cache_ != nullptr && !batch.has_views()) return embedding_cache_->Forward(batch);
+  return network_->Forward(batch.inputs());
 }
 
 double StepContext::LossAndBackward(const TrainingBatch& batch, const at::Tensor& logits) {
@@ -120,8 +133,14 @@ absl::optional<std::string> StepContext::Guard(double loss) const {
 absl::optional<std::string> StepContext::Update() {
   const double clip_norm = optimizer_->options().clip_norm;
   if (transforms_.empty() && observers_.empty() && clip_norm == 0) {
-    optimizer_->Step(network_->traces(), pulls_);
-    return absl::nullopt;
+    if (paths_.empty()) {
+      optimizer_->Step(network_->traces(), pulls_);
+      return absl::nullopt;
+    }
+    if (paths_.size() == 1 && optimizer_->Integrates(network_->traces(), pulls_)) {
+      optimizer_->Step(network_->traces(), pulls_, paths_[0]);
+      return absl::nullopt;
+    }
   }
   if (gradient_generation_ != arena_->generation()) {
     flat_gradient_ = at::zeros({arena_->size()}, at::kFloat);
@@ -138,7 +157,9 @@ absl::optional<std::string> StepContext::Update() {
     return absl::StrCat("transformed gradient reaches ", largest, ", more than ", kGradientMax);
   }
   if (clip_norm > 0) Clip(flat_gradient_, clip_norm);
-  optimizer_->StepWithGradient(flat_gradient_, pulls_, observers_);
+  std::vector<UpdateObserver*> observers = observers_;
+  observers.insert(observers.end(), paths_.begin(), paths_.end());
+  optimizer_->StepWithGradient(flat_gradient_, pulls_, observers);
   return absl::nullopt;
 }
 

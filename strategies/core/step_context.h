@@ -18,9 +18,13 @@
 #include "absl/status/statusor.h"
 #include "absl/types/optional.h"
 #include "strategies/api/options.h"
+#include "strategies/core/augmentation.h"
+#include "strategies/core/embedding_cache.h"
 #include "strategies/core/generator.h"
 #include "strategies/core/optimizer.h"
 #include "strategies/core/parameter_arena.h"
+#include "strategies/core/path_integral.h"
+#include "strategies/core/penalty_schedule.h"
 #include "strategies/core/proximal_pull.h"
 #include "strategies/core/step_hooks.h"
 #include "strategies/core/training_batch.h"
@@ -31,9 +35,10 @@ namespace engram::strategies {
 
 // What one step saw and did.
 struct Observation {
-  // [stream rows, units] logits before the update; valid until the next step.
+  // [stream rows, units] logits of the rows as they came, before the update; valid until the next
+  // step.
   at::Tensor logits;
-  double loss = 0;  // mean over all rows that entered, before the update
+  double loss = 0;  // mean over all rows that entered, as trained, before the update
   bool skipped = false;
   std::string skip_reason;
 };
@@ -54,6 +59,15 @@ class StepContext {
   int64_t boundaries() const { return boundaries_; }
   void set_boundaries(int64_t boundaries) { boundaries_ = boundaries; }
 
+  // `lambda` of what holds the model to its past, as scheduled for the step that comes next.
+  double Strength(double lambda) const {
+    return lambda * penalty_schedule_.Factor(options_->penalty_schedule, units_->size());
+  }
+  PenaltySchedule& penalty_schedule() { return penalty_schedule_; }
+
+  // From now on passes over rows as they came go through `cache`, which outlives the context.
+  void set_embedding_cache(EmbeddingCache* cache) { embedding_cache_ = cache; }
+
   // Hooks of this step and of those inside it, in the order added. Cleared when the step ends.
   void AddPull(ProximalPull* pull) { pulls_.push_back(pull); }
   absl::Span<ProximalPull* const> pulls() const { return pulls_; }
@@ -63,13 +77,19 @@ class StepContext {
   void AddTransform(GradientTransform transform) { transforms_.push_back(std::move(transform)); }
   bool has_transforms() const { return !transforms_.empty(); }
   void AddObserver(UpdateObserver* observer) { observers_.push_back(observer); }
+  // At most one a step is summed up by the optimizer itself (Optimizer::Integrates).
+  void AddPath(PathIntegral* path) { paths_.push_back(path); }
   void ClearHooks();
 
-  // The innermost step over all rows of the batch.
+  // The innermost step over all rows of the batch. With augmentation it trains views of them, and
+  // one more forward pass shows what the stream's rows as they came would have been answered.
   absl::StatusOr<Observation> PlainStep(TrainingBatch& batch);
 
-  // Its pieces. Forward returns [rows, units]; LossAndBackward fills the network's traces and
-  // returns the loss; Guard answers why the step must be skipped, before any weight is written.
+  // Its pieces. Augment adds views of the rows where the options ask for any; without it a pass
+  // sees the rows themselves. Forward returns [rows, units] of the batch's inputs; LossAndBackward
+  // fills the network's traces and returns the loss; Guard answers why the step must be skipped,
+  // before any weight is written.
+  void Augment(TrainingBatch& batch);
   const at::Tensor& Forward(const TrainingBatch& batch);
   double LossAndBackward(const TrainingBatch& batch, const at::Tensor& logits);
   absl::optional<std::string> Guard(double loss) const;
@@ -90,6 +110,9 @@ class StepContext {
   Optimizer* optimizer_;
   UnitMap* units_;
   Generator* generator_;
+  Augmentation augmentation_;
+  PenaltySchedule penalty_schedule_;
+  EmbeddingCache* embedding_cache_ = nullptr;
   int64_t boundaries_ = 0;
   std::vector<ProximalPull*> pulls_;
   ClassLoss class_loss_;
@@ -97,6 +120,7 @@ class StepContext {
   std::vector<EmbeddingTerm> embedding_terms_;
   std::vector<GradientTransform> transforms_;
   std::vector<UpdateObserver*> observers_;
+  std::vector<PathIntegral*> paths_;
   at::Tensor logit_gradient_;
   at::Tensor embedding_gradient_;
   at::Tensor flat_gradient_;

@@ -1,9 +1,11 @@
 #include "strategies/core/training_batch.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <utility>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "storage/base/check.h"
 
@@ -33,6 +35,8 @@ void TrainingBatch::Clear(const UnitMap& units) {
   shares_.clear();
   set_of_row_.clear();
   unit_sets_.clear();
+  unmixed_.clear();
+  DropViews();
 }
 
 void TrainingBatch::Reset(const BatchView& view, const UnitMap& units) {
@@ -68,6 +72,7 @@ absl::Status TrainingBatch::AppendRow(const float* features, int32_t cls, int32_
   sequences_.push_back(sequence);
   weights_.push_back(weight);
   if (!set_of_row_.empty()) set_of_row_.push_back(-1);
+  DropViews();
   return absl::OkStatus();
 }
 
@@ -86,6 +91,48 @@ void TrainingBatch::DropAppended() {
   shares_.clear();
   set_of_row_.clear();
   unit_sets_.clear();
+  unmixed_.clear();
+  DropViews();
+}
+
+float* TrainingBatch::AddViews() {
+  if (!views_.defined()) views_ = at::empty({capacity_, feature_count_}, at::kFloat);
+  DropViews();
+  has_views_ = true;
+  return views_.data_ptr<float>();
+}
+
+void TrainingBatch::DropViews() {
+  has_views_ = false;
+  second_targets_.clear();
+  first_shares_.clear();
+}
+
+void TrainingBatch::MixTargets(int64_t row, int64_t other, float share) {
+  ENGRAM_CHECK(has_views_ && row >= 0 && row < rows() && other >= 0 && other < rows());
+  if (second_targets_.empty()) {
+    second_targets_ = targets_;
+    first_shares_.assign(targets_.size(), 1.0f);
+  }
+  second_targets_[static_cast<size_t>(row)] = targets_[static_cast<size_t>(other)];
+  first_shares_[static_cast<size_t>(row)] = share;
+}
+
+std::vector<int64_t> TrainingBatch::MixingGroups() const {
+  // Stream or appended, what LimitUnits said, and the task where heads are per task.
+  absl::flat_hash_map<std::array<int64_t, 3>, int64_t> known;
+  std::vector<int64_t> groups;
+  for (int64_t row = 0; row < rows(); ++row) {
+    const size_t at = static_cast<size_t>(row);
+    const int64_t set = set_of_row_.empty() ? -1 : set_of_row_[at];
+    const int64_t task = units_->per_task() ? tasks_[at] : 0;
+    const int64_t next = static_cast<int64_t>(known.size());
+    groups.push_back(known.insert({{row < stream_rows_, set, task}, next}).first->second);
+  }
+  for (const auto& [begin, end] : unmixed_) {
+    std::fill(groups.begin() + begin, groups.begin() + end, -1);
+  }
+  return groups;
 }
 
 ExemplarView TrainingBatch::Example(int64_t index) const {
@@ -121,7 +168,10 @@ LossRows TrainingBatch::loss_rows() const {
       coefficients_[row] = static_cast<float>(weights_[row] * scale);
     }
   }
-  return {targets_, tasks_, coefficients_, set_of_row_, unit_sets_};
+  LossRows loss{targets_, tasks_, coefficients_, set_of_row_, unit_sets_};
+  loss.second_targets = second_targets_;
+  loss.first_shares = first_shares_;
+  return loss;
 }
 
 }  // namespace engram::strategies

@@ -5,6 +5,9 @@
 // share of its own or lets it see fewer units. A strategy may also own a batch, for a pass beside
 // the stream's.
 //
+// Rows are examples as they came, which is what memories and measurements are given. What the
+// network trains on, inputs(), are the same rows unless views of them were added (augmentation.h).
+//
 // Threading: one thread. Ownership: owns its buffers; spans and tensors live until the next Reset.
 // Failure: AppendRow answers FAILED_PRECONDITION when full or when the (task, class) has no unit.
 // Bounds: batch_size + the extra rows that the strategies declared.
@@ -13,6 +16,7 @@
 #include <ATen/ATen.h>
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -45,6 +49,17 @@ class TrainingBatch {
   // The loss of rows [begin, end) runs over `units` only: ascending, every row's target among them.
   void LimitUnits(int64_t begin, int64_t end, std::vector<int64_t> units);
 
+  // Rows whose goal is not their label alone: no other row is mixed into them, nor they into others.
+  void KeepUnmixed(int64_t begin, int64_t end) { unmixed_.emplace_back(begin, end); }
+
+  // Room for a view of each row, [rows(), d], which inputs() shows until the next change of rows.
+  float* AddViews();
+  // `share` of a row's label and 1 - share of another's is what its view is to be learned as.
+  void MixTargets(int64_t row, int64_t other, float share);
+  // Rows that may be mixed with each other have the same number, others -1: stream with stream and
+  // appended with appended, so that no share of the loss leaks, and where the loss sees both labels.
+  std::vector<int64_t> MixingGroups() const;
+
   // What the loss needs of the rows; valid until the next change.
   LossRows loss_rows() const;
 
@@ -54,6 +69,9 @@ class TrainingBatch {
 
   // [rows(), d]; the same storage for every batch.
   at::Tensor features() const { return buffer_.narrow(0, 0, rows()); }
+  // The same, or their views.
+  at::Tensor inputs() const { return (has_views_ ? views_ : buffer_).narrow(0, 0, rows()); }
+  bool has_views() const { return has_views_; }
   const float* row(int64_t index) const { return values_ + index * feature_count_; }
   // One row, borrowed: what a memory is offered.
   ExemplarView Example(int64_t index) const;
@@ -73,6 +91,8 @@ class TrainingBatch {
     double share = 1;
   };
 
+  void DropViews();
+
   int64_t feature_count_;
   int64_t capacity_;
   int64_t stream_rows_ = 0;
@@ -87,6 +107,11 @@ class TrainingBatch {
   std::vector<Share> shares_;
   std::vector<int32_t> set_of_row_;  // empty while no row is limited
   std::vector<std::vector<int64_t>> unit_sets_;
+  std::vector<std::pair<int64_t, int64_t>> unmixed_;
+  bool has_views_ = false;
+  at::Tensor views_;                     // [capacity, d] from the first AddViews on
+  std::vector<int64_t> second_targets_;  // empty while no row is mixed
+  std::vector<float> first_shares_;
   mutable std::vector<float> coefficients_;  // loss_rows() writes them
 };
 

@@ -102,9 +102,9 @@ class Mlp : public Network {
   }
 
   void Reinitialise(Generator* generator) override {
-    for (const LayerShape& layer : layers_) {
-      InitialiseRows(arena_, layer.weight, 0, layer.in, generator);
-      InitialiseRows(arena_, layer.bias, 0, layer.in, generator);
+    for (size_t i = frozen_ ? layers_.size() - 1 : 0; i < layers_.size(); ++i) {
+      InitialiseRows(arena_, layers_[i].weight, 0, layers_[i].in, generator);
+      InitialiseRows(arena_, layers_[i].bias, 0, layers_[i].in, generator);
     }
   }
 
@@ -113,13 +113,34 @@ class Mlp : public Network {
     ShapeBuffers(rows);
     traces_[0].input = features;
     for (size_t i = 0; i < layers_.size(); ++i) {
-      const int64_t out = Out(i);
-      float* output = outputs_[i].data_ptr<float>();
-      ForwardProduct(traces_[i].input.data_ptr<float>(), Values(layers_[i].weight), rows, out,
-                     layers_[i].in, output);
-      ActiveKernels().add_bias(output, Values(layers_[i].bias), rows, out, i + 1 < layers_.size());
+      if (i > 0) traces_[i].input = outputs_[i - 1];
+      RunLayer(i, traces_[i].input, outputs_[i]);
     }
     if (frozen_) head_trace_ = {traces_.back()};
+    return outputs_.back();
+  }
+
+  int64_t embedding_width() const override { return layers_.back().in; }
+
+  void EmbedFrozen(const at::Tensor& features, const at::Tensor& embeddings) override {
+    ENGRAM_CHECK(frozen_);
+    at::Tensor input = features;
+    const size_t head = layers_.size() - 1;
+    if (head == 0) embeddings.copy_(features);
+    for (size_t i = 0; i < head; ++i) {
+      const at::Tensor output =
+          i + 1 == head ? embeddings : at::empty({features.size(0), Out(i)}, at::kFloat);
+      RunLayer(i, input, output);
+      input = output;
+    }
+  }
+
+  const at::Tensor& ForwardHead(const at::Tensor& embeddings) override {
+    ENGRAM_CHECK(frozen_);
+    ShapeBuffers(embeddings.size(0));
+    traces_.back().input = embeddings;
+    RunLayer(layers_.size() - 1, embeddings, outputs_.back());
+    head_trace_ = {traces_.back()};
     return outputs_.back();
   }
 
@@ -159,6 +180,16 @@ class Mlp : public Network {
   }
 
  private:
+  void RunLayer(size_t index, const at::Tensor& input, const at::Tensor& output) const {
+    const LayerShape& layer = layers_[index];
+    const bool hidden = index + 1 < layers_.size();
+    const auto product = frozen_ && hidden ? ForwardProductByRow : ForwardProduct;
+    product(input.data_ptr<float>(), Values(layer.weight), input.size(0), Out(index), layer.in,
+            output.data_ptr<float>());
+    ActiveKernels().add_bias(output.data_ptr<float>(), Values(layer.bias), input.size(0),
+                             Out(index), hidden);
+  }
+
   void BackwardBelowHead() {
     const int64_t rows = traces_.back().output_gradient.size(0);
     for (size_t i = layers_.size() - 1; i > 0; --i) {

@@ -92,7 +92,15 @@ class Network {
   // False where the network cannot; then nothing has changed.
   virtual bool FreezeBelowHead() { return false; }
 
-  // Draws every parameter anew.
+  // The two halves of Forward, for a network that was frozen; together they give its bits. What the
+  // head sees of `features`, each row what it would be alone, written over `embeddings`
+  // [rows, embedding_width()]; and the logits of such rows, which Backward may follow while they
+  // live (WriteInputGradient may not).
+  virtual int64_t embedding_width() const;
+  virtual void EmbedFrozen(const at::Tensor& features, const at::Tensor& embeddings);
+  virtual const at::Tensor& ForwardHead(const at::Tensor& embeddings);
+
+  // Draws every parameter that is trained anew.
   virtual void Reinitialise(Generator* generator) = 0;
 
   // In the order from input to head. Layers that are not trained any more are not among them.

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 #include "strategies/core/kernels.h"
 
 namespace engram::strategies {
@@ -9,6 +11,9 @@ namespace {
 
 // Up to this many rows our loops beat the BLAS (tests/bench/training).
 constexpr int64_t kThinRows = 16;
+
+// A multiple of what the thin product takes at once, that a pass over the weights serves.
+constexpr int64_t kRowsTogether = 40;
 
 at::Tensor Matrix(const float* values, int64_t rows, int64_t columns) {
   return at::from_blob(const_cast<float*>(values), {rows, columns}, at::kFloat);
@@ -24,6 +29,14 @@ void ForwardProduct(const float* input, const float* weights, int64_t rows, int6
   }
   at::Tensor target = Matrix(result, rows, out);
   at::mm_out(target, Matrix(input, rows, in), Matrix(weights, out, in).t());
+}
+
+void ForwardProductByRow(const float* input, const float* weights, int64_t rows, int64_t out,
+                         int64_t in, float* result) {
+  for (int64_t row = 0; row < rows; row += kRowsTogether) {
+    ActiveKernels().thin_product(input + row * in, weights, std::min(kRowsTogether, rows - row),
+                                 out, in, result + row * out);
+  }
 }
 
 void BackwardProduct(const float* delta, const float* weights, int64_t rows, int64_t out,

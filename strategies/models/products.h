@@ -12,6 +12,11 @@ namespace engram::strategies {
 void ForwardProduct(const float* input, const float* weights, int64_t rows, int64_t out, int64_t in,
                     float* result);
 
+// The same where each row must be what it would be alone, bit for bit, whatever its neighbours: the
+// BLAS promises that for no number of rows.
+void ForwardProductByRow(const float* input, const float* weights, int64_t rows, int64_t out,
+                         int64_t in, float* result);
+
 // result [rows, in] = delta [rows, out] * weights [out, in].
 void BackwardProduct(const float* delta, const float* weights, int64_t rows, int64_t out,
                      int64_t in, float* result);

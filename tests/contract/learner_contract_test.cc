@@ -96,6 +96,51 @@ class LearnerContractTest : public testing::TestWithParam<std::tuple<Composition
   }
   std::unique_ptr<Learner> Make() const { return Make(Options()); }
 
+  // The views that every strategy of the list can train.
+  AugmentationOptions Views() const {
+    AugmentationOptions views;
+    bool all = true;
+    for (const StrategySpec& spec : std::get<0>(GetParam()).specs) {
+      const AugmentationSupport support = (*FindStrategy(spec.name))->augmentation;
+      if (support == AugmentationSupport::kNone) return {};
+      all = all && support == AugmentationSupport::kAll;
+    }
+    views.height = 2;
+    views.width = 3;
+    views.flip_horizontal = true;
+    views.crop_padding = 1;
+    views.rotate_degrees = 10;
+    views.noise = 0.1;
+    if (all) views.mixup_alpha = views.cutmix_alpha = 0.5;
+    return views;
+  }
+
+  // Saves in the middle of a task and continues from there, beside one that was not interrupted.
+  void ExpectSameAfterRestore(const ModelOptions& options) const {
+    auto original = Make(options);
+    TinyStream stream(1);
+    ASSERT_TRUE(LearnTask(original.get(), &stream, 0, 10).ok());
+    for (int step = 0; step < 5; ++step) {
+      ASSERT_TRUE(original->Train(stream.Next(1, 8).View()).ok());
+    }
+    const WholeState middle = SaveWhole(*original);
+
+    auto restored = Make(options);
+    TinyStream elsewhere(5);  // what it learned before is replaced
+    ASSERT_TRUE(LearnTask(restored.get(), &elsewhere, 0, 3).ok());
+    const absl::Status status = restored->Restore(middle.saved, middle.payloads);
+    ASSERT_TRUE(status.ok()) << status;
+    EXPECT_TRUE(SameState(middle, SaveWhole(*restored)));
+
+    TinyStream same_stream = stream;
+    for (int32_t task = 1; task < kTinyTasks; ++task) {
+      ASSERT_TRUE(LearnTask(original.get(), &stream, task, 10).ok());
+      ASSERT_TRUE(LearnTask(restored.get(), &same_stream, task, 10).ok());
+    }
+    EXPECT_TRUE(SameState(SaveWhole(*original), SaveWhole(*restored)));
+    EXPECT_EQ(Probe(*Take(original.get(), 7), 1), Probe(*Take(restored.get(), 7), 1));
+  }
+
   std::shared_ptr<const Snapshot> Take(Learner* learner, uint64_t version) const {
     auto snapshot = learner->TakeSnapshot(version);
     EXPECT_TRUE(snapshot.ok()) << snapshot.status();
@@ -174,29 +219,14 @@ TEST_P(LearnerContractTest, EqualSeedsAndCallsGiveEqualBits) {
 TEST_P(LearnerContractTest, ARestoredLearnerContinuesBitForBit) {
   for (const OptimizerKind optimizer :
        {OptimizerKind::kSgd, OptimizerKind::kAdam, OptimizerKind::kAdamW}) {
-    auto original = Make(Options(optimizer));
-    TinyStream stream(1);
-    ASSERT_TRUE(LearnTask(original.get(), &stream, 0, 10).ok());
-    for (int step = 0; step < 5; ++step) {  // into the middle of the next task
-      ASSERT_TRUE(original->Train(stream.Next(1, 8).View()).ok());
-    }
-    const WholeState middle = SaveWhole(*original);
-
-    auto restored = Make(Options(optimizer));
-    TinyStream elsewhere(5);  // what it learned before is replaced
-    ASSERT_TRUE(LearnTask(restored.get(), &elsewhere, 0, 3).ok());
-    const absl::Status status = restored->Restore(middle.saved, middle.payloads);
-    ASSERT_TRUE(status.ok()) << status;
-    EXPECT_TRUE(SameState(middle, SaveWhole(*restored)));
-
-    TinyStream same_stream = stream;
-    for (int32_t task = 1; task < kTinyTasks; ++task) {
-      ASSERT_TRUE(LearnTask(original.get(), &stream, task, 10).ok());
-      ASSERT_TRUE(LearnTask(restored.get(), &same_stream, task, 10).ok());
-    }
-    EXPECT_TRUE(SameState(SaveWhole(*original), SaveWhole(*restored)));
-    EXPECT_EQ(Probe(*Take(original.get(), 7), 1), Probe(*Take(restored.get(), 7), 1));
+    ExpectSameAfterRestore(Options(optimizer));
   }
+}
+
+TEST_P(LearnerContractTest, SoItDoesWhereRowsAreAugmented) {
+  ModelOptions options = Options();
+  options.augmentation = Views();
+  if (options.augmentation.any()) ExpectSameAfterRestore(options);
 }
 
 TEST_P(LearnerContractTest, ARollbackToAnOlderStateRepeatsHistory) {

@@ -2,92 +2,15 @@
 // loop of the same network. Run with OMP_NUM_THREADS=1 --benchmark_format=json.
 #include <benchmark/benchmark.h>
 
-#include <cstdio>
-#include <random>
 #include <vector>
 
 #include "strategies/api/compute.h"
 #include "strategies/api/learner.h"
 #include "tests/bench/training/plain_loop.h"
+#include "tests/bench/training/workload.h"
 
 namespace engram::strategies {
 namespace {
-
-constexpr int64_t kFeatures = 784;
-constexpr int64_t kClasses = 10;
-constexpr int64_t kExamples = 4096;
-const std::vector<int64_t> kHidden = {256, 256};
-
-// Digit-like: four pixels of five are zero, the others in (0, 1].
-struct Examples {
-  std::vector<float> features;
-  std::vector<int32_t> classes;
-  std::vector<int64_t> long_classes;
-  std::vector<int32_t> tasks;
-  std::vector<uint64_t> sequences;
-};
-
-const Examples& SharedExamples() {
-  static const Examples* const shared = [] {
-    auto* examples = new Examples;
-    std::mt19937_64 random(7);
-    std::uniform_real_distribution<float> uniform(0, 1);
-    examples->features.resize(kExamples * kFeatures);
-    for (float& value : examples->features) value = uniform(random) < 0.8f ? 0 : uniform(random);
-    for (int64_t i = 0; i < kExamples; ++i) {
-      const int32_t cls = static_cast<int32_t>(random() % kClasses);
-      examples->classes.push_back(cls);
-      examples->long_classes.push_back(cls);
-      examples->tasks.push_back(0);
-    }
-    return examples;
-  }();
-  return *shared;
-}
-
-// Hands out batch after batch, with ever new sequences.
-class Stream {
- public:
-  explicit Stream(int64_t rows) : rows_(rows), sequences_(static_cast<size_t>(rows)) {}
-
-  BatchView Next() {
-    const Examples& examples = SharedExamples();
-    const size_t at = static_cast<size_t>(at_), rows = static_cast<size_t>(rows_);
-    for (uint64_t& sequence : sequences_) sequence = ++sequence_;
-    BatchView view;
-    view.rows = rows_;
-    view.feature_count = kFeatures;
-    view.features =
-        absl::MakeConstSpan(examples.features).subspan(at * kFeatures, rows * kFeatures);
-    view.classes = absl::MakeConstSpan(examples.classes).subspan(at, rows);
-    view.tasks = absl::MakeConstSpan(examples.tasks).subspan(at, rows);
-    view.sequences = sequences_;
-    at_ = at_ + 2 * rows_ > kExamples ? 0 : at_ + rows_;
-    return view;
-  }
-
- private:
-  int64_t rows_;
-  int64_t at_ = 0;
-  uint64_t sequence_ = 0;
-  std::vector<uint64_t> sequences_;
-};
-
-ModelOptions Model(int64_t batch, std::vector<StrategySpec> strategies) {
-  ModelOptions options;
-  options.feature_count = kFeatures;
-  options.hidden = kHidden;
-  options.batch_size = batch;
-  options.strategies = std::move(strategies);
-  return options;
-}
-
-template <typename T>
-T Must(absl::StatusOr<T> value) {
-  if (value.ok()) return *std::move(value);
-  std::fprintf(stderr, "%s\n", value.status().ToString().c_str());
-  std::abort();
-}
 
 void TrainLoop(benchmark::State& state, Learner* learner, int64_t batch) {
   Stream stream(batch);
@@ -120,6 +43,65 @@ void ReplayStep(benchmark::State& state) {
   Stream fill(state.range(0));
   for (int64_t seen = 0; seen < 2000; seen += state.range(0)) Must(learner->Train(fill.Next()));
   TrainLoop(state, learner.get(), state.range(0));
+}
+
+// Arguments: batch, exemplars a step, cached rows.
+void FrozenReplayStep(benchmark::State& state) {
+  const auto learner = Must(MakeLearner(
+      Model(state.range(0), {{"experience_replay", {{"replay_batch_size", state.range(1)}}},
+                             {"feature_extraction", {{"cached_rows", state.range(2)}}}})));
+  Stream fill(state.range(0));
+  for (int64_t seen = 0; seen < 20000; seen += state.range(0)) Must(learner->Train(fill.Next()));
+  TrainLoop(state, learner.get(), state.range(0));
+}
+
+// GDumb's boundary over 1000 exemplars, on a frozen backbone. Argument: cached rows.
+void FrozenGdumbBoundary(benchmark::State& state) {
+  const auto learner = Must(MakeLearner(Model(
+      10, {{"feature_extraction", {{"cached_rows", state.range(0)}}},
+           {"gdumb", {{"passes", int64_t{32}}}}})));
+  Stream fill(10);
+  uint64_t boundary = 0;
+  for (auto _ : state) {
+    state.PauseTiming();
+    for (int64_t seen = 0; seen < 1000; seen += 10) Must(learner->Train(fill.Next()));
+    state.ResumeTiming();
+    Must(learner->MarkBoundary({0, 0, ++boundary}));
+  }
+}
+
+void AugmentedStep(benchmark::State& state, AugmentationOptions augmentation) {
+  ModelOptions options = Model(state.range(0), {});
+  options.augmentation = augmentation;
+  options.augmentation.height = options.augmentation.width = 28;
+  const auto learner = Must(MakeLearner(options));
+  TrainLoop(state, learner.get(), state.range(0));
+}
+
+AugmentationOptions Crop() {
+  AugmentationOptions augmentation;
+  augmentation.flip_horizontal = true;
+  augmentation.crop_padding = 4;
+  return augmentation;
+}
+
+AugmentationOptions Turn() {
+  AugmentationOptions augmentation;
+  augmentation.rotate_degrees = 15;
+  augmentation.scale = 0.1;
+  return augmentation;
+}
+
+AugmentationOptions Noise() {
+  AugmentationOptions augmentation;
+  augmentation.noise = 0.1;
+  return augmentation;
+}
+
+AugmentationOptions Mixup() {
+  AugmentationOptions augmentation;
+  augmentation.mixup_alpha = 0.2;
+  return augmentation;
 }
 
 // The plain loop over as many rows as a replay step sees.
@@ -193,6 +175,18 @@ BENCHMARK(PlainLibTorchStep)->Arg(1)->Arg(10)->Arg(32)->Arg(128);
 BENCHMARK(FinetuneStep)->Arg(1)->Arg(10)->Arg(32)->Arg(128);
 BENCHMARK(PlainLibTorchReplayRows)->Arg(10)->Arg(32)->Arg(128);
 BENCHMARK(ReplayStep)->Arg(10)->Arg(32)->Arg(128);
+BENCHMARK(FrozenReplayStep)
+    ->Args({10, 0, 0})
+    ->Args({10, 0, 10000})
+    ->Args({10, 64, 0})
+    ->Args({10, 64, 10000})
+    ->Args({128, 0, 0})
+    ->Args({128, 0, 10000});
+BENCHMARK(FrozenGdumbBoundary)->Arg(0)->Arg(10000)->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(AugmentedStep, crop, Crop())->Arg(10)->Arg(128);
+BENCHMARK_CAPTURE(AugmentedStep, turn, Turn())->Arg(10)->Arg(128);
+BENCHMARK_CAPTURE(AugmentedStep, noise, Noise())->Arg(10)->Arg(128);
+BENCHMARK_CAPTURE(AugmentedStep, mixup, Mixup())->Arg(10)->Arg(128);
 BENCHMARK(EwcStep)->Args({10, 1})->Args({10, 100})->Args({32, 1})->Args({128, 1});
 BENCHMARK(PlainLibTorchForward)->Arg(1)->Arg(10)->Arg(128);
 BENCHMARK(PredictRows)->Arg(1)->Arg(10)->Arg(128);

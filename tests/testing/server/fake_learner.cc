@@ -97,6 +97,14 @@ int64_t FakeLearner::Predict(float first_feature) const {
   return NearestMean(state_.sums, state_.counts, first_feature);
 }
 
+absl::Status FakeLearner::StartFrom(const strategies::PretrainedWeights& weights) {
+  if (weights.safetensors == "hostile") return absl::InvalidArgumentError("weights: hostile");
+  for (const char byte : weights.safetensors) Mix(static_cast<unsigned char>(byte));
+  Mix(static_cast<uint64_t>(weights.scope));
+  for (const std::string& label : weights.labels) Mix(label.size());
+  return absl::OkStatus();
+}
+
 bool FakeLearner::IsRight(float first_feature, size_t label, uint64_t sequence) const {
   const double best = script_->best_rate;
   if (best == 0) return Predict(first_feature) == static_cast<int64_t>(label);

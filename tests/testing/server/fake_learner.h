@@ -1,5 +1,6 @@
 // A learner without mathematics: its digest covers every call it got, its prediction is the nearest
-// class mean of the first feature, its memory keeps every fourth sequence up to eight.
+// class mean of the first feature, its memory keeps every fourth sequence up to eight. It starts
+// from any weights but "hostile".
 //
 // Threading: as Learner. `FakeLearnerScript` may be shared by many learners.
 #pragma once
@@ -32,6 +33,7 @@ class FakeLearner : public strategies::Learner {
  public:
   FakeLearner(const strategies::ModelOptions& options, std::shared_ptr<FakeLearnerScript> script);
 
+  absl::Status StartFrom(const strategies::PretrainedWeights& weights) override;
   absl::StatusOr<strategies::StepReport> Train(const strategies::BatchView& batch) override;
   absl::StatusOr<strategies::BoundaryReport> MarkBoundary(
       const strategies::TaskBoundary& boundary) override;

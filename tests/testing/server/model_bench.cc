@@ -71,10 +71,15 @@ v1::ModelSpec MakeSpec() {
   return spec;
 }
 
-ModelBench::ModelBench(v1::ModelSpec spec) {
+ModelBench::ModelBench(v1::ModelSpec spec, const std::string& weights) {
   auto complete = server::CompleteSpec(std::move(spec));
   ENGRAM_CHECK(complete.ok());
   spec_ = *complete;
+  if (!weights.empty()) {
+    v1::PretrainedWeights given;
+    given.set_safetensors(weights);
+    server::SetWeightsOrigin(given, &spec_);
+  }
   if (spec_.has_tune()) spec_.mutable_tune()->set_id(1);  // as the host does
   limits_.set_examples_per_message(1024);
   limits_.set_tasks(10000);
@@ -86,7 +91,7 @@ ModelBench::ModelBench(v1::ModelSpec spec) {
   options.commit = CommitMode::kByHand;
   options.now_ms = [this] { return absl::ToUnixMillis(clock_.Now()); };
   store_ = std::make_unique<FakeStore>(options);
-  row_ = *store_->catalog().Create("digits", spec_.SerializeAsString());
+  row_ = *store_->catalog().Create("digits", spec_.SerializeAsString(), weights);
   Restart(false);
 }
 

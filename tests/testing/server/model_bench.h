@@ -29,7 +29,8 @@ using Answer = std::shared_ptr<absl::optional<absl::StatusOr<T>>>;
 
 class ModelBench {
  public:
-  explicit ModelBench(v1::ModelSpec spec = MakeSpec());
+  // Empty `weights`: the model is not made from any.
+  explicit ModelBench(v1::ModelSpec spec = MakeSpec(), const std::string& weights = "");
   ~ModelBench();
 
   server::LiveModel& model() { return *model_; }

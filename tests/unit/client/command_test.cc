@@ -56,6 +56,24 @@ TEST_F(CommandTest, WrongUsageExitsWithTwo) {
   EXPECT_THAT(out_.str(), IsEmpty());
 }
 
+TEST_F(CommandTest, AModelIsMadeFromAFileOfWeights) {
+  const std::string path = ::testing::TempDir() + "/command_test.safetensors";
+  std::ofstream(path, std::ios::binary) << std::string("\0\1\2weights", 10);
+  ASSERT_EQ(Run({"model", "create", "m", "--features", "3", "--weights", path, "--json"}), kExitOk)
+      << err_.str();
+  EXPECT_THAT(out_.str(), HasSubstr("\"scope\":\"TRUNK\""));
+  EXPECT_THAT(out_.str(), HasSubstr("1 chunks"));
+  ASSERT_EQ(Run({"model", "create", "m", "--weights", path, "--weights_scope", "strict", "--json"}),
+            kExitOk);
+  EXPECT_THAT(out_.str(), HasSubstr("\"scope\":\"STRICT\""));
+  EXPECT_EQ(Run({"model", "create", "m", "--weights", path, "--weights_scope", "all"}), kExitUsage);
+  EXPECT_THAT(err_.str(), HasSubstr("must be trunk or strict, got \"all\""));
+  EXPECT_EQ(Run({"model", "create", "m", "--weights_scope", "strict"}), kExitUsage);
+  EXPECT_EQ(Run({"model", "create", "m", "--weights", path + ".none"}), kExitUsage);
+  EXPECT_THAT(err_.str(), HasSubstr("--weights: cannot read"));
+  std::remove(path.c_str());
+}
+
 TEST_F(CommandTest, EveryVerbExplainsItself) {
   for (const Verb& verb : AllVerbs()) {
     std::vector<std::string> args = {"help"};

@@ -92,6 +92,28 @@ TEST(SpecFlagsTest, AScheduleTakesItsNumbersByName) {
   EXPECT_THAT(std::string(SetSchedule("step:tempo=3", &schedule).message()), HasSubstr("tempo"));
 }
 
+TEST(SpecFlagsTest, APenaltyScheduleIsAKindAndItsNumbers) {
+  engram::v1::PenaltySchedule schedule;
+  ASSERT_TRUE(SetPenaltySchedule("step_decay:period_steps=50,decay=0.9", &schedule).ok());
+  EXPECT_EQ(schedule.kind(), engram::v1::PenaltySchedule::STEP_DECAY);
+  EXPECT_EQ(schedule.period_steps(), 50);
+  EXPECT_EQ(schedule.decay(), 0.9);
+  EXPECT_THAT(std::string(SetPenaltySchedule("sometimes", &schedule).message()),
+              HasSubstr("penalty_schedule: kind"));
+}
+
+TEST(SpecFlagsTest, AnAugmentationIsItsFields) {
+  engram::v1::Augmentation augmentation;
+  ASSERT_TRUE(
+      SetAugmentation("height=28,width=28,flip_horizontal=true,mixup_alpha=0.2", &augmentation)
+          .ok());
+  EXPECT_EQ(augmentation.height(), 28);
+  EXPECT_TRUE(augmentation.flip_horizontal());
+  EXPECT_EQ(augmentation.mixup_alpha(), 0.2);
+  EXPECT_THAT(std::string(SetAugmentation("spin=3", &augmentation).message()),
+              HasSubstr("augmentation.spin"));
+}
+
 TEST(SpecFlagsTest, SetsTheHeadInAnyCase) {
   v1::Head head;
   ASSERT_TRUE(SetHead("per_task", &head).ok());

@@ -99,6 +99,8 @@ TEST(RunFingerprintTest, EverythingThatDecidesAResultIsInIt) {
       Fingerprint([](RunOptions* options) { options->strategy = "ewc"; }),
       Fingerprint([](RunOptions* options) { options->strategy = "ewc:lambda=2"; }),
       Fingerprint([](RunOptions* options) { options->learning_rate = 0.1; }),
+      Fingerprint([](RunOptions* options) { options->augmentation = "noise=0.1"; }),
+      Fingerprint([](RunOptions* options) { options->penalty_schedule = "tasks"; }),
       Fingerprint([](RunOptions* options) { options->hidden = {8}; }),
       Fingerprint([](RunOptions* options) { options->head = "fixed"; }),
       Fingerprint([](RunOptions* options) { options->schedule.epochs = 2; }),
@@ -106,7 +108,7 @@ TEST(RunFingerprintTest, EverythingThatDecidesAResultIsInIt) {
       Fingerprint([](RunOptions* options) { options->schedule.drop_last = true; }),
       Fingerprint([](RunOptions* options) { options->schedule.batch_size = 9; }),
   };
-  EXPECT_EQ(prints.size(), 16u);
+  EXPECT_EQ(prints.size(), 18u);
 }
 
 TEST(RunFingerprintTest, HowAResultIsSentAndNamedIsNot) {

@@ -159,6 +159,18 @@ TEST(SpecOptionsTest, RefusesWhatCannotBeNamingTheField) {
          s->mutable_optimizer()->mutable_schedule()->set_kind(static_cast<v1::Schedule::Kind>(9));
        }},
       {"spec.label_smoothing", [](v1::ModelSpec* s) { s->set_label_smoothing(1); }},
+      {"spec.penalty_schedule.kind",
+       [](v1::ModelSpec* s) {
+         s->mutable_penalty_schedule()->set_kind(static_cast<v1::PenaltySchedule::Kind>(9));
+       }},
+      {"spec.penalty_schedule.period_steps",
+       [](v1::ModelSpec* s) { s->mutable_penalty_schedule()->set_period_steps(0); }},
+      {"spec.penalty_schedule.floor",
+       [](v1::ModelSpec* s) { s->mutable_penalty_schedule()->set_floor(2); }},
+      {"spec.augmentation.height",
+       [](v1::ModelSpec* s) { s->mutable_augmentation()->set_flip_horizontal(true); }},
+      {"spec.augmentation.channels",
+       [](v1::ModelSpec* s) { s->mutable_augmentation()->set_channels(0); }},
       {"spec.ema_decay", [](v1::ModelSpec* s) { s->set_ema_decay(NAN); }},
       {"spec.hidden", [](v1::ModelSpec* s) { s->mutable_mlp()->add_hidden(0); }},
       {"spec.labels[1]",
@@ -182,6 +194,66 @@ TEST(SpecOptionsTest, RefusesWhatCannotBeNamingTheField) {
     EXPECT_TRUE(absl::IsInvalidArgument(status)) << each.field << ": " << status;
     EXPECT_THAT(std::string(status.message()), HasSubstr(each.field));
     EXPECT_TRUE(status.GetPayload("type.googleapis.com/google.rpc.BadRequest")) << each.field;
+  }
+}
+
+TEST(SpecOptionsTest, AnAugmentationReachesTheLearnerAndMayChangeLive) {
+  const v1::ModelSpec current = *CompleteSpec(Minimal());
+  EXPECT_FALSE(current.has_augmentation());
+  v1::ModelSpec next = current;
+  v1::Augmentation* augmentation = next.mutable_augmentation();
+  augmentation->set_height(28);
+  augmentation->set_width(28);
+  augmentation->set_flip_vertical(true);
+  augmentation->set_crop_padding(4);
+  augmentation->set_rotate_degrees(10);
+  augmentation->set_scale(0.1);
+  augmentation->set_noise(0.2);
+  augmentation->set_mixup_alpha(0.3);
+  augmentation->set_cutmix_alpha(0.4);
+  const auto complete = CompleteSpec(next);
+  ASSERT_TRUE(complete.ok()) << complete.status();
+  EXPECT_EQ(complete->augmentation().channels(), 1);
+  const strategies::AugmentationOptions options = ToModelOptions(*complete).augmentation;
+  EXPECT_EQ(options.height * options.width * options.channels, 784);
+  EXPECT_FALSE(options.flip_horizontal);
+  EXPECT_TRUE(options.flip_vertical);
+  EXPECT_EQ(options.crop_padding, 4);
+  EXPECT_EQ(options.rotate_degrees, 10);
+  EXPECT_EQ(options.scale, 0.1);
+  EXPECT_EQ(options.noise, 0.2);
+  EXPECT_EQ(options.mixup_alpha, 0.3);
+  EXPECT_EQ(options.cutmix_alpha, 0.4);
+  EXPECT_TRUE(CheckLiveChange(current, *complete).ok()) << CheckLiveChange(current, *complete);
+  EXPECT_TRUE(CheckLiveChange(*complete, current).ok());
+}
+
+TEST(SpecOptionsTest, APenaltyScheduleReachesTheLearnerAndMayChangeLive) {
+  const v1::ModelSpec current = *CompleteSpec(Minimal());
+  EXPECT_FALSE(current.has_penalty_schedule());
+  const std::pair<v1::PenaltySchedule::Kind, strategies::PenaltyScheduleKind> kinds[] = {
+      {v1::PenaltySchedule::CONSTANT, strategies::PenaltyScheduleKind::kConstant},
+      {v1::PenaltySchedule::TASKS, strategies::PenaltyScheduleKind::kTasks},
+      {v1::PenaltySchedule::TASK_SHARE, strategies::PenaltyScheduleKind::kTaskShare},
+      {v1::PenaltySchedule::CLASS_SHARE, strategies::PenaltyScheduleKind::kClassShare},
+      {v1::PenaltySchedule::STEP_DECAY, strategies::PenaltyScheduleKind::kStepDecay},
+      {v1::PenaltySchedule::TASK_DECAY, strategies::PenaltyScheduleKind::kTaskDecay},
+  };
+  for (const auto& [wire, kind] : kinds) {
+    v1::ModelSpec next = current;
+    next.mutable_penalty_schedule()->set_kind(wire);
+    next.mutable_penalty_schedule()->set_warm_up_steps(7);
+    next.mutable_penalty_schedule()->set_floor(0.25);
+    const auto complete = CompleteSpec(next);
+    ASSERT_TRUE(complete.ok()) << complete.status();
+    EXPECT_EQ(complete->penalty_schedule().period_steps(), 1000);
+    const strategies::PenaltyScheduleOptions options = ToModelOptions(*complete).penalty_schedule;
+    EXPECT_EQ(options.kind, kind);
+    EXPECT_EQ(options.decay, 0.5);
+    EXPECT_EQ(options.floor, 0.25);
+    EXPECT_EQ(options.warm_up_steps, 7);
+    EXPECT_TRUE(CheckLiveChange(current, *complete).ok());
+    EXPECT_TRUE(CheckLiveChange(*complete, current).ok());
   }
 }
 

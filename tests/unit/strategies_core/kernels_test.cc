@@ -53,6 +53,26 @@ TEST(KernelsTest, ThinProductsEqualTheBlas) {
   }
 }
 
+TEST(KernelsTest, ARowOfAThinProductDoesNotDependOnItsNeighbours) {
+  for (int64_t in : kWidths) {
+    for (int64_t out : {1, 2, 7, 16, 33}) {
+      const at::Tensor x = torch::randn({33, in}), w = torch::randn({out, in});
+      const auto product = [&](int64_t begin, int64_t rows) {
+        const at::Tensor y = torch::empty({rows, out});
+        ActiveKernels().thin_product(x.data_ptr<float>() + begin * in, w.data_ptr<float>(), rows,
+                                     out, in, y.data_ptr<float>());
+        return y;
+      };
+      const at::Tensor whole = product(0, 33);
+      for (int64_t rows : kRows) {
+        const int64_t begin = 33 - rows;
+        EXPECT_TRUE(product(begin, rows).equal(whole.narrow(0, begin, rows)))
+            << rows << "x" << in << "x" << out;
+      }
+    }
+  }
+}
+
 TEST(KernelsTest, RankUpdateEqualsItsFormula) {
   for (int64_t in : kWidths) {
     for (int64_t rows : {1, 10, 64, 65, 200}) {
@@ -80,6 +100,43 @@ TEST(KernelsTest, RankUpdateEqualsItsFormula) {
       update.anchor = anchor.data_ptr<float>();
       ActiveKernels().rank_update(update);
       EXPECT_LT(Difference(pulled, moved + fraction * (anchor - moved)), 1e-4);
+    }
+  }
+}
+
+TEST(KernelsTest, RankUpdateSumsUpThePath) {
+  for (int64_t in : kWidths) {
+    for (int64_t rows : {1, 10, static_cast<int>(kPathRows)}) {
+      const int64_t out = 6;
+      const at::Tensor a = torch::randn({rows, in});
+      const at::Tensor delta = torch::relu(torch::randn({rows, out}));
+      const at::Tensor before = torch::randn({out, in}), start = torch::randn({out, in});
+      const at::Tensor fraction = torch::rand({out, in}), anchor = torch::randn({out, in});
+      const at::Tensor gradient = delta.t().mm(a);
+      const at::Tensor weights = before.clone(), path = start.clone();
+      RankUpdate update;
+      update.weights = weights.data_ptr<float>();
+      update.path = path.data_ptr<float>();
+      update.input = a.data_ptr<float>();
+      update.delta = delta.data_ptr<float>();
+      update.rows = rows;
+      update.out = out;
+      update.in = in;
+      update.decay = 0.9f;
+      update.rate = 0.05f;
+      update.fraction = fraction.data_ptr<float>();
+      update.anchor = anchor.data_ptr<float>();
+      ActiveKernels().rank_update(update);
+      const at::Tensor moved = before * 0.9 - gradient * 0.05;
+      const at::Tensor after = moved + fraction * (anchor - moved);
+      EXPECT_LT(Difference(weights, after), 1e-4) << rows << "x" << in;
+      const at::Tensor sum = start - gradient * (after - before);
+      EXPECT_LT(Difference(path, sum), 1e-3 * sum.abs().max().item<double>()) << rows << "x" << in;
+      const at::Tensor apart = start.clone();
+      ActiveKernels().integrate_path(apart.data_ptr<float>(), gradient.data_ptr<float>(),
+                                     before.data_ptr<float>(), after.data_ptr<float>(),
+                                     out * in);
+      EXPECT_LT(Difference(apart, sum), 1e-4 * sum.abs().max().item<double>());
     }
   }
 }
