@@ -119,6 +119,25 @@ TEST(TunePlanTest, TheGridReachesIntoTheOptimizer) {
   EXPECT_EQ(candidate.ema_decay(), 0.99);
 }
 
+TEST(TunePlanTest, AugmentationAndThePenaltyScheduleMayBeTried) {
+  v1::ModelSpec spec = Base();
+  spec.set_feature_count(16);
+  AddAxis("augmentation.noise", {0.1, 0.2}, &spec);
+  AddAxis("penalty_schedule.decay", {0.25}, &spec);
+  v1::ModelSpec* change = spec.mutable_tune()->add_candidates()->mutable_spec();
+  change->mutable_augmentation()->set_mixup_alpha(0.4);
+  change->mutable_penalty_schedule()->set_kind(v1::PenaltySchedule::TASKS);
+  const auto complete = CompleteSpec(spec);
+  ASSERT_TRUE(complete.ok()) << complete.status();
+  const v1::Tune& tune = complete->tune();
+  ASSERT_EQ(tune.candidates_size(), 3);
+  EXPECT_EQ(tune.candidates(0).spec().augmentation().mixup_alpha(), 0.4);
+  EXPECT_EQ(tune.candidates(0).spec().penalty_schedule().kind(), v1::PenaltySchedule::TASKS);
+  EXPECT_EQ(tune.candidates(2).spec().augmentation().noise(), 0.2);
+  EXPECT_EQ(tune.candidates(2).spec().penalty_schedule().decay(), 0.25);
+  EXPECT_FALSE(complete->has_augmentation());
+}
+
 TEST(TunePlanTest, ACompletedTuneCompletesToItselfAlsoAfterTheModelHasChanged) {
   v1::ModelSpec spec = Base();
   AddAxis("learning_rate", {0.01, 0.3}, &spec);
