@@ -1,8 +1,11 @@
 #include "client/clients.h"
 
+#include <zlib.h>
+
 #include <iterator>
 #include <utility>
 
+#include "absl/time/clock.h"
 #include "client/unary_call.h"
 #include "storage/base/status_macros.h"
 
@@ -30,6 +33,10 @@ absl::StatusOr<Response> Call(const Connection& connection, Stub* stub,
                         connection.options().unary_deadline);
 }
 
+// Of a file in chunks: a message well below the server's limit, and a link worth waiting for.
+constexpr size_t kChunkBytes = 1 << 20;
+constexpr int64_t kSlowestBytesPerSecond = 256 << 10;
+
 template <typename Element>
 std::vector<Element> ToVector(google::protobuf::RepeatedPtrField<Element>* elements) {
   return std::vector<Element>(std::make_move_iterator(elements->begin()),
@@ -50,6 +57,39 @@ absl::StatusOr<v1::Model> ModelsClient::Create(const std::string& name,
               Repeat::kWhenAsked);
 }
 
+absl::StatusOr<v1::Model> ModelsClient::CreateFromWeights(const std::string& name,
+                                                          const v1::ModelSpec& spec,
+                                                          v1::PretrainedWeights::Scope scope,
+                                                          absl::string_view file) const {
+  const auto bytes = static_cast<int64_t>(file.size());
+  grpc::ClientContext context;
+  connection_->Prepare(&context);
+  context.set_deadline(absl::ToChronoTime(absl::Now() + connection_->options().unary_deadline +
+                                          absl::Seconds(bytes / kSlowestBytesPerSecond)));
+  v1::Model model;
+  const auto writer = stub_->CreateModelFromWeights(&context, &model);
+  v1::CreateModelFromWeightsRequest part;
+  part.mutable_create()->set_name(name);
+  *part.mutable_create()->mutable_spec() = spec;
+  part.mutable_create()->mutable_weights()->set_scope(scope);
+  // A write that fails means that the server has answered: Finish says what.
+  bool open = writer->Write(part);
+  for (size_t at = 0; open && at < file.size(); at += kChunkBytes) {
+    const absl::string_view chunk = file.substr(at, kChunkBytes);
+    part.set_chunk(chunk.data(), chunk.size());
+    open = writer->Write(part);
+  }
+  if (open) {
+    part.mutable_end()->set_bytes(bytes);
+    part.mutable_end()->set_crc32(static_cast<uint32_t>(
+        crc32_z(0, reinterpret_cast<const unsigned char*>(file.data()), file.size())));
+    writer->Write(part);
+    writer->WritesDone();
+  }
+  ENGRAM_RETURN_IF_ERROR(FromGrpcStatus(writer->Finish()));
+  return model;
+}
+
 absl::StatusOr<v1::Model> ModelsClient::Get(const std::string& name) const {
   v1::GetModelRequest request;
   request.set_name(name);
@@ -68,6 +108,14 @@ absl::StatusOr<v1::UpdateModelResponse> ModelsClient::Update(const std::string& 
   v1::UpdateModelRequest request;
   request.set_name(name);
   *request.mutable_spec() = spec;
+  return Call(*connection_, stub_.get(), &v1::Models::Stub::UpdateModel, request,
+              Repeat::kWhenAsked);
+}
+
+absl::StatusOr<v1::UpdateModelResponse> ModelsClient::Promote(const std::string& name) const {
+  v1::UpdateModelRequest request;
+  request.set_name(name);
+  request.set_promote(true);
   return Call(*connection_, stub_.get(), &v1::Models::Stub::UpdateModel, request,
               Repeat::kWhenAsked);
 }

@@ -33,10 +33,16 @@ class ModelsClient {
   explicit ModelsClient(std::shared_ptr<Connection> connection);
 
   absl::StatusOr<v1::Model> Create(const std::string& name, const v1::ModelSpec& spec) const;
+  // From a safetensors file, sent in chunks; the deadline grows with it. Never repeated.
+  absl::StatusOr<v1::Model> CreateFromWeights(const std::string& name, const v1::ModelSpec& spec,
+                                              v1::PretrainedWeights::Scope scope,
+                                              absl::string_view file) const;
   absl::StatusOr<v1::Model> Get(const std::string& name) const;
   absl::StatusOr<std::vector<v1::Model>> List() const;
   absl::StatusOr<v1::UpdateModelResponse> Update(const std::string& name,
                                                  const v1::ModelSpec& spec) const;
+  // The candidate that a tune proposes becomes the model.
+  absl::StatusOr<v1::UpdateModelResponse> Promote(const std::string& name) const;
   absl::Status Delete(const std::string& name) const;
   absl::StatusOr<v1::Model> Pause(const std::string& name) const;
   absl::StatusOr<v1::Model> Resume(const std::string& name) const;

@@ -89,6 +89,7 @@ v1::GetLimitsResponse DescribeLimits(const Edge& edge) {
   add("checkpoints", limits.checkpoints(), "kept a model");
   add("disk_reserve_bytes", limits.disk_reserve_bytes(), "learning is refused below this");
   add("models", limits.models(), "a server");
+  add("weights_bytes", limits.weights_bytes(), "of a file that a model is started from");
   const v1::Retention& retention = edge.config.retention();
   add("log_seconds", retention.log_seconds(), "the log is kept this long or this large");
   add("log_bytes", retention.log_bytes(), "the log is kept this long or this large");

@@ -10,6 +10,7 @@
 #include "server/message_check.h"
 #include "server/names.h"
 #include "server/spec_options.h"
+#include "server/tune_plan.h"
 #include "storage/base/check.h"
 #include "storage/base/status_macros.h"
 
@@ -65,7 +66,7 @@ absl::Status Admission::CheckOpen() const {
 void Admission::SetHead(StreamState head) {
   head_ = std::move(head);
   spec_ = std::make_shared<const v1::ModelSpec>(head_.spec());
-  interleaved_ = strategies::InterleavedTasks(ToModelOptions(*spec_));
+  interleaved_ = InterleavedTasks(*spec_);
 }
 
 std::shared_ptr<const v1::ModelSpec> Admission::spec() const {
@@ -373,8 +374,37 @@ absl::Status Admission::SubmitConfiguration(
   base::MutexLock lock(&mutex_);
   ENGRAM_RETURN_IF_ERROR(CheckOpen());
   ENGRAM_RETURN_IF_ERROR(CheckLiveChange(head_.spec(), spec));
+  ENGRAM_RETURN_IF_ERROR(CheckNextTune(head_.proto(), spec));
   internal::ConfigurationRecord record;
   *record.mutable_spec() = std::move(spec);
+  return SubmitRecord(record, std::move(on_durable));
+}
+
+absl::Status Admission::SubmitTuneEnd(
+    uint64_t id, int32_t candidate,
+    std::function<void(uint64_t, const absl::Status&)> on_durable) {
+  base::MutexLock lock(&mutex_);
+  ENGRAM_RETURN_IF_ERROR(CheckOpen());
+  const v1::Tune& tune = head_.spec().tune();
+  if (!head_.TuneIsOpen() || tune.id() != id) {
+    return WrongState("TUNE", absl::StrCat(id), "this tune has ended");
+  }
+  internal::ConfigurationRecord record;
+  *record.mutable_spec() =
+      candidate == 0 ? head_.spec() : tune.candidates(candidate - 1).spec();
+  record.mutable_spec()->clear_tune();
+  record.set_candidate(candidate);
+  return SubmitRecord(record, std::move(on_durable));
+}
+
+uint64_t Admission::next_tune() const {
+  base::MutexLock lock(&mutex_);
+  return head_.proto().tunes() + 1;
+}
+
+absl::Status Admission::SubmitRecord(
+    const internal::ConfigurationRecord& record,
+    std::function<void(uint64_t, const absl::Status&)> on_durable) {
   storage::Submission submission;
   submission.model = options_.uid;
   submission.records.push_back(

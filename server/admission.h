@@ -69,6 +69,12 @@ class Admission : public std::enable_shared_from_this<Admission> {
   // `on_durable` gets the record's sequence; it runs exactly once if and only if this returns OK.
   absl::Status SubmitConfiguration(v1::ModelSpec spec,
                                    std::function<void(uint64_t, const absl::Status&)> on_durable);
+  // Ends the tune `id`: with its candidate (from 1) as the model, or, with 0, with the model as it
+  // is. FAILED_PRECONDITION when it has ended. `on_durable` as above.
+  absl::Status SubmitTuneEnd(uint64_t id, int32_t candidate,
+                             std::function<void(uint64_t, const absl::Status&)> on_durable);
+  // What the next tune of the model is numbered.
+  uint64_t next_tune() const;
   // INVALID_ARGUMENT when the checkpoint lies beyond the head, RESOURCE_EXHAUSTED at 4 096
   // rollbacks. With a null `on_durable` nothing is submitted.
   absl::StatusOr<RollbackPlan> Rollback(const std::string& checkpoint_id,
@@ -127,6 +133,9 @@ class Admission : public std::enable_shared_from_this<Admission> {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Finish(const std::string& producer, const std::shared_ptr<InFlight>& message,
               absl::Duration started, const absl::Status& status);
+  absl::Status SubmitRecord(const internal::ConfigurationRecord& record,
+                            std::function<void(uint64_t, const absl::Status&)> on_durable)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SetHead(StreamState head) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status FromLog(const absl::Status& status) const;
 

@@ -4,11 +4,14 @@
 #include <chrono>
 #include <utility>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "server/errors.h"
 #include "server/logging.h"
 #include "server/stream_state.h"
+#include "server/tune_state.h"
+#include "storage/base/check.h"
 #include "storage/base/status_macros.h"
 
 namespace engram::server {
@@ -18,8 +21,54 @@ using storage::CheckpointRow;
 using storage::ExemplarKey;
 using strategies::MemberKey;
 
+// Memories of one learner; the bits above them are its space.
+constexpr int kMemoryBits = 8;
+
 ExemplarKey ToStored(const MemberKey& key) { return {key.memory, key.sequence, key.revision}; }
 MemberKey FromStored(const ExemplarKey& key) { return {key.memory, key.sequence, key.revision}; }
+
+MemberKey IntoSpace(MemberKey key, uint32_t space) {
+  ENGRAM_CHECK(key.memory < (1u << kMemoryBits) && space < (1u << (32 - kMemoryBits)));
+  key.memory |= space << kMemoryBits;
+  return key;
+}
+
+MemberKey OutOfSpace(MemberKey key) {
+  key.memory &= (1u << kMemoryBits) - 1;
+  return key;
+}
+
+// The candidates' tensors lie behind the model's.
+absl::StatusOr<RestorableLearner> Split(std::string tensors, const internal::StreamState& state) {
+  RestorableLearner learner;
+  size_t at = tensors.size();
+  for (const int64_t bytes : state.tune().saved_bytes()) {
+    if (bytes < 0 || static_cast<size_t>(bytes) > at) {
+      return absl::DataLossError("stored learners are shorter than their stream state says");
+    }
+    at -= static_cast<size_t>(bytes);
+  }
+  size_t next = at;
+  for (const int64_t bytes : state.tune().saved_bytes()) {
+    learner.shadows.emplace_back().saved.tensors =
+        tensors.substr(next, static_cast<size_t>(bytes));
+    next += static_cast<size_t>(bytes);
+  }
+  tensors.resize(at);
+  learner.saved.tensors = std::move(tensors);
+  return learner;
+}
+
+// Whose exemplars lie in a space: the model's own, or a candidate's.
+RestorableLearner& OwnerOf(uint32_t space, const internal::StreamState& state,
+                           RestorableLearner* loaded) {
+  if (space == state.memory_space()) return *loaded;
+  for (size_t i = 0; i < loaded->shadows.size(); ++i) {
+    const auto candidate = static_cast<int32_t>(i + 1);
+    if (MemorySpaceOf(state.tune().report().id(), candidate) == space) return loaded->shadows[i];
+  }
+  return *loaded;
+}
 
 // What the store answers, with the details of the surface.
 absl::Status Detailed(const absl::Status& status, absl::string_view checkpoint) {
@@ -49,25 +98,61 @@ absl::Status CheckpointKeeper::Open() {
   return absl::OkStatus();
 }
 
+absl::StatusOr<RestorableLearner> Capture(const strategies::Learner& learner) {
+  RestorableLearner captured;
+  ENGRAM_ASSIGN_OR_RETURN(captured.saved, learner.Save([](const MemberKey&) { return false; }));
+  absl::flat_hash_map<MemberKey, std::string*> bytes;
+  for (auto& payload : captured.saved.new_payloads) bytes[payload.key] = &payload.bytes;
+  for (const MemberKey& key : captured.saved.members) {
+    captured.payloads.push_back({key, *bytes.at(key)});
+  }
+  captured.saved.new_payloads.clear();
+  return captured;
+}
+
+// Appends a learner's tensors, members and new payloads to what is saved.
+absl::Status CheckpointKeeper::SaveOne(const SpacedLearner& one, Pending* pending) {
+  const auto is_durable = [this, &one](const MemberKey& key) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    return durable_.contains(IntoSpace(key, one.memory_space));
+  };
+  ENGRAM_ASSIGN_OR_RETURN(auto saved, one.learner->Save(is_durable));
+  storage::NewCheckpoint& row = pending->row;
+  if (row.tensors.empty()) {
+    row.tensors = std::move(saved.tensors);
+  } else {
+    row.tensors.append(saved.tensors);
+  }
+  for (const MemberKey& key : saved.members) {
+    row.members.push_back(ToStored(IntoSpace(key, one.memory_space)));
+  }
+  for (auto& payload : saved.new_payloads) {
+    payload.key = IntoSpace(payload.key, one.memory_space);
+    pending->new_payloads.push_back(std::move(payload));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::shared_ptr<CheckpointKeeper::Pending>> CheckpointKeeper::Save(
-    const strategies::Learner& learner, uint64_t applied, std::string stream_state,
-    std::string label, bool automatic) {
+    const std::vector<SpacedLearner>& learners, uint64_t applied,
+    internal::StreamState stream_state, std::string label, bool automatic) {
   auto pending = std::make_shared<Pending>();
   pending->started = context_->clock->Monotonic();
   base::MutexLock lock(&mutex_);
-  ENGRAM_ASSIGN_OR_RETURN(
-      auto saved, learner.Save([this](const MemberKey& key) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-        return durable_.contains(key);
-      }));
+  if (stream_state.has_tune()) stream_state.mutable_tune()->clear_saved_bytes();
+  for (size_t i = 0; i < learners.size(); ++i) {
+    const size_t before = pending->row.tensors.size();
+    if (learners[i].learner != nullptr) {
+      ENGRAM_RETURN_IF_ERROR(SaveOne(learners[i], pending.get()));
+    }
+    if (i == 0) continue;
+    stream_state.mutable_tune()->add_saved_bytes(
+        static_cast<int64_t>(pending->row.tensors.size() - before));
+  }
   pending->row.label = std::move(label);
   pending->row.automatic = automatic;
   pending->row.applied = applied;
   pending->row.compute = context_->compute_fingerprint;
-  pending->row.stream_state = std::move(stream_state);
-  pending->row.tensors = std::move(saved.tensors);
-  pending->row.members.reserve(saved.members.size());
-  for (const MemberKey& key : saved.members) pending->row.members.push_back(ToStored(key));
-  pending->new_payloads = std::move(saved.new_payloads);
+  pending->row.stream_state = stream_state.SerializeAsString();
   on_their_way_.push_back(pending->row.members);
   pending->on_its_way = std::prev(on_their_way_.end());
   return pending;
@@ -104,17 +189,17 @@ absl::StatusOr<CheckpointRow> CheckpointKeeper::Alias(const std::string& source_
 }
 
 absl::StatusOr<RestorableLearner> CheckpointKeeper::Load(const CheckpointRow& row) const {
-  RestorableLearner loaded;
   auto tensors = context_->store->checkpoints().Load(context_->uid, row);
   if (!tensors.ok()) return Detailed(tensors.status(), row.id);
-  loaded.saved.tensors = *std::move(tensors);
+  ENGRAM_ASSIGN_OR_RETURN(const StreamState state, StreamState::Parse(row.stream_state));
   ENGRAM_ASSIGN_OR_RETURN(auto payloads,
                           context_->store->episodic().Read(context_->uid, row.members));
-  loaded.saved.members.reserve(row.members.size());
-  loaded.payloads.reserve(row.members.size());
+  ENGRAM_ASSIGN_OR_RETURN(RestorableLearner loaded, Split(*std::move(tensors), state.proto()));
   for (size_t i = 0; i < row.members.size(); ++i) {
-    loaded.saved.members.push_back(FromStored(row.members[i]));
-    loaded.payloads.push_back({loaded.saved.members.back(), std::move(payloads[i])});
+    const MemberKey key = FromStored(row.members[i]);
+    RestorableLearner& owner = OwnerOf(key.memory >> kMemoryBits, state.proto(), &loaded);
+    owner.saved.members.push_back(OutOfSpace(key));
+    owner.payloads.push_back({owner.saved.members.back(), std::move(payloads[i])});
   }
   return loaded;
 }

@@ -23,6 +23,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "engram/internal/records.pb.h"
 #include "engram/v1/checkpoints.pb.h"
 #include "server/model_context.h"
 #include "storage/base/mutex.h"
@@ -34,7 +35,19 @@ namespace engram::server {
 struct RestorableLearner {
   strategies::SavedLearner saved;
   std::vector<strategies::MemberPayload> payloads;  // one a member
+  // Of an open tune: one a candidate, without tensors where it was dropped.
+  std::vector<RestorableLearner> shadows;
 };
+
+// A learner to be saved, null for a candidate that was dropped. A payload is immutable for its key,
+// and two learners may keep one example differently: each has a space of keys to itself.
+struct SpacedLearner {
+  const strategies::Learner* learner = nullptr;
+  uint32_t memory_space = 0;
+};
+
+// The whole state in memory, payloads included.
+absl::StatusOr<RestorableLearner> Capture(const strategies::Learner& learner);
 
 class CheckpointKeeper {
  public:
@@ -51,8 +64,10 @@ class CheckpointKeeper {
   // Which payloads are durable, from the store.
   absl::Status Open();
 
-  absl::StatusOr<std::shared_ptr<Pending>> Save(const strategies::Learner& learner,
-                                                uint64_t applied, std::string stream_state,
+  // The model's learner first, then the candidates of an open tune in order.
+  absl::StatusOr<std::shared_ptr<Pending>> Save(const std::vector<SpacedLearner>& learners,
+                                                uint64_t applied,
+                                                internal::StreamState stream_state,
                                                 std::string label, bool automatic);
   absl::StatusOr<storage::CheckpointRow> Write(Pending* pending);
   absl::StatusOr<storage::CheckpointRow> Alias(const std::string& source_id, uint64_t applied,
@@ -72,6 +87,8 @@ class CheckpointKeeper {
   void Unpin(const std::string& id);
 
  private:
+  absl::Status SaveOne(const SpacedLearner& one, Pending* pending)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool MayDelete(const storage::CheckpointRow& row,
                  const std::vector<storage::CheckpointRow>& rows, std::string* why) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(rows_mutex_);

@@ -75,6 +75,9 @@ absl::Status SettleLimits(v1::Limits* limits) {
        &v1::Limits::disk_reserve_bytes,
        &v1::Limits::set_disk_reserve_bytes},
       {{"limits.models", 64, 1, 1024}, &v1::Limits::models, &v1::Limits::set_models},
+      {{"limits.weights_bytes", 256 * kMiB, kMiB, 1024 * kMiB},
+       &v1::Limits::weights_bytes,
+       &v1::Limits::set_weights_bytes},
   };
   for (const auto& row : table) {
     int64_t value = (limits->*row.get)();

@@ -15,6 +15,7 @@ set(ENGRAM_SERVER_CORE_SOURCES
   message_check.cc
   model_host.cc
   report_book.cc
+  shadow_set.cc
   spec_options.cc
   strands.cc
   stream_state.cc
@@ -22,4 +23,7 @@ set(ENGRAM_SERVER_CORE_SOURCES
   trainer_background.cc
   trainer_commands.cc
   trainer_recovery.cc
+  trainer_tune.cc
+  tune_plan.cc
+  tune_state.cc
 )

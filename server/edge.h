@@ -32,6 +32,8 @@ struct StreamLimits {
   absl::Duration retry_patience = absl::Seconds(20);
   // Messages of one commit are acked together: a done that may have siblings waits this long.
   absl::Duration ack_pause = absl::Milliseconds(2);
+  // A file in chunks goes on within this.
+  absl::Duration part_patience = absl::Seconds(30);
   // Report events that a watcher may lag behind.
   int64_t watch_events = 256;
 };

@@ -20,6 +20,8 @@ using prometheus::MetricType;
 using Labels = std::vector<ClientMetric::Label>;
 
 constexpr size_t kTasksShown = 50;
+constexpr absl::string_view kTuneAccuracyHelp = "Test-then-train accuracy over the tune, unfaded";
+constexpr absl::string_view kTuneWinnerHelp = "1 for what the tune decided on";
 
 // Families in the order in which they were first named; one sample a call.
 class Page {
@@ -186,6 +188,37 @@ void AddReport(const v1::Report& report, const std::string& model, const Labels&
   page->Gauge("engram_tasks", "Tasks seen: columns of R", labels, report.tasks_size());
 }
 
+void AddScore(const v1::TuneReport::Score& score, const Labels& labels, bool chosen, Page* page) {
+  Labels with = labels;
+  with.push_back({"candidate", score.name()});
+  if (score.has_accuracy()) {
+    page->Gauge("engram_tune_accuracy_ratio", kTuneAccuracyHelp, with, score.accuracy());
+  }
+  page->Gauge("engram_tune_winner", kTuneWinnerHelp, std::move(with), chosen ? 1 : 0);
+}
+
+void AddTune(const v1::TuneReport& tune, const ModelStatistics& counts, const Labels& labels,
+             Page* page) {
+  page->Declare("engram_tune_accuracy_ratio", MetricType::Gauge, kTuneAccuracyHelp);
+  page->Declare("engram_tune_winner", MetricType::Gauge, kTuneWinnerHelp);
+  int64_t learning = 0;
+  const bool running = tune.state() == v1::TuneReport::RUNNING;
+  if (tune.state() != v1::TuneReport::STATE_UNSPECIFIED) {
+    const bool decided = !running && tune.state() != v1::TuneReport::STOPPED;
+    AddScore(tune.own(), labels, decided && tune.winner() == 0, page);
+    for (int i = 0; i < tune.candidates_size(); ++i) {
+      AddScore(tune.candidates(i), labels, decided && tune.winner() == i + 1, page);
+      const bool waits = tune.state() == v1::TuneReport::DECIDED && tune.winner() == i + 1;
+      learning += (running && tune.candidates(i).dropped().empty()) || waits ? 1 : 0;
+    }
+  }
+  page->Gauge("engram_tune_running", "1 while the tune is not decided", labels, running ? 1 : 0);
+  page->Gauge("engram_tune_candidates", "Candidates that learn in the model's shadow", labels,
+              static_cast<double>(learning));
+  page->Counter("engram_tune_train_seconds_total", "Time that candidates took to learn since start",
+                labels, counts.tune_seconds.load());
+}
+
 void AddMemory(const ModelRuntime& model, const v1::Report& report, const ModelStatistics& counts,
                const Labels& labels, Page* page) {
   Labels client = labels, drift = labels;
@@ -294,6 +327,7 @@ std::vector<MetricFamily> Exporter::Collect() const {
     AddIngest(*model, counts, labels, &page);
     AddTraining(counts, labels, &page);
     AddReport(report, model->name(), labels, &page);
+    AddTune(report.tune(), counts, labels, &page);
     AddMemory(*model, report, counts, labels, &page);
     AddServing(*model, counts, labels, &page);
     AddDurability(*model, counts, labels, &page);

@@ -113,6 +113,8 @@ v1::Model LiveModel::Describe() const {
   model.set_current_task(admission_->current_task());
   model.set_parameters(trainer_.gauges().parameters);
   model.set_create_time_ms(create_time_ms_);
+  const v1::TuneReport tune = report_.Tune();
+  if (tune.state() != v1::TuneReport::STATE_UNSPECIFIED) *model.mutable_tune() = tune;
   const Served served = slot_.Get();
   if (served.snapshot != nullptr) {
     model.set_version(served.version());
@@ -144,6 +146,9 @@ void LiveModel::Update(v1::ModelSpec spec,
                        std::function<void(absl::StatusOr<v1::UpdateModelResponse>)> done) {
   const absl::Status serving = CheckServing();
   if (!serving.ok()) return done(serving);
+  if (spec.has_tune() && spec.tune().id() == 0) {
+    spec.mutable_tune()->set_id(admission_->next_tune());
+  }
   auto answer = std::make_shared<decltype(done)>(std::move(done));
   auto response = std::make_shared<v1::UpdateModelResponse>();
   *response->mutable_model() = Describe();
@@ -157,6 +162,19 @@ void LiveModel::Update(v1::ModelSpec spec,
         (*answer)(*response);
       });
   if (!submitted.ok()) (*answer)(submitted);
+}
+
+void LiveModel::Promote(std::function<void(absl::StatusOr<v1::UpdateModelResponse>)> done) {
+  const absl::Status serving = CheckServing();
+  if (!serving.ok()) return done(serving);
+  trainer_.RequestPromotion(
+      [model = Describe(), done = std::move(done)](absl::StatusOr<v1::UpdateModelResponse> answer) {
+        if (!answer.ok()) return done(answer.status());
+        v1::ModelSpec spec = std::move(*answer->mutable_model()->mutable_spec());
+        *answer->mutable_model() = model;
+        *answer->mutable_model()->mutable_spec() = std::move(spec);
+        done(std::move(answer));
+      });
 }
 
 void LiveModel::Hello(const v1::LearnHello& hello,

@@ -34,6 +34,8 @@ class LiveModel : public ModelRuntime {
   Turn RunOnce() { return trainer_.RunOnce(); }
   void Update(v1::ModelSpec spec,
               std::function<void(absl::StatusOr<v1::UpdateModelResponse>)> done);
+  // Promotes what a tune proposes.
+  void Promote(std::function<void(absl::StatusOr<v1::UpdateModelResponse>)> done);
   void SetPaused(bool paused) { trainer_.SetPaused(paused); }
   // Refuses what is new; what is in flight ends.
   void Close(const absl::Status& why);

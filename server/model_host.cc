@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
 #include "server/background.h"
 #include "server/errors.h"
 #include "server/live_model.h"
@@ -105,6 +106,7 @@ class Host : public ModelHost {
   std::vector<std::shared_ptr<LiveModel>> AllLive() const;
   absl::Status OpenStored();
   absl::Status CheckRoom(const std::string& name) const;
+  absl::Status CheckWeights(const std::string& bytes, const v1::ModelSpec& spec) const;
   void Register(const std::shared_ptr<LiveModel>& model);
   void StartThreads();
   void StopThreads();
@@ -173,15 +175,42 @@ absl::Status Host::CheckRoom(const std::string& name) const {
                    std::chrono::milliseconds(0));
 }
 
+// On a learner that is thrown away: nothing hostile gets near the store.
+absl::Status Host::CheckWeights(const std::string& bytes, const v1::ModelSpec& spec) const {
+  const auto size = static_cast<int64_t>(bytes.size());
+  if (size > options_.config.limits().weights_bytes()) {
+    return OverLimit("weights_bytes",
+                     absl::StrCat("weights: ", size, " bytes exceed the limit of ",
+                                  options_.config.limits().weights_bytes()),
+                     std::chrono::milliseconds(0));
+  }
+  if (options_.enter_compute_thread) options_.enter_compute_thread();
+  ENGRAM_ASSIGN_OR_RETURN(const auto learner, options_.make_learner(ToModelOptions(spec)));
+  const absl::Status status = learner->StartFrom(ToPretrainedWeights(spec, bytes));
+  if (!absl::IsInvalidArgument(status)) return status;
+  return BadField("weights", absl::StripPrefix(status.message(), "weights: "));
+}
+
 absl::StatusOr<v1::Model> Host::Create(const v1::CreateModelRequest& request) {
   if (!IsName(request.name())) {
     return BadField("name", absl::StrCat(kNameRule, ", got \"", Echo(request.name()), "\""));
   }
-  ENGRAM_ASSIGN_OR_RETURN(const v1::ModelSpec spec, CompleteSpec(request.spec()));
+  ENGRAM_ASSIGN_OR_RETURN(v1::ModelSpec spec, CompleteSpec(request.spec()));
+  if (spec.has_weights()) {
+    return BadField("spec.weights", "is filled in by the server; send the file as `weights`");
+  }
+  const std::string& weights = request.weights().safetensors();
+  if (request.has_weights()) {
+    ENGRAM_RETURN_IF_ERROR(CheckRoom(request.name()));
+    SetWeightsOrigin(request.weights(), &spec);
+    ENGRAM_RETURN_IF_ERROR(CheckWeights(weights, spec));
+  }
+  if (spec.has_tune()) spec.mutable_tune()->set_id(1);
   base::MutexLock lock(&catalog_mutex_);
   ENGRAM_RETURN_IF_ERROR(CheckRoom(request.name()));
-  ENGRAM_ASSIGN_OR_RETURN(const storage::ModelRow row,
-                          store_->catalog().Create(request.name(), spec.SerializeAsString()));
+  ENGRAM_ASSIGN_OR_RETURN(
+      const storage::ModelRow row,
+      store_->catalog().Create(request.name(), spec.SerializeAsString(), weights));
   const std::shared_ptr<LiveModel> model = MakeModel(row, spec);
   // Its log is empty, so it serves after one turn; no strand knows it yet.
   if (options_.enter_compute_thread) options_.enter_compute_thread();
@@ -229,6 +258,10 @@ void Host::Update(const v1::UpdateModelRequest& request,
                   std::function<void(absl::StatusOr<v1::UpdateModelResponse>)> done) {
   auto model = FindLive(request.name());
   if (!model.ok()) return done(model.status());
+  if (request.promote()) {
+    if (request.has_spec()) return done(BadField("spec", "promote comes in place of a spec"));
+    return (*model)->Promote(std::move(done));
+  }
   auto spec = CompleteSpec(request.spec());
   if (!spec.ok()) return done(spec.status());
   (*model)->Update(*std::move(spec), std::move(done));

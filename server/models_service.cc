@@ -3,15 +3,18 @@
 #include "engram/v1/model.grpc.pb.h"
 #include "server/services.h"
 #include "server/unary_call.h"
+#include "server/weights_stream.h"
 
 namespace engram::server {
 namespace {
 
 using v1::Models;
-using RawModels = Models::WithRawCallbackMethod_CreateModel<Models::WithRawCallbackMethod_GetModel<
-    Models::WithRawCallbackMethod_ListModels<Models::WithRawCallbackMethod_UpdateModel<
-        Models::WithRawCallbackMethod_DeleteModel<Models::WithRawCallbackMethod_PauseTraining<
-            Models::WithRawCallbackMethod_ResumeTraining<Models::Service>>>>>>>;
+using RawModels = Models::WithRawCallbackMethod_CreateModel<
+    Models::WithRawCallbackMethod_CreateModelFromWeights<
+        Models::WithRawCallbackMethod_GetModel<Models::WithRawCallbackMethod_ListModels<
+            Models::WithRawCallbackMethod_UpdateModel<Models::WithRawCallbackMethod_DeleteModel<
+                Models::WithRawCallbackMethod_PauseTraining<
+                    Models::WithRawCallbackMethod_ResumeTraining<Models::Service>>>>>>>>;
 
 class ModelsService final : public RawModels {
  public:
@@ -27,6 +30,11 @@ class ModelsService final : public RawModels {
           ENGRAM_RETURN_IF_ERROR(CheckEnums(request));
           return edge_.host->Create(request);
         });
+  }
+
+  grpc::ServerReadReactor<grpc::ByteBuffer>* CreateModelFromWeights(
+      grpc::CallbackServerContext* /*context*/, grpc::ByteBuffer* reply) override {
+    return StartWeightsStream(edge_, weights_bytes_, reply);
   }
 
   grpc::ServerUnaryReactor* GetModel(grpc::CallbackServerContext* context,
@@ -98,6 +106,7 @@ class ModelsService final : public RawModels {
 
  private:
   const Edge& edge_;
+  const WeightsBytes weights_bytes_ = std::make_shared<std::atomic<int64_t>>(0);
 };
 
 }  // namespace

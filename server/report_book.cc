@@ -115,6 +115,7 @@ void ReportBook::SetStream(uint64_t version, const StreamState& state) {
   base::MutexLock lock(&mutex_);
   version_ = version;
   counters_ = state.Counters();
+  tune_ = state.proto().tune().report();
   train_examples_ = state.proto().train_examples();
   columns_.resize(state.proto().tasks_size());
   for (int i = 0; i < state.proto().tasks_size(); ++i) {
@@ -181,12 +182,18 @@ v1::Report ReportBook::Report(
   report.set_prequential_hits(counters_.prequential_hits);
   report.set_train_examples(train_examples_);
   report.set_skipped_batches(counters_.skipped_batches);
+  if (tune_.state() != v1::TuneReport::STATE_UNSPECIFIED) *report.mutable_tune() = tune_;
   report.set_pending_evaluations(static_cast<int32_t>(open_.size()));
   for (const auto& rollback : rollbacks_) {
     *report.add_rollbacks() = rollback.second;
     report.set_dropped_examples(report.dropped_examples() + rollback.second.dropped_examples());
   }
   return report;
+}
+
+v1::TuneReport ReportBook::Tune() const {
+  base::MutexLock lock(&mutex_);
+  return tune_;
 }
 
 void ReportBook::FillSummaries(v1::Report* report) const {

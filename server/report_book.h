@@ -55,6 +55,9 @@ class ReportBook {
   v1::Report Report(uint64_t durable,
                     const absl::flat_hash_map<std::string, int64_t>& held_out) const;
 
+  // STATE_UNSPECIFIED when there never was one.
+  v1::TuneReport Tune() const;
+
   uint64_t Watch(const v1::Report& now, Observer observer);
   void Unwatch(uint64_t id);
 
@@ -83,6 +86,7 @@ class ReportBook {
   std::vector<Column> columns_ ABSL_GUARDED_BY(mutex_);
   StepCounters counters_ ABSL_GUARDED_BY(mutex_);
   int64_t train_examples_ ABSL_GUARDED_BY(mutex_) = 0;
+  v1::TuneReport tune_ ABSL_GUARDED_BY(mutex_);
   Rewinds rewinds_ ABSL_GUARDED_BY(mutex_);
 
   base::Mutex observers_mutex_;

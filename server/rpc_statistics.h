@@ -17,6 +17,7 @@ namespace engram::server {
 // Every method of engram.v1; kRpcNames has their full names in this order.
 enum class Rpc {
   kCreateModel,
+  kCreateModelFromWeights,
   kGetModel,
   kListModels,
   kUpdateModel,
@@ -42,8 +43,9 @@ enum class Rpc {
   kGetLimits,
 };
 
-inline constexpr std::array<absl::string_view, 24> kRpcNames = {
+inline constexpr std::array<absl::string_view, 25> kRpcNames = {
     "engram.v1.Models/CreateModel",
+    "engram.v1.Models/CreateModelFromWeights",
     "engram.v1.Models/GetModel",
     "engram.v1.Models/ListModels",
     "engram.v1.Models/UpdateModel",

@@ -3,13 +3,16 @@
 #include <cmath>
 #include <set>
 #include <string>
+#include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/util/message_differencer.h"
 #include "server/errors.h"
 #include "server/names.h"
+#include "server/tune_plan.h"
 #include "storage/base/status_macros.h"
+#include "storage/sha256.h"
 
 namespace engram::server {
 namespace {
@@ -300,6 +303,13 @@ absl::Status InSpec(const absl::Status& status) {
 }  // namespace
 
 absl::StatusOr<v1::ModelSpec> CompleteSpec(v1::ModelSpec spec) {
+  if (spec.has_tune()) {
+    const v1::Tune tune = std::move(*spec.mutable_tune());
+    spec.clear_tune();
+    ENGRAM_ASSIGN_OR_RETURN(spec, CompleteSpec(std::move(spec)));
+    ENGRAM_ASSIGN_OR_RETURN(*spec.mutable_tune(), CompleteTune(tune, spec));
+    return spec;
+  }
   if (spec.network_case() == v1::ModelSpec::NETWORK_NOT_SET) {
     spec.mutable_mlp()->add_hidden(256);
     spec.mutable_mlp()->add_hidden(256);
@@ -344,6 +354,32 @@ strategies::ModelOptions ToModelOptions(const v1::ModelSpec& spec) {
   return options;
 }
 
+void SetWeightsOrigin(const v1::PretrainedWeights& weights, v1::ModelSpec* spec) {
+  v1::WeightsOrigin* origin = spec->mutable_weights();
+  origin->set_scope(weights.scope() == v1::PretrainedWeights::STRICT
+                        ? v1::PretrainedWeights::STRICT
+                        : v1::PretrainedWeights::TRUNK);
+  origin->set_bytes(static_cast<int64_t>(weights.safetensors().size()));
+  origin->set_sha256(storage::Sha256Hex(weights.safetensors()));
+  if (!spec->has_tune()) return;
+  for (v1::Tune::Candidate& candidate : *spec->mutable_tune()->mutable_candidates()) {
+    *candidate.mutable_spec()->mutable_weights() = *origin;
+  }
+}
+
+strategies::PretrainedWeights ToPretrainedWeights(const v1::ModelSpec& spec,
+                                                  absl::string_view bytes) {
+  strategies::PretrainedWeights weights;
+  weights.safetensors = bytes;
+  if (spec.weights().scope() == v1::PretrainedWeights::STRICT) {
+    weights.scope = strategies::PretrainedWeights::Scope::kStrict;
+  }
+  for (const v1::Label& label : spec.labels()) {
+    weights.labels.push_back(label.has_number() ? absl::StrCat(label.number()) : label.text());
+  }
+  return weights;
+}
+
 absl::Status CheckLiveChange(const v1::ModelSpec& current, const v1::ModelSpec& next) {
   ENGRAM_RETURN_IF_ERROR(
       InSpec(strategies::ValidateLiveChange(ToModelOptions(current), ToModelOptions(next))));
@@ -354,10 +390,13 @@ absl::Status CheckLiveChange(const v1::ModelSpec& current, const v1::ModelSpec& 
   if (current.has_augmentation()) *rest.mutable_augmentation() = current.augmentation();
   rest.clear_penalty_schedule();
   if (current.has_penalty_schedule()) *rest.mutable_penalty_schedule() = current.penalty_schedule();
+  rest.clear_tune();
+  v1::ModelSpec before = current;
+  before.clear_tune();
   std::string difference;
   google::protobuf::util::MessageDifferencer differencer;
   differencer.ReportDifferencesToString(&difference);
-  if (differencer.Compare(current, rest)) return absl::OkStatus();
+  if (differencer.Compare(before, rest)) return absl::OkStatus();
   const absl::string_view first_line = absl::string_view(difference).substr(
       0, absl::string_view(difference).find('\n'));
   return BadField("spec", absl::StrCat("cannot change on a running model: ", first_line));

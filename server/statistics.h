@@ -56,6 +56,7 @@ struct ModelStatistics {
   std::atomic<uint64_t> drift_boundaries{0};
   std::atomic<uint64_t> manual_rollbacks{0};
   std::atomic<uint64_t> automatic_rollbacks{0};
+  std::atomic<double> tune_seconds{0};  // that candidates took to learn; see AddTuneSeconds
   std::atomic<double> train_loss{0};  // of the last step
   std::atomic<double> published_unix_seconds{0};
   std::atomic<double> recovery_seconds{0};
@@ -69,6 +70,9 @@ struct ModelStatistics {
   std::atomic<uint64_t> predict_rows{0};
   // Rows a call, powers of two up to 1 024: index = ceil(log2(rows)).
   std::array<std::atomic<uint64_t>, 12> predict_batch_size{};
+
+  // By the trainer alone.
+  void AddTuneSeconds(double seconds) { tune_seconds = tune_seconds + seconds; }
 };
 
 }  // namespace engram::server

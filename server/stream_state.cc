@@ -1,7 +1,10 @@
 #include "server/stream_state.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "server/sequence_hash.h"
+#include "server/tune_state.h"
 
 namespace engram::server {
 namespace {
@@ -17,6 +20,7 @@ StreamState StreamState::Fresh(const v1::ModelSpec& spec) {
   *proto.mutable_spec() = spec;
   *proto.mutable_labels() = spec.labels();
   proto.add_tasks()->set_name(spec.first_task());
+  if (spec.has_tune()) OpenTune(&proto);
   return StreamState(std::move(proto));
 }
 
@@ -124,7 +128,10 @@ StreamState::BoundaryRole StreamState::ApplyBoundary(const internal::BoundaryRec
 }
 
 void StreamState::ApplyConfiguration(const internal::ConfigurationRecord& record) {
+  const bool had_tune = TuneIsOpen();
   *proto_.mutable_spec() = record.spec();
+  if (had_tune && !TuneIsOpen()) CloseTune(record.candidate(), &proto_);
+  if (!had_tune && TuneIsOpen()) OpenTune(&proto_);
 }
 
 void StreamState::ApplyRollback(const internal::RollbackRecord& record) {
@@ -173,6 +180,7 @@ StreamState StreamState::RolledBackTo(const StreamState& checkpoint, uint64_t re
     proto.add_tasks()->set_name(proto_.tasks(i).name());
   }
   *proto.mutable_rewinds() = proto_.rewinds();
+  proto.set_tunes(std::max(proto.tunes(), proto_.tunes()));
   internal::StreamState::Rewind* rewind = proto.add_rewinds();
   rewind->set_record(record);
   rewind->set_restored(restored_sequence);

@@ -75,7 +75,8 @@ class StreamState {
   absl::Status Apply(RecordKind kind, absl::string_view payload, uint64_t sequence);
 
   // This state (the log's head) after a rollback at `record` to a checkpoint's state: labels,
-  // counts, current task and spec are the checkpoint's; columns and rollbacks stay known.
+  // counts, current task and spec are the checkpoint's; columns, rollbacks and how many tunes there
+  // were stay known.
   StreamState RolledBackTo(const StreamState& checkpoint, uint64_t restored_sequence,
                            uint64_t record) const;
 
@@ -86,6 +87,11 @@ class StreamState {
 
   StepCounters Counters() const;
   void SetCounters(const StepCounters& counters);
+
+  // A tune of the spec in force is under way.
+  bool TuneIsOpen() const { return proto_.spec().has_tune(); }
+  // For tune_state.h, whose functions keep what the trainer knows of the tune.
+  internal::StreamState* mutable_proto() { return &proto_; }
 
  private:
   int32_t TaskColumn(absl::string_view name);

@@ -66,7 +66,7 @@ Turn Trainer::Train() {
     if (!status.ok() || caught_up) break;
     const uint64_t before = applied_;
     status = Take(record);
-    ++turn.examples;
+    turn.examples += 1 + shadows_.alive();
     if (status.ok() && applied_ != before) status = MaybePublish(false, &turn);
   }
   const bool idle = caught_up || paused_;
@@ -77,6 +77,7 @@ Turn Trainer::Train() {
     return Turn{};
   }
   if (caught_up) MaybeFlush(&turn);
+  EndDecidedTune(&turn);
   MaybeEvaluateLive();
   MaybeCheckpoint();
   turn.more = !idle && jobs_ < kJobsMax;
@@ -141,6 +142,8 @@ absl::Status Trainer::Cut() {
         absl::ToDoubleSeconds(context_.clock->Monotonic() - started));
     report->rows = batch.rows;
     CountStep(*report);
+    TrainShadows(batch, *report);
+    DecideTuneIfDue();
   }
   stage_.Clear();
   return SetApplied(last);
@@ -179,6 +182,8 @@ absl::Status Trainer::PassBoundary(const storage::LogRecord& record) {
   const StreamState::BoundaryRole role = state_.ApplyBoundary(boundary);
   ENGRAM_ASSIGN_OR_RETURN(
       auto report, learner_->MarkBoundary({role.ended_task, role.next_task, record.sequence}));
+  shadows_.MarkBoundary({role.ended_task, role.next_task, record.sequence}, &state_);
+  DecideTuneIfDue();
   ENGRAM_RETURN_IF_ERROR(SetApplied(record.sequence));
   if (phase_ == Phase::kServing) {
     ModelStatistics& statistics = *context_.statistics;
@@ -190,17 +195,6 @@ absl::Status Trainer::PassBoundary(const storage::LogRecord& record) {
   if (phase_ == Phase::kServing) ENGRAM_RETURN_IF_ERROR(Publish());
   SaveCheckpoint({"", true, nullptr});
   return absl::OkStatus();
-}
-
-absl::Status Trainer::PassConfiguration(const storage::LogRecord& record) {
-  internal::ConfigurationRecord configuration;
-  if (!configuration.ParseFromString(record.payload)) {
-    return absl::DataLossError(
-        absl::StrCat("log record ", record.sequence, ": not a valid configuration"));
-  }
-  ENGRAM_RETURN_IF_ERROR(learner_->Reconfigure(ToModelOptions(configuration.spec())));
-  state_.ApplyConfiguration(configuration);
-  return SetApplied(record.sequence);
 }
 
 absl::Status Trainer::SetApplied(uint64_t sequence) {

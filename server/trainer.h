@@ -12,7 +12,8 @@
 // Failure: when the learner or the log fails, the trainer stops (FAILED); the last snapshot stays
 //   served, and a rollback to a checkpoint mends it.
 // Bounds: one chunk of the log, one batch, one pending rollback's checkpoint in memory; a turn ends
-//   after about 512 examples; it pauses while 4 background jobs of its model wait.
+//   after about 512 examples, each counted once for every learner that it teaches; it pauses while
+//   4 background jobs of its model wait.
 #pragma once
 
 #include <atomic>
@@ -33,6 +34,7 @@
 #include "server/held_out_sets.h"
 #include "server/model_context.h"
 #include "server/report_book.h"
+#include "server/shadow_set.h"
 #include "server/snapshot_slot.h"
 #include "server/stream_state.h"
 #include "strategies/api/learner.h"
@@ -64,6 +66,8 @@ class Trainer {
  public:
   using OnCheckpoint = std::function<void(absl::StatusOr<v1::Checkpoint>)>;
   using OnRollback = std::function<void(absl::StatusOr<v1::RollbackResponse>)>;
+  // With the record's sequence and the promoted spec; nothing else of the model.
+  using OnPromotion = std::function<void(absl::StatusOr<v1::UpdateModelResponse>)>;
   enum class Phase { kRecovering, kServing, kFailed };
   struct Progress {
     Phase phase = Phase::kRecovering;
@@ -89,6 +93,8 @@ class Trainer {
   void RequestCheckpoint(std::string label, bool automatic, OnCheckpoint done);
   // ABORTED when one is under way.
   void RequestRollback(const v1::RollbackRequest& request, OnRollback done);
+  // FAILED_PRECONDITION when no candidate of a tune is proposed.
+  void RequestPromotion(OnPromotion done);
   // Answers everything that still waits.
   void Abandon(const absl::Status& why);
 
@@ -141,7 +147,6 @@ class Trainer {
   absl::Status Cut();
   void CountStep(const strategies::StepReport& report);
   absl::Status PassBoundary(const storage::LogRecord& record);
-  absl::Status PassConfiguration(const storage::LogRecord& record);
   absl::Status SetApplied(uint64_t sequence);
   absl::StatusOr<Served> TakeServed();
   absl::Status Publish();
@@ -177,8 +182,20 @@ class Trainer {
   absl::Status PassOver(const storage::LogRecord& record);
   void StoreAlias();
 
+  // trainer_tune.cc: changes of the spec, and the learners in the model's shadow.
+  absl::Status Reshape(const v1::ModelSpec& spec);
+  absl::Status RestoreLearners(const StreamState& state, const RestorableLearner& learner);
+  std::vector<SpacedLearner> LearnersToSave() const;
+  void TrainShadows(const strategies::BatchView& batch, const strategies::StepReport& own);
+  void DecideTuneIfDue();
+  void EndDecidedTune(Turn* turn);
+  void SubmitPromotion(OnPromotion done);
+  absl::Status PassConfiguration(const storage::LogRecord& record);
+
   // trainer_recovery.cc.
   absl::Status Begin();
+  absl::StatusOr<std::unique_ptr<strategies::Learner>> MakeFresh(
+      const strategies::ModelOptions& options);
   absl::Status ScanRollbacks(uint64_t from, uint64_t to);
   absl::Status ChooseStart();
   absl::Status PlaceAt(uint64_t sequence, StreamState state);
@@ -194,6 +211,11 @@ class Trainer {
 
   // The strand's own.
   std::unique_ptr<strategies::Learner> learner_;
+  strategies::ModelOptions learner_options_;
+  ShadowSet shadows_;
+  // The record that ends the decided tune is on its way; shared with the committer.
+  std::shared_ptr<std::atomic<bool>> tune_end_submitted_ =
+      std::make_shared<std::atomic<bool>>(false);
   StreamState state_;  // at applied_
   uint64_t applied_ = 0;
   BatchStage stage_;
@@ -219,7 +241,7 @@ class Trainer {
   uint64_t recovery_to_ = 0;
   std::deque<LoggedRollback> rollbacks_;  // during recovery: those of the records to replay
   std::vector<std::string> recovery_pins_;
-  std::map<uint64_t, strategies::SavedLearner> recaptured_;  // by applied sequence
+  std::map<uint64_t, RestorableLearner> recaptured_;  // by applied sequence
   uint64_t backfill_from_ = 0;  // records passed by a jump, still to be scanned for held-out rows
   uint64_t backfill_to_ = 0;
   StreamState backfill_state_;
@@ -234,6 +256,7 @@ class Trainer {
 
   mutable base::Mutex commands_mutex_;
   std::vector<CheckpointRequest> checkpoint_requests_ ABSL_GUARDED_BY(commands_mutex_);
+  std::vector<OnPromotion> promotion_requests_ ABSL_GUARDED_BY(commands_mutex_);
   std::unique_ptr<RollbackRequest> rollback_request_ ABSL_GUARDED_BY(commands_mutex_);
   bool rolling_back_ ABSL_GUARDED_BY(commands_mutex_) = false;
   absl::Status abandoned_ ABSL_GUARDED_BY(commands_mutex_);

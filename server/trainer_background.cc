@@ -144,7 +144,7 @@ void Trainer::SaveCheckpoint(CheckpointRequest request) {
     }
   }
   state_.SetCounters(counters_);
-  auto pending = parts_.checkpoints->Save(*learner_, applied_, state_.proto().SerializeAsString(),
+  auto pending = parts_.checkpoints->Save(LearnersToSave(), applied_, state_.proto(),
                                           request.label, request.automatic);
   if (!pending.ok()) {
     Log(LogLevel::kWarning, "checkpoint_not_saved",

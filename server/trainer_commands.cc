@@ -5,7 +5,6 @@
 #include "absl/strings/str_cat.h"
 #include "server/errors.h"
 #include "server/logging.h"
-#include "server/spec_options.h"
 #include "server/trainer.h"
 #include "storage/base/status_macros.h"
 
@@ -66,29 +65,35 @@ void Trainer::RequestRollback(const v1::RollbackRequest& request, OnRollback don
 
 void Trainer::Abandon(const absl::Status& why) {
   std::vector<CheckpointRequest> checkpoints;
+  std::vector<OnPromotion> promotions;
   std::unique_ptr<RollbackRequest> rollback;
   {
     base::MutexLock lock(&commands_mutex_);
     abandoned_ = why;
     checkpoints.swap(checkpoint_requests_);
+    promotions.swap(promotion_requests_);
     rollback.swap(rollback_request_);
   }
   for (CheckpointRequest& request : checkpoints) {
     if (request.done != nullptr) request.done(why);
   }
+  for (OnPromotion& done : promotions) done(why);
   if (rollback != nullptr) rollback->done(why);
 }
 
 void Trainer::RunCommands() {
   if (phase_ == Phase::kRecovering || backfill_from_ != 0) return;
   std::vector<CheckpointRequest> checkpoints;
+  std::vector<OnPromotion> promotions;
   std::unique_ptr<RollbackRequest> rollback;
   {
     base::MutexLock lock(&commands_mutex_);
     checkpoints.swap(checkpoint_requests_);
+    promotions.swap(promotion_requests_);
     rollback.swap(rollback_request_);
   }
   for (CheckpointRequest& request : checkpoints) SaveCheckpoint(std::move(request));
+  for (OnPromotion& done : promotions) SubmitPromotion(std::move(done));
   if (rollback != nullptr) StartRollback(std::move(*rollback));
 }
 
@@ -203,8 +208,9 @@ bool Trainer::ContinueRollback() {
 // among the records it passes over are fetched later (Backfill).
 absl::Status Trainer::Jump(const LoggedRollback& rollback, const RestorableLearner& learner) {
   StreamState after(rollback.record.stream_state());
-  ENGRAM_RETURN_IF_ERROR(learner_->Reconfigure(ToModelOptions(after.spec())));
-  ENGRAM_RETURN_IF_ERROR(learner_->Restore(learner.saved, learner.payloads));
+  ENGRAM_RETURN_IF_ERROR(RestoreLearners(after, learner));
+  // What an answer still on its way says is of another time.
+  tune_end_submitted_ = std::make_shared<std::atomic<bool>>(false);
   backfill_from_ = applied_ + 1;
   backfill_to_ = rollback.sequence - 1;
   backfill_state_ = std::move(state_);

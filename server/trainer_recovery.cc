@@ -24,7 +24,8 @@ constexpr size_t kScanBytes = 16 << 20;
 absl::Status Trainer::Begin() {
   storage::SampleLog& log = context_.store->log();
   ENGRAM_RETURN_IF_ERROR(log.Open(context_.uid));
-  ENGRAM_ASSIGN_OR_RETURN(learner_, context_.make_learner(ToModelOptions(state_.spec())));
+  learner_options_ = ToModelOptions(state_.spec());
+  ENGRAM_ASSIGN_OR_RETURN(learner_, MakeFresh(learner_options_));
   ENGRAM_ASSIGN_OR_RETURN(untrained_, learner_->TakeSnapshot(0));
   ENGRAM_RETURN_IF_ERROR(parts_.checkpoints->Open());
   ENGRAM_ASSIGN_OR_RETURN(const auto rows, context_.store->catalog().ReportRows(context_.uid));
@@ -37,6 +38,18 @@ absl::Status Trainer::Begin() {
   }
   UpdateProgress(false);
   return Recapture();
+}
+
+// Before the log's first record: what a model was made from is as much its past as the log. The
+// candidates of its tune are made from it, too.
+absl::StatusOr<std::unique_ptr<strategies::Learner>> Trainer::MakeFresh(
+    const strategies::ModelOptions& options) {
+  ENGRAM_ASSIGN_OR_RETURN(auto learner, context_.make_learner(options));
+  if (!state_.spec().has_weights()) return learner;
+  ENGRAM_ASSIGN_OR_RETURN(const std::string bytes,
+                          context_.store->catalog().LoadWeights(context_.uid));
+  ENGRAM_RETURN_IF_ERROR(learner->StartFrom(ToPretrainedWeights(state_.spec(), bytes)));
+  return learner;
 }
 
 absl::Status Trainer::ChooseStart() {
@@ -104,7 +117,7 @@ absl::Status Trainer::ScanRollbacks(uint64_t from, uint64_t to) {
 }
 
 absl::Status Trainer::PlaceAt(uint64_t sequence, StreamState state) {
-  ENGRAM_RETURN_IF_ERROR(learner_->Reconfigure(ToModelOptions(state.spec())));
+  ENGRAM_RETURN_IF_ERROR(Reshape(state.spec()));
   ENGRAM_RETURN_IF_ERROR(parts_.held_out->Load(sequence));
   state_ = std::move(state);
   counters_ = state_.Counters();
@@ -145,9 +158,13 @@ bool Trainer::CanReplayFrom(uint64_t sequence) {
 
 absl::StatusOr<bool> Trainer::TryReplayFrom(const storage::CheckpointRow* row) {
   if (!CanReplayFrom(applied_)) return false;
-  if (row == nullptr) return true;
+  if (row == nullptr) {
+    ENGRAM_RETURN_IF_ERROR(shadows_.OpenFresh(
+        state_, [this](const strategies::ModelOptions& options) { return MakeFresh(options); }));
+    return true;
+  }
   ENGRAM_ASSIGN_OR_RETURN(const RestorableLearner learner, parts_.checkpoints->Load(*row));
-  ENGRAM_RETURN_IF_ERROR(learner_->Restore(learner.saved, learner.payloads));
+  ENGRAM_RETURN_IF_ERROR(RestoreLearners(state_, learner));
   if (row->compute != context_.compute_fingerprint) {
     Log(LogLevel::kWarning, "lineage_inexact",
         {{"model", context_.name},
@@ -161,10 +178,11 @@ absl::StatusOr<bool> Trainer::TryReplayFrom(const storage::CheckpointRow* row) {
 // Keeps the learner at a sequence that a later rollback without a stored checkpoint returns to.
 absl::Status Trainer::Recapture() {
   auto wanted = recaptured_.find(applied_);
-  if (wanted == recaptured_.end() || !wanted->second.tensors.empty()) return absl::OkStatus();
-  ENGRAM_ASSIGN_OR_RETURN(wanted->second,
-                          learner_->Save([](const strategies::MemberKey&) { return false; }));
-  return absl::OkStatus();
+  if (wanted == recaptured_.end() || !wanted->second.saved.tensors.empty()) {
+    return absl::OkStatus();
+  }
+  ENGRAM_ASSIGN_OR_RETURN(wanted->second, Capture(*learner_));
+  return shadows_.CaptureInto(&wanted->second);
 }
 
 absl::Status Trainer::PassRollback(const storage::LogRecord& record) {
@@ -177,14 +195,7 @@ absl::Status Trainer::PassRollback(const storage::LogRecord& record) {
   RestorableLearner learner;
   auto captured = recaptured_.find(rollback.record.restored_sequence());
   if (captured != recaptured_.end()) {
-    learner.saved = captured->second;
-    std::map<std::pair<uint32_t, std::pair<uint64_t, uint32_t>>, const std::string*> bytes;
-    for (const strategies::MemberPayload& payload : learner.saved.new_payloads) {
-      bytes[{payload.key.memory, {payload.key.sequence, payload.key.revision}}] = &payload.bytes;
-    }
-    for (const strategies::MemberKey& key : learner.saved.members) {
-      learner.payloads.push_back({key, *bytes.at({key.memory, {key.sequence, key.revision}})});
-    }
+    learner = captured->second;
   } else {
     ENGRAM_ASSIGN_OR_RETURN(const auto row, parts_.checkpoints->Find(rollback.record.checkpoint()));
     ENGRAM_ASSIGN_OR_RETURN(learner, parts_.checkpoints->Load(row));

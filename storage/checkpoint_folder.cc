@@ -44,7 +44,7 @@ bool IsFileName(absl::string_view file) {
 
 absl::Status CheckFileName(absl::string_view file) {
   if (IsFileName(file)) return absl::OkStatus();
-  return absl::InvalidArgumentError("checkpoint file name has invalid form");
+  return absl::InvalidArgumentError("tensor file name has invalid form");
 }
 
 int OpenFolder(const std::string& path) {
@@ -52,11 +52,11 @@ int OpenFolder(const std::string& path) {
 }
 
 absl::Status OpenFailure(int error) {
-  if (error == ENOENT) return absl::NotFoundError("checkpoint file is missing");
+  if (error == ENOENT) return absl::NotFoundError("tensor file is missing");
   if (error == ELOOP || error == ENOTDIR) {
-    return absl::FailedPreconditionError("checkpoint file is not a regular file");
+    return absl::FailedPreconditionError("tensor file is not a regular file");
   }
-  return ErrnoStatus(error, "cannot open a checkpoint file");
+  return ErrnoStatus(error, "cannot open a tensor file");
 }
 
 absl::Status WriteAll(int file, absl::string_view bytes) {
@@ -64,26 +64,26 @@ absl::Status WriteAll(int file, absl::string_view bytes) {
     const ssize_t written = ::write(file, bytes.data(), bytes.size());
     if (written < 0) {
       if (errno == EINTR) continue;
-      return ErrnoStatus(errno, "cannot write a checkpoint file");
+      return ErrnoStatus(errno, "cannot write a tensor file");
     }
     bytes.remove_prefix(static_cast<size_t>(written));
   }
-  if (::fsync(file) != 0) return ErrnoStatus(errno, "cannot sync a checkpoint file");
+  if (::fsync(file) != 0) return ErrnoStatus(errno, "cannot sync a tensor file");
   return absl::OkStatus();
 }
 
 absl::StatusOr<std::string> ReadAll(int file) {
   struct stat found {};
-  if (::fstat(file, &found) != 0) return ErrnoStatus(errno, "cannot look at a checkpoint file");
+  if (::fstat(file, &found) != 0) return ErrnoStatus(errno, "cannot look at a tensor file");
   if (!S_ISREG(found.st_mode)) {
-    return absl::FailedPreconditionError("checkpoint file is not a regular file");
+    return absl::FailedPreconditionError("tensor file is not a regular file");
   }
   std::string bytes(static_cast<size_t>(found.st_size), '\0');
   size_t size = 0;
   while (size < bytes.size()) {
     const ssize_t got = ::read(file, &bytes[size], bytes.size() - size);
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return ErrnoStatus(errno, "cannot read a checkpoint file");
+    if (got < 0) return ErrnoStatus(errno, "cannot read a tensor file");
     if (got == 0) break;
     size += static_cast<size_t>(got);
   }
@@ -94,7 +94,7 @@ absl::StatusOr<std::string> ReadAll(int file) {
 absl::StatusOr<std::vector<std::string>> Entries(const std::string& path) {
   std::vector<std::string> names;
   const std::unique_ptr<DIR, int (*)(DIR*)> folder(::opendir(path.c_str()), &::closedir);
-  if (folder == nullptr) return ErrnoStatus(errno, "cannot list checkpoint files");
+  if (folder == nullptr) return ErrnoStatus(errno, "cannot list tensor files");
   while (const dirent* entry = ::readdir(folder.get())) {
     if (entry->d_name[0] != '.') names.emplace_back(entry->d_name);
   }
@@ -111,11 +111,11 @@ std::string CheckpointFolder::FolderOf(ModelUid model) const {
 
 absl::Status CheckpointFolder::Prepare() const {
   if (::mkdir(root_.c_str(), kFolderMode) != 0 && errno != EEXIST) {
-    return ErrnoStatus(errno, "cannot make the checkpoint folder");
+    return ErrnoStatus(errno, "cannot make the folder of tensor files");
   }
   const OwnedFile root(OpenFolder(root_));
   if (root.ok()) return absl::OkStatus();
-  return absl::FailedPreconditionError("the checkpoint folder is not a folder");
+  return absl::FailedPreconditionError("the folder of tensor files is not a folder");
 }
 
 absl::Status CheckpointFolder::Write(ModelUid model, absl::string_view file,
@@ -125,10 +125,10 @@ absl::Status CheckpointFolder::Write(ModelUid model, absl::string_view file,
   if (::mkdir(path.c_str(), kFolderMode) == 0) {
     ENGRAM_RETURN_IF_ERROR(SyncFolder(root_));
   } else if (errno != EEXIST) {
-    return ErrnoStatus(errno, "cannot make a checkpoint folder");
+    return ErrnoStatus(errno, "cannot make a folder of tensor files");
   }
   const OwnedFile folder(OpenFolder(path));
-  if (!folder.ok()) return ErrnoStatus(errno, "cannot open a checkpoint folder");
+  if (!folder.ok()) return ErrnoStatus(errno, "cannot open a folder of tensor files");
   const std::string name(file);
   const std::string part = absl::StrCat(file, kPartSuffix);
   absl::Status written;
@@ -136,11 +136,11 @@ absl::Status CheckpointFolder::Write(ModelUid model, absl::string_view file,
     const OwnedFile target(::openat(folder.get(), part.c_str(),
                                     O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
                                     kFileMode));
-    if (!target.ok()) return ErrnoStatus(errno, "cannot make a checkpoint file");
+    if (!target.ok()) return ErrnoStatus(errno, "cannot make a tensor file");
     written = WriteAll(target.get(), bytes);
   }
   if (written.ok() && ::renameat(folder.get(), part.c_str(), folder.get(), name.c_str()) != 0) {
-    written = ErrnoStatus(errno, "cannot rename a checkpoint file");
+    written = ErrnoStatus(errno, "cannot rename a tensor file");
   }
   if (!written.ok()) {
     ::unlinkat(folder.get(), part.c_str(), 0);
@@ -149,7 +149,7 @@ absl::Status CheckpointFolder::Write(ModelUid model, absl::string_view file,
   if (::fsync(folder.get()) != 0) {
     const int failed = errno;
     ::unlinkat(folder.get(), name.c_str(), 0);
-    return ErrnoStatus(failed, "cannot sync a checkpoint folder");
+    return ErrnoStatus(failed, "cannot sync a folder of tensor files");
   }
   return absl::OkStatus();
 }
@@ -168,7 +168,7 @@ absl::Status CheckpointFolder::Remove(ModelUid model, absl::string_view file) co
   ENGRAM_RETURN_IF_ERROR(CheckFileName(file));
   const std::string path = absl::StrCat(FolderOf(model), "/", file);
   if (::unlink(path.c_str()) == 0 || errno == ENOENT) return absl::OkStatus();
-  return ErrnoStatus(errno, "cannot remove a checkpoint file");
+  return ErrnoStatus(errno, "cannot remove a tensor file");
 }
 
 void CheckpointFolder::RemoveFolder(ModelUid model) const { ::rmdir(FolderOf(model).c_str()); }

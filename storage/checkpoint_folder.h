@@ -1,6 +1,7 @@
-// Tensor files of checkpoints: ROOT/<model uid>/<checkpoint id>.safetensors, written beside their
-// place, synced and renamed. Every name is built here from a number and a checked id, and opened
-// relative to the folder without following links.
+// Tensor files of checkpoints, and under another root the weights that models were started from:
+// ROOT/<model uid>/<id>.safetensors, written beside their place, synced and renamed. Every name is
+// built here from a number and a checked id, and opened relative to the folder without following
+// links.
 //
 // Threading: every method from any thread; one file is written once.
 // Failure: INVALID_ARGUMENT for a malformed file name, NOT_FOUND for a missing file,

@@ -1,6 +1,12 @@
-// Which models there are, and small durable rows beside them (rows of R, by boundary sequence).
+// Which models there are, what they were started from, and small durable rows beside them (rows of
+// R, by boundary sequence).
 //
-// Threading: every method from any thread; writes are synced. Failure: as the log.
+// A model's weights go to a file (temp, fsync, rename, fsync of the folder) before its row, which
+// names the file with its SHA-256: the row is the commit point. Files without a row are swept at
+// open.
+//
+// Threading: every method from any thread; writes are synced. Failure: as the log; ALREADY_EXISTS
+//   for a name that is taken; RESOURCE_EXHAUSTED for weights that the disk has no room for.
 #pragma once
 
 #include <string>
@@ -10,9 +16,17 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/optional.h"
 #include "storage/types.h"
 
 namespace engram::storage {
+
+// Bytes that a model was started from.
+struct WeightsFile {
+  std::string file;  // its name inside the folder of weights
+  int64_t bytes = 0;
+  std::string sha256;  // hex
+};
 
 struct ModelRow {
   ModelUid uid = 0;
@@ -20,17 +34,23 @@ struct ModelRow {
   std::string spec;  // the caller's bytes, as created; never changed
   bool paused = false;
   int64_t create_time_ms = 0;
+  absl::optional<WeightsFile> weights;
 };
 
 class ModelCatalog {
  public:
   virtual ~ModelCatalog() = default;
 
-  // ALREADY_EXISTS when the name is taken.
-  virtual absl::StatusOr<ModelRow> Create(absl::string_view name, std::string spec) = 0;
+  // Row and weights, or neither. Empty `weights`: none.
+  virtual absl::StatusOr<ModelRow> Create(absl::string_view name, std::string spec,
+                                          absl::string_view weights) = 0;
+  // The bytes that were given, verified; empty when there were none. DATA_LOSS naming what was
+  // expected and found.
+  virtual absl::StatusOr<std::string> LoadWeights(ModelUid model) const = 0;
   virtual absl::StatusOr<std::vector<ModelRow>> List() const = 0;
   virtual absl::Status SetPaused(ModelUid model, bool paused) = 0;
   // The row goes first, so that a crash midway leaves an orphan uid; Orphans finds its leftovers.
+  // Then the weights.
   virtual absl::Status Remove(ModelUid model) = 0;
   // Uids that were given out and are in no row: whatever is stored under them can go.
   virtual absl::StatusOr<std::vector<ModelUid>> Orphans() const = 0;

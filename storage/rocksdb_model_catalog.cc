@@ -4,6 +4,7 @@
 #include "storage/base/status_macros.h"
 #include "storage/codec.h"
 #include "storage/meta_keys.h"
+#include "storage/sha256.h"
 
 namespace engram::storage {
 namespace {
@@ -18,6 +19,11 @@ std::string EncodeRow(absl::string_view key, const ModelRow& row) {
   writer.Text(row.spec);
   writer.Varint(row.paused ? 1 : 0);
   writer.SignedVarint(row.create_time_ms);
+  if (row.weights.has_value()) {
+    writer.Text(row.weights->file);
+    writer.SignedVarint(row.weights->bytes);
+    writer.Text(row.weights->sha256);
+  }
   return Seal(key, writer.Take());
 }
 
@@ -30,6 +36,12 @@ absl::StatusOr<ModelRow> DecodeRow(absl::string_view key, absl::string_view valu
   row.spec = reader.Text();
   row.paused = reader.Varint() != 0;
   row.create_time_ms = reader.SignedVarint();
+  if (reader.ok() && !reader.AtEnd()) {
+    row.weights.emplace();
+    row.weights->file = reader.Text();
+    row.weights->bytes = reader.SignedVarint();
+    row.weights->sha256 = reader.Text();
+  }
   if (!reader.ok() || !reader.AtEnd()) {
     return absl::DataLossError(
         absl::StrCat("catalog row of model ", row.uid, " fails its checksum"));
@@ -49,11 +61,19 @@ absl::Status Unknown(ModelUid model) {
 
 }  // namespace
 
+RocksDbModelCatalog::RocksDbModelCatalog(RocksDbEngine* engine, DiskWatch* disk,
+                                         const StoreOptions& options)
+    : engine_(engine),
+      disk_(disk),
+      now_ms_(options.now_ms),
+      weights_folder_(absl::StrCat(options.folder, "/weights")) {}
+
 absl::Status RocksDbModelCatalog::Recover() {
   base::MutexLock lock(&mutex_);
   ENGRAM_RETURN_IF_ERROR(RecoverUidCounter());
   ENGRAM_RETURN_IF_ERROR(RecoverRows());
-  return RecoverOrphans();
+  ENGRAM_RETURN_IF_ERROR(RecoverOrphans());
+  return SweepWeights();
 }
 
 absl::Status RocksDbModelCatalog::RecoverUidCounter() {
@@ -101,7 +121,57 @@ absl::Status RocksDbModelCatalog::RecoverOrphans() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<ModelRow> RocksDbModelCatalog::Create(absl::string_view name, std::string spec) {
+absl::Status RocksDbModelCatalog::SweepWeights() {
+  ENGRAM_RETURN_IF_ERROR(weights_folder_.Prepare());
+  std::map<ModelUid, std::string> named;
+  for (const auto& [uid, row] : rows_) {
+    if (row.weights.has_value()) named[uid] = row.weights->file;
+  }
+  return weights_folder_
+      .Sweep([&named](ModelUid model, absl::string_view file) -> absl::StatusOr<bool> {
+        const auto found = named.find(model);
+        return found != named.end() && found->second == file;
+      })
+      .status();
+}
+
+absl::StatusOr<WeightsFile> RocksDbModelCatalog::WriteWeights(ModelUid model, int64_t now_ms,
+                                                              absl::string_view weights) {
+  WeightsFile stored;
+  stored.file = CheckpointFileName(ids_.Next(now_ms));
+  stored.bytes = static_cast<int64_t>(weights.size());
+  stored.sha256 = Sha256Hex(weights);
+  disk_->Refresh();
+  ENGRAM_RETURN_IF_ERROR(disk_->Check(stored.bytes));
+  ENGRAM_RETURN_IF_ERROR(weights_folder_.Write(model, stored.file, weights));
+  return stored;
+}
+
+absl::StatusOr<std::string> RocksDbModelCatalog::LoadWeights(ModelUid model) const {
+  absl::optional<WeightsFile> stored;
+  {
+    base::MutexLock lock(&mutex_);
+    const auto found = rows_.find(model);
+    if (found == rows_.end()) return Unknown(model);
+    stored = found->second.weights;
+  }
+  if (!stored.has_value()) return std::string();
+  absl::StatusOr<std::string> weights = weights_folder_.Read(model, stored->file);
+  if (absl::IsNotFound(weights.status())) {
+    return absl::DataLossError(absl::StrCat("weights of model ", model, ": their file is missing"));
+  }
+  ENGRAM_RETURN_IF_ERROR(weights.status());
+  const std::string found = Sha256Hex(*weights);
+  if (static_cast<int64_t>(weights->size()) == stored->bytes && found == stored->sha256) {
+    return weights;
+  }
+  return absl::DataLossError(absl::StrCat("weights of model ", model, ": expected ", stored->bytes,
+                                          " bytes of sha256 ", stored->sha256, ", found ",
+                                          weights->size(), " of ", found));
+}
+
+absl::StatusOr<ModelRow> RocksDbModelCatalog::Create(absl::string_view name, std::string spec,
+                                                     absl::string_view weights) {
   base::MutexLock lock(&mutex_);
   for (const auto& [uid, row] : rows_) {
     if (row.name == name) {
@@ -113,11 +183,16 @@ absl::StatusOr<ModelRow> RocksDbModelCatalog::Create(absl::string_view name, std
   row.name = std::string(name);
   row.spec = std::move(spec);
   row.create_time_ms = now_ms_();
+  if (!weights.empty()) {
+    ENGRAM_ASSIGN_OR_RETURN(row.weights, WriteWeights(row.uid, row.create_time_ms, weights));
+  }
   rocksdb::WriteBatch batch;
   const std::string counter_key = MetaKey(MetaTag::kUidCounter);
   const std::string row_key = MetaKey(MetaTag::kModel, row.uid);
   batch.Put(engine_->handle_of(kFamily), counter_key, EncodeUid(counter_key, row.uid));
   batch.Put(engine_->handle_of(kFamily), row_key, EncodeRow(row_key, row));
+  // A row whose write failed may still be there after a restart, so its file stays; the sweep at
+  // open decides.
   ENGRAM_RETURN_IF_ERROR(engine_->Write(&batch, Durability::kSynced));
   last_uid_ = row.uid;
   rows_[row.uid] = row;
@@ -145,13 +220,19 @@ absl::Status RocksDbModelCatalog::SetPaused(ModelUid model, bool paused) {
 
 absl::Status RocksDbModelCatalog::Remove(ModelUid model) {
   base::MutexLock lock(&mutex_);
-  if (rows_.count(model) == 0) return Unknown(model);
+  const auto row = rows_.find(model);
+  if (row == rows_.end()) return Unknown(model);
   rocksdb::WriteBatch batch;
   batch.Delete(engine_->handle_of(kFamily), MetaKey(MetaTag::kModel, model));
   batch.Put(engine_->handle_of(kFamily), MetaKey(MetaTag::kOrphan, model), "");
   ENGRAM_RETURN_IF_ERROR(engine_->Write(&batch, Durability::kSynced));
-  rows_.erase(model);
+  const absl::optional<WeightsFile> weights = std::move(row->second.weights);
+  rows_.erase(row);
   orphans_.insert(model);
+  if (!weights.has_value()) return absl::OkStatus();
+  // What cannot be removed now, the sweep at open will.
+  weights_folder_.Remove(model, weights->file).IgnoreError();
+  weights_folder_.RemoveFolder(model);
   return absl::OkStatus();
 }
 

@@ -10,20 +10,26 @@
 #include <vector>
 
 #include "storage/base/mutex.h"
+#include "storage/checkpoint_folder.h"
+#include "storage/checkpoint_id.h"
 #include "storage/model_catalog.h"
 #include "storage/rocksdb_engine.h"
+#include "storage/store.h"
+#include "storage/store_folder.h"
 
 namespace engram::storage {
 
 class RocksDbModelCatalog : public ModelCatalog {
  public:
-  RocksDbModelCatalog(RocksDbEngine* engine, std::function<int64_t()> now_ms)
-      : engine_(engine), now_ms_(std::move(now_ms)) {}
+  RocksDbModelCatalog(RocksDbEngine* engine, DiskWatch* disk, const StoreOptions& options);
 
-  // Reads what is stored. DATA_LOSS for a damaged row.
+  // Reads what is stored and sweeps files of weights that no row names. DATA_LOSS for a damaged
+  // row.
   absl::Status Recover();
 
-  absl::StatusOr<ModelRow> Create(absl::string_view name, std::string spec) override;
+  absl::StatusOr<ModelRow> Create(absl::string_view name, std::string spec,
+                                  absl::string_view weights) override;
+  absl::StatusOr<std::string> LoadWeights(ModelUid model) const override;
   absl::StatusOr<std::vector<ModelRow>> List() const override;
   absl::Status SetPaused(ModelUid model, bool paused) override;
   absl::Status Remove(ModelUid model) override;
@@ -38,9 +44,15 @@ class RocksDbModelCatalog : public ModelCatalog {
   absl::Status RecoverUidCounter() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status RecoverRows() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status RecoverOrphans() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status SweepWeights() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::StatusOr<WeightsFile> WriteWeights(ModelUid model, int64_t now_ms,
+                                           absl::string_view weights);
 
   RocksDbEngine* const engine_;
+  DiskWatch* const disk_;
   const std::function<int64_t()> now_ms_;
+  const CheckpointFolder weights_folder_;
+  CheckpointIds ids_;
   mutable base::Mutex mutex_;
   ModelUid last_uid_ ABSL_GUARDED_BY(mutex_) = 0;
   std::map<ModelUid, ModelRow> rows_ ABSL_GUARDED_BY(mutex_);

@@ -45,7 +45,7 @@ RocksDbStore::RocksDbStore(std::unique_ptr<FolderLock> lock, std::unique_ptr<Roc
       episodic_(engine_.get()),
       importance_(engine_.get()),
       held_out_(engine_.get()),
-      catalog_(engine_.get(), options.now_ms),
+      catalog_(engine_.get(), disk_.get(), options),
       log_(engine_.get(), disk_.get(), options) {}
 
 StoreStatistics RocksDbStore::Statistics() const {

@@ -1,5 +1,5 @@
 // All durable state of one server, in one folder: RocksDB under `db/`, tensor files under
-// `checkpoints/`. One process at a time.
+// `checkpoints/` and `weights/`. One process at a time.
 //
 // Failure of OpenStore: FAILED_PRECONDITION "in use by process N" (second server), a folder that is
 //   a symlink or writable by others, a newer format; DATA_LOSS for damage, naming what and where,

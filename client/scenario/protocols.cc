@@ -59,6 +59,8 @@ Protocol Vdv() {
        "experience_replay:memory_size=1000,replay_batch_size=128,fill=TASK_END,per_class=100,"
        "weighting=TASK_SHARE",
        {}},
+      // Several passes over a task are still its 12 000 images.
+      {"split-mnist", "", "joint:repeats=ONCE", {}},
       {"split-mnist", "", "a_gem:memory_per_task=200,reference_batch=128", {}},
       {"split-mnist",
        "",
@@ -75,6 +77,7 @@ Protocol Vdv() {
       {"permuted-mnist", "", "online_ewc:fisher_examples=1000", {}},
       {"permuted-mnist", "", "si:c=10,xi=0.1,relu=false,path_gradient=TOTAL", {}},
       {"permuted-mnist", "", "lwf:lambda=1,temperature=2", {}},
+      {"permuted-mnist", "", "joint:repeats=ONCE,storage=UINT8", {}},
       {"permuted-mnist",
        "",
        "generative_replay:generator=VAE,labels=HARD,replay_batch_size=128,generator_hidden=1000,"

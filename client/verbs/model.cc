@@ -8,6 +8,7 @@
 #include "client/spec_flags.h"
 #include "client/table.h"
 #include "client/verbs/model_flags.h"
+#include "client/verbs/tune_flags.h"
 #include "client/verbs/verbs.h"
 #include "storage/base/status_macros.h"
 
@@ -80,17 +81,27 @@ absl::StatusOr<v1::UpdateModelResponse> UpdateOn(const ModelsClient& models,
 int ModelCreate(const VerbContext& context, const Arguments& args) {
   std::string name;
   ModelFlags model_flags;
+  TuneFlags tune_flags;
   FlagSet flags("model create", "Creates a model; what is not given takes the server's default.");
   flags.Positional("NAME", &name, "of the model, [A-Za-z0-9._-]{1,128}");
   model_flags.DeclareCreation(&flags);
   model_flags.DeclareLive(&flags);
+  tune_flags.Declare("tune_", &flags);
   if (const auto exit = ParseOrExit(context, args, &flags)) return *exit;
   v1::ModelSpec spec;
-  const absl::Status applied = model_flags.ApplyTo(&spec);
+  absl::Status applied = model_flags.ApplyTo(&spec);
+  if (applied.ok() && tune_flags.given()) applied = tune_flags.ApplyTo(spec.mutable_tune());
   if (!applied.ok()) return WrongUsage(context, applied, flags);
+  const auto weights = model_flags.ReadWeights();
+  if (!weights.ok()) return WrongUsage(context, weights.status(), flags);
+  const auto scope = model_flags.WeightsScope();
+  if (!scope.ok()) return WrongUsage(context, scope.status(), flags);
   const auto connection = context.Connect();
   if (!connection.ok()) return Fail(context, connection.status());
-  return PrintResult(context, ModelsClient(*connection).Create(name, spec));
+  const ModelsClient models(*connection);
+  return PrintResult(context, weights->has_value()
+                                  ? models.CreateFromWeights(name, spec, *scope, **weights)
+                                  : models.Create(name, spec));
 }
 
 int ModelList(const VerbContext& context, const Arguments& args) {

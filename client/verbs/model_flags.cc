@@ -1,6 +1,11 @@
 #include "client/verbs/model_flags.h"
 
+#include <fstream>
+#include <iterator>
+#include <utility>
+
 #include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "client/examples.h"
 #include "client/spec_flags.h"
@@ -10,6 +15,7 @@ namespace engram::client {
 namespace {
 
 using engram::v1::ModelSpec;
+using engram::v1::PretrainedWeights;
 using engram::v1::StrategySpec;
 
 // The strategy of the same kind, or nullptr.
@@ -42,7 +48,12 @@ void ModelFlags::DeclareCreation(FlagSet* flags) {
       .Int64("checkpoint_every", &checkpoint_every_, "examples between automatic checkpoints")
       .String("first_task", &first_task_, "name of the first task")
       .Double("label_smoothing", &label_smoothing_, "share of each target spread over all classes")
-      .Double("ema_decay", &ema_decay_, "above 0: a moving average of the weights is served");
+      .Double("ema_decay", &ema_decay_, "above 0: a moving average of the weights is served")
+      .String("weights", &weights_file_,
+              "safetensors file to start from; tensors hidden0.weight, hidden0.bias, ... or "
+              "those of a PyTorch nn.Sequential")
+      .String("weights_scope", &weights_scope_,
+              "trunk (default: the head is drawn) or strict (the head comes from the file too)");
 }
 
 void ModelFlags::DeclareLive(FlagSet* flags) {
@@ -115,9 +126,29 @@ absl::Status ModelFlags::ApplyStrategies(ModelSpec* spec) const {
   return absl::OkStatus();
 }
 
+absl::StatusOr<absl::optional<std::string>> ModelFlags::ReadWeights() const {
+  if (weights_file_.empty()) return absl::optional<std::string>();
+  std::ifstream file(weights_file_, std::ios::binary);
+  std::string bytes((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  if (!file || file.bad()) {
+    return absl::InvalidArgumentError(absl::StrCat("--weights: cannot read ", weights_file_));
+  }
+  return absl::optional<std::string>(std::move(bytes));
+}
+
+absl::StatusOr<PretrainedWeights::Scope> ModelFlags::WeightsScope() const {
+  if (weights_scope_.empty() || weights_scope_ == "trunk") return PretrainedWeights::TRUNK;
+  if (weights_scope_ == "strict") return PretrainedWeights::STRICT;
+  return absl::InvalidArgumentError(
+      absl::StrCat("--weights_scope: must be trunk or strict, got \"", weights_scope_, "\""));
+}
+
 absl::Status ModelFlags::ApplyTo(ModelSpec* spec) const {
   if (!spec_file_.empty()) {
     ENGRAM_ASSIGN_OR_RETURN(*spec, ReadSpecFile(spec_file_));
+  }
+  if (weights_file_.empty() && !weights_scope_.empty()) {
+    return absl::InvalidArgumentError("--weights_scope goes with --weights FILE");
   }
   if (no_hidden_ && !hidden_.empty()) {
     return absl::InvalidArgumentError("--hidden and --no_hidden exclude each other");

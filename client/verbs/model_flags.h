@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/types/optional.h"
 #include "client/flags.h"
 #include "engram/v1/model.pb.h"
@@ -25,6 +26,11 @@ class ModelFlags {
   // Writes what was given over `spec`: the spec file first, then single flags. A strategy whose
   // kind is in `spec` already has its given parameters changed; others are appended.
   absl::Status ApplyTo(engram::v1::ModelSpec* spec) const;
+
+  // The file of pretrained weights, read whole; nullopt when none was given.
+  absl::StatusOr<absl::optional<std::string>> ReadWeights() const;
+  // INVALID_ARGUMENT for a name that is none.
+  absl::StatusOr<engram::v1::PretrainedWeights::Scope> WeightsScope() const;
 
  private:
   absl::Status ApplyStrategies(engram::v1::ModelSpec* spec) const;
@@ -55,6 +61,8 @@ class ModelFlags {
   absl::optional<int64_t> evaluate_every_;
   absl::optional<int64_t> checkpoint_every_;
   std::string first_task_;
+  std::string weights_file_;
+  std::string weights_scope_;
 };
 
 }  // namespace engram::client

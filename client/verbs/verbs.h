@@ -38,6 +38,11 @@ int Rollback(const VerbContext& context, const Arguments& args);
 int StrategyList(const VerbContext& context, const Arguments& args);
 int StrategyExplain(const VerbContext& context, const Arguments& args);
 
+int TuneStart(const VerbContext& context, const Arguments& args);
+int TuneShow(const VerbContext& context, const Arguments& args);
+int TunePromote(const VerbContext& context, const Arguments& args);
+int TuneStop(const VerbContext& context, const Arguments& args);
+
 int Doctor(const VerbContext& context, const Arguments& args);
 
 }  // namespace engram::client

@@ -22,6 +22,7 @@
 #include "absl/status/statusor.h"
 #include "strategies/api/batch_view.h"
 #include "strategies/api/options.h"
+#include "strategies/api/pretrained_weights.h"
 #include "strategies/api/snapshot.h"
 
 namespace engram::strategies {
@@ -98,6 +99,10 @@ struct LearnerGauges {
 class Learner {
  public:
   virtual ~Learner() = default;
+
+  // Begins anew with these weights, as if they had been drawn: the first call on a learner, if any.
+  // INVALID_ARGUMENT "weights: ..." naming the tensor and the rule; the learner is unchanged then.
+  virtual absl::Status StartFrom(const PretrainedWeights& weights) = 0;
 
   // One strategy step on 1..batch_size rows. Zero rows: INVALID_ARGUMENT.
   virtual absl::StatusOr<StepReport> Train(const BatchView& batch) = 0;

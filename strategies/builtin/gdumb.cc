@@ -235,6 +235,7 @@ StrategyEntry Gdumb() {
   entry.help.traits.interleaved_tasks = true;
   entry.help.parameters = Parameters();
   entry.keeps_exemplars = true;
+  entry.draws_anew = true;
   entry.make = Make;
   entry.check = Check;
   entry.test_parameters = {{"memory_size", int64_t{36}},

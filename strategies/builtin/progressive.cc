@@ -3,7 +3,8 @@
 //   h_i^(k) = relu(W_i h_{i-1}^(k) + U_i relu(V_i [alpha_j h_{i-1}^(j)]_{j<k} + c_i) + b_i)
 // Nothing is forgotten, by construction; what is paid is a column a task. The network is
 // models/columns.h; what is left for this file is which column a batch belongs to. It opens with
-// the first batch of a new task, so a task without examples costs none.
+// the first batch of a new task, so a task without examples costs none. Under laterals = false the
+// columns are independent networks: what the laterals are worth is the difference.
 //
 // Memory: P (1 + the adapters' share) more a task, up to max_columns; tasks beyond them get a head
 // alone. Time: a step of column k evaluates k columns and goes back through one.
@@ -46,6 +47,8 @@ std::unique_ptr<Network> MakeNetwork(const StrategyParameters& parameters,
   columns.hidden = options.hidden;
   columns.adapter_width = parameters.Integer("adapter_width");
   columns.max_columns = parameters.Integer("max_columns");
+  columns.laterals = parameters.Bool("laterals");
+  columns.alpha = parameters.Number("alpha");
   return std::make_unique<Columns>(columns, arena, generator);
 }
 
@@ -78,7 +81,17 @@ StrategyEntry Progressive() {
   columns.max = 10000;
   columns.help =
       "columns at most; tasks beyond them get a head on the last one, which then stands still";
-  entry.help.parameters = {width, columns};
+  ParameterHelp laterals;
+  laterals.name = "laterals";
+  laterals.kind = ParameterKind::kBool;
+  laterals.default_value = true;
+  laterals.help = "false: columns do not read each other, independent networks";
+  ParameterHelp alpha;
+  alpha.name = "alpha";
+  alpha.default_value = 1.0;
+  alpha.max = 10;
+  alpha.help = "what the learned scales of all older columns together start at";
+  entry.help.parameters = {width, columns, laterals, alpha};
   entry.per_task_heads = true;
   entry.make = [](const StrategyParameters&, const StrategyEnvironment& environment)
       -> absl::StatusOr<std::unique_ptr<Strategy>> {

@@ -11,7 +11,8 @@
 // `relu` is that of the authors' code, on the accumulated Omega; the paper has none. An Omega below
 // 0 never pulls (ProximalPull).
 //
-// Memory: 4 P floats. Time: a gradient is written, and three more arrays are read a step.
+// Memory: 4 P floats. Time: the path read and written, two more arrays read a step; beyond 16 rows,
+// with Adam or beside other hooks a gradient is written, too.
 #include <algorithm>
 #include <memory>
 #include <utility>
@@ -32,7 +33,7 @@ class Si final : public Strategy, public UpdateObserver {
   Si(const StrategyParameters& parameters, const StrategyEnvironment& environment)
       : arena_(environment.arena),
         penalty_(arena_, "si"),
-        path_(arena_->AddCompanion("si.path", ParameterArena::Persistence::kSaved)),
+        path_(arena_, "si.path"),
         relu_(parameters.Bool("relu")),
         total_gradient_(parameters.Choice("path_gradient") == "total"),
         reset_optimizer_(parameters.Bool("reset_optimizer")) {
@@ -46,7 +47,12 @@ class Si final : public Strategy, public UpdateObserver {
     AnchorNewRows();
     strength_ = context.Strength(2 * c_);
     penalty_.Join(strength_, &context);
-    context.AddObserver(this);
+    // The penalty's own gradient is 0 until it has a term.
+    if (total_gradient_ && penalty_.terms() > 0) {
+      context.AddObserver(this);
+    } else {
+      context.AddPath(&path_);
+    }
     ENGRAM_ASSIGN_OR_RETURN(Observation seen, next(batch, context));
     if (!seen.skipped) examples_ += batch.stream_rows();
     return seen;
@@ -60,11 +66,7 @@ class Si final : public Strategy, public UpdateObserver {
   void AfterUpdate(int64_t begin, int64_t count, const float* gradient) override {
     const float* theta = arena_->flat().data_ptr<float>() + begin;
     const float* before = before_.data();
-    float* path = arena_->Companion(path_).data_ptr<float>() + begin;
-    if (!total_gradient_ || penalty_.terms() == 0) {
-      for (int64_t i = 0; i < count; ++i) path[i] -= gradient[i] * (theta[i] - before[i]);
-      return;
-    }
+    float* path = path_.data() + begin;
     const float* importance = penalty_.importance().data_ptr<float>() + begin;
     const float* anchor = penalty_.anchor().data_ptr<float>() + begin;
     const float strength = static_cast<float>(strength_);
@@ -84,7 +86,7 @@ class Si final : public Strategy, public UpdateObserver {
                      *arena_, omega, report);
     penalty_.AddOnline(omega, 1.0);
     if (relu_) penalty_.importance().clamp_min_(0);
-    arena_->Companion(path_).zero_();
+    path_.values().zero_();
     if (reset_optimizer_) context.optimizer().Reset();
     return absl::OkStatus();
   }
@@ -132,7 +134,7 @@ class Si final : public Strategy, public UpdateObserver {
     const at::Tensor omega = at::empty({arena_->size()}, at::kFloat);
     const float* theta = arena_->flat().data_ptr<float>();
     const float* start = penalty_.anchor().data_ptr<float>();
-    const float* path = arena_->Companion(path_).data_ptr<float>();
+    const float* path = path_.data();
     float* values = omega.data_ptr<float>();
     for (int64_t i = 0; i < arena_->size(); ++i) {
       const double change = static_cast<double>(theta[i]) - start[i];
@@ -144,7 +146,7 @@ class Si final : public Strategy, public UpdateObserver {
 
   ParameterArena* arena_;
   QuadraticPenalty penalty_;
-  CompanionId path_;  // omega
+  PathIntegral path_;  // omega
   bool relu_;
   bool total_gradient_;
   bool reset_optimizer_;
@@ -203,7 +205,7 @@ StrategyEntry Si() {
       "At a boundary that credit, over the squared distance moved, becomes its importance, and\n"
       "from then on each weight is pulled to where it was, as strongly as it is important.";
   entry.help.memory = "4 P floats for any number of tasks; no example";
-  entry.help.time = "the gradient written and three more arrays read a step; boundaries are free";
+  entry.help.time = "the path written and two more arrays read a step; boundaries are free";
   entry.help.when = "As ewc where no example may be kept at all, not even until its task ends.";
   entry.help.parameters = Parameters();
   entry.make =

@@ -12,9 +12,9 @@
 
 namespace engram::strategies {
 
-// One layer's update W <- decay * W - rate * delta^T a, then the pull towards `anchor` where
-// `fraction` is given, in one pass over W. Shapes: weights, fraction, anchor [out, in]; a [n, in];
-// delta [n, out].
+// One layer's update W <- decay * W - rate * g with g = delta^T a, then the pull towards `anchor`
+// where `fraction` is given, in one pass over W; where `path` is given, path -= g * (change of W).
+// Shapes: weights, fraction, anchor, path [out, in]; a [n, in]; delta [n, out].
 struct RankUpdate {
   float* weights = nullptr;
   const float* input = nullptr;
@@ -26,7 +26,11 @@ struct RankUpdate {
   float rate = 0;
   const float* fraction = nullptr;
   const float* anchor = nullptr;
+  float* path = nullptr;  // `rows` up to kPathRows
 };
+
+// As many terms as one pass takes.
+constexpr int64_t kPathRows = 64;
 
 struct AdamUpdate {
   float* parameters = nullptr;
@@ -85,6 +89,9 @@ struct Kernels {
   // theta <- theta + fraction * (anchor - theta).
   void (*pull)(float* parameters, const float* fraction, const float* anchor, int64_t count);
   void (*pull_adaptive)(const AdaptivePull& pull);
+  // path -= gradient * (after - before).
+  void (*integrate_path)(float* path, const float* gradient, const float* before,
+                         const float* after, int64_t count);
 };
 
 // The variant in use. Chosen once, at the first call.

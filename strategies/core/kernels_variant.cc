@@ -128,22 +128,35 @@ void ThinBackward(const float* delta, const float* weights, int64_t rows, int64_
   }
 }
 
-// Columns [j, j + kVectors * kLanes) of one weight row: decay, the rank-n sum, the pull.
-template <int kVectors>
+// Columns [j, j + kVectors * kLanes) of one weight row: decay, the rank-n sum, the pull, the path.
+// `scales` are the deltas, times -rate without a path.
+template <int kVectors, bool kPath>
 inline void RankBlock(const RankUpdate& u, int64_t row, int64_t j, const float* scales,
                       const float* const* inputs, int64_t terms) {
   float* weights = u.weights + row * u.in + j;
   Vector sums[kVectors];
+  Vector gradient[kVectors] = {};
   for (int v = 0; v < kVectors; ++v) sums[v] = Load(weights + v * kLanes) * u.decay;
+  Vector* const target = kPath ? gradient : sums;
   for (int64_t t = 0; t < terms; ++t) {
     const Vector scale = Splat(scales[t]);
-    for (int v = 0; v < kVectors; ++v) sums[v] += scale * Load(inputs[t] + j + v * kLanes);
+    for (int v = 0; v < kVectors; ++v) target[v] += scale * Load(inputs[t] + j + v * kLanes);
+  }
+  if (kPath) {
+    for (int v = 0; v < kVectors; ++v) sums[v] -= u.rate * gradient[v];
   }
   if (u.fraction != nullptr) {
     const float* fraction = u.fraction + row * u.in + j;
     const float* anchor = u.anchor + row * u.in + j;
     for (int v = 0; v < kVectors; ++v) {
       sums[v] += Load(fraction + v * kLanes) * (Load(anchor + v * kLanes) - sums[v]);
+    }
+  }
+  if (kPath) {
+    float* path = u.path + row * u.in + j;
+    for (int v = 0; v < kVectors; ++v) {
+      const Vector change = sums[v] - Load(weights + v * kLanes);
+      Store(path + v * kLanes, Load(path + v * kLanes) - gradient[v] * change);
     }
   }
   for (int v = 0; v < kVectors; ++v) Store(weights + v * kLanes, sums[v]);
@@ -153,17 +166,23 @@ inline void RankTail(const RankUpdate& u, int64_t row, int64_t begin, const floa
                      const float* const* inputs, int64_t terms) {
   for (int64_t j = begin; j < u.in; ++j) {
     const int64_t at = row * u.in + j;
-    float sum = u.weights[at] * u.decay;
-    for (int64_t t = 0; t < terms; ++t) sum += scales[t] * inputs[t][j];
+    const float old = u.weights[at];
+    float sum = old * u.decay;
+    float gradient = 0;
+    float* const target = u.path != nullptr ? &gradient : &sum;
+    for (int64_t t = 0; t < terms; ++t) *target += scales[t] * inputs[t][j];
+    if (u.path != nullptr) sum -= u.rate * gradient;
     if (u.fraction != nullptr) sum += u.fraction[at] * (u.anchor[at] - sum);
+    if (u.path != nullptr) u.path[at] -= gradient * (sum - old);
     u.weights[at] = sum;
   }
 }
 
-constexpr int64_t kTermsMax = 64;
+constexpr int64_t kTermsMax = kPathRows;
 
+template <bool kPath>
 void RankUpdateSome(const RankUpdate& u) {
-  constexpr int kBlock = 7;
+  constexpr int kBlock = kPath ? 4 : 7;
   float scales[kTermsMax];
   const float* inputs[kTermsMax];
   for (int64_t row = 0; row < u.out; ++row) {
@@ -172,33 +191,34 @@ void RankUpdateSome(const RankUpdate& u) {
     for (int64_t n = 0; n < u.rows; ++n) {
       const float delta = u.delta[n * u.out + row];
       if (delta == 0) continue;
-      scales[terms] = -u.rate * delta;
+      scales[terms] = kPath ? delta : -u.rate * delta;
       inputs[terms++] = u.input + n * u.in;
     }
     if (terms == 0 && u.decay == 1 && u.fraction == nullptr) continue;
     int64_t j = 0;
     for (; j + kBlock * kLanes <= u.in; j += kBlock * kLanes) {
-      RankBlock<kBlock>(u, row, j, scales, inputs, terms);
+      RankBlock<kBlock, kPath>(u, row, j, scales, inputs, terms);
     }
-    for (; j + kLanes <= u.in; j += kLanes) RankBlock<1>(u, row, j, scales, inputs, terms);
+    for (; j + kLanes <= u.in; j += kLanes) RankBlock<1, kPath>(u, row, j, scales, inputs, terms);
     RankTail(u, row, j, scales, inputs, terms);
   }
 }
 
 void RankUpdateAll(const RankUpdate& update) {
+  if (update.path != nullptr) return RankUpdateSome<true>(update);
   RankUpdate part = update;
   int64_t left = update.rows;
   for (; left > kTermsMax; left -= kTermsMax) {
     part.rows = kTermsMax;
     part.fraction = nullptr;
-    RankUpdateSome(part);
+    RankUpdateSome<false>(part);
     part.input += kTermsMax * part.in;
     part.delta += kTermsMax * part.out;
     part.decay = 1;
   }
   part.rows = left;
   part.fraction = update.fraction;
-  RankUpdateSome(part);
+  RankUpdateSome<false>(part);
 }
 
 void Descend(float* parameters, const float* gradient, int64_t count, float decay, float rate) {
@@ -244,12 +264,17 @@ void PullAdaptive(const AdaptivePull& p) {
   }
 }
 
+void IntegratePath(float* path, const float* gradient, const float* before, const float* after,
+                   int64_t count) {
+  for (int64_t i = 0; i < count; ++i) path[i] -= gradient[i] * (after[i] - before[i]);
+}
+
 }  // namespace
 
 Kernels ENGRAM_KERNELS(const char* name) {
   return {name,        AddBias,      MaskByActivation, LargestMagnitude, ColumnSums,
           ThinProduct, ThinBackward, RankUpdateAll,    Descend,          DescendWithMomentum,
-          Adam,        Pull,         PullAdaptive};
+          Adam,        Pull,         PullAdaptive,     IntegratePath};
 }
 
 }  // namespace engram::strategies

@@ -1,9 +1,12 @@
 #include "strategies/core/learner_state.h"
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "storage/base/status_macros.h"
+#include "strategies/core/weight_import.h"
 #include "strategies/models/mlp.h"
 
 namespace engram::strategies {
@@ -44,6 +47,43 @@ absl::Status MakeStrategies(const std::vector<ResolvedStrategy>& resolved, Learn
   return absl::OkStatus();
 }
 
+absl::Status CheckTakesWeights(const std::vector<ResolvedStrategy>& resolved) {
+  for (const ResolvedStrategy& strategy : resolved) {
+    const char* why = nullptr;
+    if (strategy.entry->make_network != nullptr) why = "has a network of its own";
+    if (strategy.entry->draws_anew) why = "draws new weights before it trains";
+    if (why == nullptr) continue;
+    return absl::InvalidArgumentError(absl::StrCat("weights: strategy ", strategy.entry->help.name,
+                                                   " ", why,
+                                                   "; create the model without pretrained ones"));
+  }
+  return absl::OkStatus();
+}
+
+// A head of pretrained outputs has them from the start. They are added as a restored head's are,
+// so that both have one layout.
+absl::Status TakeWeights(const PretrainedWeights& weights, LearnerState* state) {
+  const HeadKind kind = state->options.head.kind;
+  if (weights.scope == PretrainedWeights::Scope::kStrict && kind != HeadKind::kFixed) {
+    if (kind == HeadKind::kPerTask) {
+      return absl::InvalidArgumentError(
+          "weights: a file holds one head, the model has one a task; take scope TRUNK");
+    }
+    if (weights.labels.empty()) {
+      return absl::InvalidArgumentError(
+          "weights: scope STRICT needs the model's labels, which say what class each output of "
+          "the head is; give them, or take scope TRUNK");
+    }
+    std::vector<int32_t> classes(weights.labels.size());
+    std::iota(classes.begin(), classes.end(), 0);
+    int64_t added = 0;
+    ENGRAM_RETURN_IF_ERROR(
+        state->units.Admit(classes, std::vector<int32_t>(classes.size(), 0), &added));
+    state->network->AddUnits(added, &state->generator);
+  }
+  return ImportWeights(weights, *state->network, &state->arena);
+}
+
 absl::Status MakeConsolidationMemory(LearnerState* state) {
   int64_t wanted = 0;
   for (const auto& strategy : state->strategies) {
@@ -64,10 +104,15 @@ absl::Status MakeConsolidationMemory(LearnerState* state) {
 LearnerState::LearnerState(const ModelOptions& model_options)
     : options(model_options), generator(model_options.seed), units(model_options.head) {}
 
-absl::StatusOr<std::unique_ptr<LearnerState>> LearnerState::Make(const ModelOptions& options) {
+absl::StatusOr<std::unique_ptr<LearnerState>> LearnerState::Make(
+    const ModelOptions& options, const PretrainedWeights* weights) {
   auto state = std::make_unique<LearnerState>(options);
   ENGRAM_ASSIGN_OR_RETURN(const std::vector<ResolvedStrategy> resolved, ResolveStrategies(options));
   state->network = MakeNetwork(resolved, state.get());
+  if (weights != nullptr) {
+    ENGRAM_RETURN_IF_ERROR(CheckTakesWeights(resolved));
+    ENGRAM_RETURN_IF_ERROR(TakeWeights(*weights, state.get()));
+  }
   state->optimizer = std::make_unique<Optimizer>(options.optimizer, &state->arena);
   if (options.ema_decay > 0) {
     state->average = state->arena.AddCompanion("average", ParameterArena::Persistence::kSaved);

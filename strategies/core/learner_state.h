@@ -29,8 +29,10 @@ struct LearnerState {
   LearnerState(const LearnerState&) = delete;
   LearnerState& operator=(const LearnerState&) = delete;
 
-  // A fresh state of validated options.
-  static absl::StatusOr<std::unique_ptr<LearnerState>> Make(const ModelOptions& options);
+  // A fresh state of validated options. `weights`, if any, stand in for what would be drawn;
+  // INVALID_ARGUMENT as Learner::StartFrom.
+  static absl::StatusOr<std::unique_ptr<LearnerState>> Make(
+      const ModelOptions& options, const PretrainedWeights* weights = nullptr);
 
   // What is served: the parameters, or their average where the options ask for one.
   const at::Tensor& served() const;

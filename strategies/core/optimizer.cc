@@ -5,6 +5,7 @@
 
 #include "storage/base/status_macros.h"
 #include "strategies/core/kernels.h"
+#include "strategies/core/path_integral.h"
 #include "strategies/core/proximal_pull.h"
 #include "strategies/core/step_hooks.h"
 #include "strategies/models/products.h"
@@ -19,6 +20,10 @@ constexpr int64_t kTile = 8192;
 // Beyond this many rows the BLAS writes the weights faster than our one-pass update
 // (tests/bench/training).
 constexpr int64_t kRankRows = 16;
+
+// With a path to sum up, the BLAS route writes and reads a gradient as well.
+constexpr int64_t kPathRankRows = 32;
+static_assert(kPathRankRows <= kPathRows, "a path is summed up in one pass");
 
 }  // namespace
 
@@ -40,10 +45,19 @@ double Optimizer::second_correction() const {
   return 1.0 - std::pow(options_.beta2, static_cast<double>(steps_));
 }
 
-void Optimizer::Step(const std::vector<LayerTrace>& traces, absl::Span<ProximalPull* const> pulls) {
+bool Optimizer::Integrates(const std::vector<LayerTrace>& traces,
+                           absl::Span<ProximalPull* const> pulls) const {
+  const bool thin = std::all_of(traces.begin(), traces.end(), [](const LayerTrace& trace) {
+    return trace.input.size(0) <= kPathRankRows;
+  });
+  return plain() && thin && pulls.size() <= 1;
+}
+
+void Optimizer::Step(const std::vector<LayerTrace>& traces, absl::Span<ProximalPull* const> pulls,
+                     PathIntegral* path) {
   if (plain()) {
     ++steps_;
-    StepPlain(traces, pulls);
+    StepPlain(traces, pulls, path);
     return;
   }
   const at::Tensor& gradient = arena_->Companion(gradient_);
@@ -87,7 +101,7 @@ void Optimizer::WriteGradient(const std::vector<LayerTrace>& traces,
 }
 
 void Optimizer::StepPlain(const std::vector<LayerTrace>& traces,
-                          absl::Span<ProximalPull* const> pulls) {
+                          absl::Span<ProximalPull* const> pulls, PathIntegral* path) {
   const float rate = static_cast<float>(learning_rate());
   const float decay = static_cast<float>(1.0 - learning_rate() * options_.weight_decay);
   float* values = arena_->flat().data_ptr<float>();
@@ -102,8 +116,9 @@ void Optimizer::StepPlain(const std::vector<LayerTrace>& traces,
     update.in = weight.columns;
     update.decay = decay;
     update.rate = rate;
+    if (path != nullptr) update.path = path->data() + weight.offset;
     absl::Span<ProximalPull* const> rest = pulls;
-    if (update.rows <= kRankRows) {
+    if (update.rows <= kRankRows || path != nullptr) {
       if (!pulls.empty()) {
         update.fraction = pulls[0]->fraction().data_ptr<float>() + weight.offset;
         update.anchor = pulls[0]->anchor().data_ptr<float>() + weight.offset;
@@ -115,13 +130,23 @@ void Optimizer::StepPlain(const std::vector<LayerTrace>& traces,
                     update.weights);
     }
     for (ProximalPull* pull : rest) pull->Apply(weight.offset, weight.count(), *this);
-    if (trace.bias == kNoParameter) continue;
-    const ParameterArena::Slot& bias = arena_->slot(trace.bias);
-    bias_gradient_.resize(static_cast<size_t>(bias.rows));
-    ActiveKernels().column_sums(update.delta, update.rows, bias.rows, bias_gradient_.data());
-    ActiveKernels().descend(values + bias.offset, bias_gradient_.data(), bias.rows, decay, rate);
-    for (ProximalPull* pull : pulls) pull->Apply(bias.offset, bias.rows, *this);
+    if (trace.bias != kNoParameter) StepBias(trace, pulls, path);
   }
+}
+
+void Optimizer::StepBias(const LayerTrace& trace, absl::Span<ProximalPull* const> pulls,
+                         PathIntegral* path) {
+  const float rate = static_cast<float>(learning_rate());
+  const float decay = static_cast<float>(1.0 - learning_rate() * options_.weight_decay);
+  const ParameterArena::Slot& bias = arena_->slot(trace.bias);
+  bias_gradient_.resize(static_cast<size_t>(bias.rows));
+  ActiveKernels().column_sums(trace.output_gradient.data_ptr<float>(), trace.input.size(0),
+                              bias.rows, bias_gradient_.data());
+  if (path != nullptr) path->BeforeUpdate(bias.offset, bias.rows);
+  ActiveKernels().descend(arena_->flat().data_ptr<float>() + bias.offset, bias_gradient_.data(),
+                          bias.rows, decay, rate);
+  for (ProximalPull* pull : pulls) pull->Apply(bias.offset, bias.rows, *this);
+  if (path != nullptr) path->AfterUpdate(bias.offset, bias.rows, bias_gradient_.data());
 }
 
 void Optimizer::UpdateFlat(const float* gradient, int64_t begin, int64_t count) {

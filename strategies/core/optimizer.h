@@ -23,6 +23,7 @@
 
 namespace engram::strategies {
 
+class PathIntegral;
 class ProximalPull;
 class UpdateObserver;
 
@@ -31,7 +32,13 @@ class Optimizer {
   Optimizer(const OptimizerOptions& options, ParameterArena* arena);
 
   // One step of mean loss from the traces of the last Backward, then the pulls, block by block.
-  void Step(const std::vector<LayerTrace>& traces, absl::Span<ProximalPull* const> pulls);
+  // `path` only where Integrates says so.
+  void Step(const std::vector<LayerTrace>& traces, absl::Span<ProximalPull* const> pulls,
+            PathIntegral* path = nullptr);
+
+  // Step can sum up a path: it updates each weight in one pass.
+  bool Integrates(const std::vector<LayerTrace>& traces,
+                  absl::Span<ProximalPull* const> pulls) const;
 
   // The same from a flat gradient in the arena's layout; observers see each block change. Only
   // ParameterArena::trained_ranges() move.
@@ -67,7 +74,10 @@ class Optimizer {
 
  private:
   bool plain() const;
-  void StepPlain(const std::vector<LayerTrace>& traces, absl::Span<ProximalPull* const> pulls);
+  void StepPlain(const std::vector<LayerTrace>& traces, absl::Span<ProximalPull* const> pulls,
+                 PathIntegral* path);
+  void StepBias(const LayerTrace& trace, absl::Span<ProximalPull* const> pulls,
+                PathIntegral* path);
   void UpdateFlat(const float* gradient, int64_t begin, int64_t count);
 
   OptimizerOptions options_;

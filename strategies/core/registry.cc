@@ -9,6 +9,7 @@
 #define ENGRAM_STRATEGIES(ENTRY) \
   ENTRY(Finetune)                \
   ENTRY(MultiTask)               \
+  ENTRY(Joint)                   \
   ENTRY(Ewc)                     \
   ENTRY(OnlineEwc)               \
   ENTRY(Mas)                     \

@@ -69,11 +69,15 @@ void ReplayMemory::Reconfigure(const StrategyParameters& parameters) {
   replay_rows_ = parameters.Integer("replay_batch_size");
 }
 
+void ReplayMemory::Draw(int64_t stream_rows, StepContext& context, std::vector<int64_t>* slots) {
+  memory_->Draw(
+      replay_rows_ > 0 ? replay_rows_ : stream_rows,
+      [&context] { return context.generator().Next(); }, slots);
+}
+
 absl::Status ReplayMemory::Replay(StepContext& context, TrainingBatch* batch,
                                   std::vector<int64_t>* slots) {
-  const int64_t wanted = replay_rows_ > 0 ? replay_rows_ : batch->stream_rows();
-  memory_->Draw(
-      wanted, [&context] { return context.generator().Next(); }, slots);
+  Draw(batch->stream_rows(), context, slots);
   for (const int64_t slot : *slots) {
     const ExemplarView exemplar = memory_->At(slot);
     ENGRAM_RETURN_IF_ERROR(batch->AppendRow(exemplar.features.data(), exemplar.class_index,

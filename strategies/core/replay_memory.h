@@ -46,6 +46,9 @@ class ReplayMemory {
   // Takes over replay_batch_size.
   void Reconfigure(const StrategyParameters& parameters);
 
+  // One draw: replay_batch_size slots, or `stream_rows` where that is 0; none while the memory is
+  // empty.
+  void Draw(int64_t stream_rows, StepContext& context, std::vector<int64_t>* slots);
   // Appends one draw to the batch: replay_batch_size rows, or as many as there are stream rows;
   // none while the memory is empty. `slots` says which.
   absl::Status Replay(StepContext& context, TrainingBatch* batch, std::vector<int64_t>* slots);

@@ -4,10 +4,11 @@
 // Writer: tensors in the order of Put. Scalars go to __metadata__ as strings.
 // Reader: refuses what the format forbids (lengths out of bounds, overlap, holes, duplicate names,
 //   overflow, sizes that differ from shape x dtype, trailing bytes) with DATA_LOSS before any
-//   tensor is touched. A name, dtype or shape other than the one asked for is FAILED_PRECONDITION
-//   naming both. No code of LibTorch ever parses these bytes.
+//   tensor is touched. Bytes may come from a client: a header is never held in memory beyond what
+//   the limits allow it to say. A name, dtype or shape other than the one asked for is
+//   FAILED_PRECONDITION naming both. No code of LibTorch ever parses these bytes.
 // Threading: none. Ownership: a reader borrows the bytes given to Open.
-// Bounds: header 16 MiB, 100 000 tensors, rank 4, names 256 bytes.
+// Bounds: ArchiveLimits, far below the format's own header of 100 MB; rank 4, names 256 bytes.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -51,13 +52,27 @@ class StateWriter {
   std::string prefix_;
 };
 
+struct ArchiveLimits {
+  uint64_t header_bytes = uint64_t{16} << 20;
+  size_t tensors = 100000;
+};
+
 class StateReader {
  public:
+  struct TensorInfo {
+    std::string name;
+    std::string dtype;  // as the format calls it: F32, F16, BF16, I64 ...
+    std::vector<int64_t> shape;
+  };
+
   // DATA_LOSS naming the rule that `bytes` break. `bytes` must outlive the reader.
-  static absl::StatusOr<StateReader> Open(absl::string_view bytes);
+  static absl::StatusOr<StateReader> Open(absl::string_view bytes,
+                                          const ArchiveLimits& limits = ArchiveLimits());
   StateReader Scoped(absl::string_view prefix) const;
 
   bool Has(absl::string_view name) const;
+  // All tensors, by name, whatever the scope.
+  std::vector<TensorInfo> Tensors() const;
   // Copies into `out`, whose dtype and shape must be equal to what is stored. Contiguous or not.
   absl::Status GetTensor(absl::string_view name, at::Tensor out) const;
   // A new tensor of whatever is stored.

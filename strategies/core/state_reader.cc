@@ -15,10 +15,11 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr uint64_t kHeaderBytesMax = uint64_t{16} << 20;
-constexpr size_t kTensorsMax = 100000;
 constexpr size_t kNameBytesMax = 256;
 constexpr size_t kRankMax = 4;
+// What JSON says of one tensor: itself, three keys, a dtype, two arrays and their numbers.
+constexpr size_t kEventsOfTensor = 8 + kRankMax + 2;
+constexpr int kDepthMax = 3;  // header, tensor, shape
 
 struct StoredType {
   const char* name;
@@ -28,6 +29,8 @@ struct StoredType {
 
 constexpr StoredType kTypes[] = {{"F32", at::kFloat, 4},
                                   {"F64", at::kDouble, 8},
+                                  {"F16", at::kHalf, 2},
+                                  {"BF16", at::kBFloat16, 2},
                                   {"I32", at::kInt, 4},
                                   {"I64", at::kLong, 8},
                                   {"U8", at::kByte, 1}};
@@ -47,12 +50,17 @@ std::string Describe(const char* type, at::IntArrayRef shape) {
   return absl::StrCat(type, " [", absl::StrJoin(shape, ","), "]");
 }
 
-// The header as JSON; a name that occurs twice in one object is refused, which the parser alone
-// would not do.
-absl::StatusOr<Json> ParseHeader(absl::string_view text) {
+// The header as JSON. The parser alone would take a name that occurs twice in one object, any
+// depth, and any number of values; what is over the limits is not kept while the rest is read.
+absl::StatusOr<Json> ParseHeader(absl::string_view text, const ArchiveLimits& limits) {
   std::vector<std::set<std::string>> names;
   bool repeated = false;
-  const auto watch = [&](int, Json::parse_event_t event, Json& parsed) {
+  bool too_deep = false;
+  size_t events = 0;
+  const size_t events_max = (limits.tensors + 1) * kEventsOfTensor;
+  const auto watch = [&](int depth, Json::parse_event_t event, Json& parsed) {
+    too_deep |= depth > kDepthMax;
+    if (too_deep || ++events > events_max) return false;
     if (event == Json::parse_event_t::object_start) names.emplace_back();
     if (event == Json::parse_event_t::object_end) names.pop_back();
     if (event == Json::parse_event_t::key) {
@@ -61,6 +69,10 @@ absl::StatusOr<Json> ParseHeader(absl::string_view text) {
     return true;
   };
   Json header = Json::parse(text.begin(), text.end(), watch, /*allow_exceptions=*/false);
+  if (too_deep) return Broken(absl::StrCat("the header nests deeper than ", kDepthMax));
+  if (events > events_max) {
+    return Broken(absl::StrCat("the header says more than ", limits.tensors, " tensors need"));
+  }
   if (repeated) return Broken("the header names something twice");
   if (!header.is_object()) return Broken("the header is not a JSON object");
   return header;
@@ -143,16 +155,25 @@ struct StateReader::Contents {
 StateReader::StateReader(std::shared_ptr<const Contents> contents, std::string prefix)
     : contents_(std::move(contents)), prefix_(std::move(prefix)) {}
 
-absl::StatusOr<StateReader> StateReader::Open(absl::string_view bytes) {
+absl::StatusOr<StateReader> StateReader::Open(absl::string_view bytes,
+                                              const ArchiveLimits& limits) {
   if (bytes.size() < 8) return Broken("shorter than its length field");
   uint64_t header_size = 0;
   for (int i = 7; i >= 0; --i) {
     header_size = header_size << 8 | static_cast<unsigned char>(bytes[static_cast<size_t>(i)]);
   }
-  if (header_size > kHeaderBytesMax) return Broken("header length exceeds the limit");
-  if (header_size > bytes.size() - 8) return Broken("header is cut off");
-  ENGRAM_ASSIGN_OR_RETURN(const Json header, ParseHeader(bytes.substr(8, header_size)));
-  if (header.size() > kTensorsMax) return Broken("too many tensors");
+  if (header_size > limits.header_bytes) {
+    return Broken(absl::StrCat("header length ", header_size, " exceeds the limit of ",
+                               limits.header_bytes));
+  }
+  if (header_size > bytes.size() - 8) {
+    return Broken(absl::StrCat("header is cut off: expected ", header_size, " bytes, found ",
+                               bytes.size() - 8));
+  }
+  ENGRAM_ASSIGN_OR_RETURN(const Json header, ParseHeader(bytes.substr(8, header_size), limits));
+  if (header.size() > limits.tensors + 1) {
+    return Broken(absl::StrCat("more than ", limits.tensors, " tensors"));
+  }
   auto contents = std::make_shared<Contents>();
   contents->body = bytes.substr(8 + header_size);
   for (const auto& [name, entry] : header.items()) {
@@ -178,6 +199,14 @@ StateReader StateReader::Scoped(absl::string_view prefix) const {
 bool StateReader::Has(absl::string_view name) const {
   const std::string full = absl::StrCat(prefix_, name);
   return contents_->tensors.count(full) > 0 || contents_->metadata.count(full) > 0;
+}
+
+std::vector<StateReader::TensorInfo> StateReader::Tensors() const {
+  std::vector<TensorInfo> tensors;
+  for (const auto& [name, stored] : contents_->tensors) {
+    tensors.push_back({name, stored.type->name, stored.shape});
+  }
+  return tensors;
 }
 
 absl::StatusOr<at::Tensor> StateReader::GetTensor(absl::string_view name) const {

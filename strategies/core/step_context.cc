@@ -68,6 +68,7 @@ void StepContext::ClearHooks() {
   embedding_terms_.clear();
   transforms_.clear();
   observers_.clear();
+  paths_.clear();
 }
 
 void StepContext::Augment(TrainingBatch& batch) {
@@ -132,8 +133,14 @@ absl::optional<std::string> StepContext::Guard(double loss) const {
 absl::optional<std::string> StepContext::Update() {
   const double clip_norm = optimizer_->options().clip_norm;
   if (transforms_.empty() && observers_.empty() && clip_norm == 0) {
-    optimizer_->Step(network_->traces(), pulls_);
-    return absl::nullopt;
+    if (paths_.empty()) {
+      optimizer_->Step(network_->traces(), pulls_);
+      return absl::nullopt;
+    }
+    if (paths_.size() == 1 && optimizer_->Integrates(network_->traces(), pulls_)) {
+      optimizer_->Step(network_->traces(), pulls_, paths_[0]);
+      return absl::nullopt;
+    }
   }
   if (gradient_generation_ != arena_->generation()) {
     flat_gradient_ = at::zeros({arena_->size()}, at::kFloat);
@@ -150,7 +157,9 @@ absl::optional<std::string> StepContext::Update() {
     return absl::StrCat("transformed gradient reaches ", largest, ", more than ", kGradientMax);
   }
   if (clip_norm > 0) Clip(flat_gradient_, clip_norm);
-  optimizer_->StepWithGradient(flat_gradient_, pulls_, observers_);
+  std::vector<UpdateObserver*> observers = observers_;
+  observers.insert(observers.end(), paths_.begin(), paths_.end());
+  optimizer_->StepWithGradient(flat_gradient_, pulls_, observers);
   return absl::nullopt;
 }
 

@@ -23,6 +23,7 @@
 #include "strategies/core/generator.h"
 #include "strategies/core/optimizer.h"
 #include "strategies/core/parameter_arena.h"
+#include "strategies/core/path_integral.h"
 #include "strategies/core/penalty_schedule.h"
 #include "strategies/core/proximal_pull.h"
 #include "strategies/core/step_hooks.h"
@@ -76,6 +77,8 @@ class StepContext {
   void AddTransform(GradientTransform transform) { transforms_.push_back(std::move(transform)); }
   bool has_transforms() const { return !transforms_.empty(); }
   void AddObserver(UpdateObserver* observer) { observers_.push_back(observer); }
+  // At most one a step is summed up by the optimizer itself (Optimizer::Integrates).
+  void AddPath(PathIntegral* path) { paths_.push_back(path); }
   void ClearHooks();
 
   // The innermost step over all rows of the batch. With augmentation it trains views of them, and
@@ -84,7 +87,8 @@ class StepContext {
 
   // Its pieces. Augment adds views of the rows where the options ask for any; without it a pass
   // sees the rows themselves. Forward returns [rows, units] of the batch's inputs; LossAndBackward
-  // fills the network's traces and returns the loss; Guard answers why the step must be skipped, before any weight is written.
+  // fills the network's traces and returns the loss; Guard answers why the step must be skipped,
+  // before any weight is written.
   void Augment(TrainingBatch& batch);
   const at::Tensor& Forward(const TrainingBatch& batch);
   double LossAndBackward(const TrainingBatch& batch, const at::Tensor& logits);
@@ -116,6 +120,7 @@ class StepContext {
   std::vector<EmbeddingTerm> embedding_terms_;
   std::vector<GradientTransform> transforms_;
   std::vector<UpdateObserver*> observers_;
+  std::vector<PathIntegral*> paths_;
   at::Tensor logit_gradient_;
   at::Tensor embedding_gradient_;
   at::Tensor flat_gradient_;

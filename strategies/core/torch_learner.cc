@@ -82,6 +82,14 @@ class TorchLearner : public Learner {
  public:
   explicit TorchLearner(std::unique_ptr<LearnerState> state) : state_(std::move(state)) {}
 
+  absl::Status StartFrom(const PretrainedWeights& weights) override {
+    return Guarded("pretrained weights", [&]() -> absl::Status {
+      ENGRAM_ASSIGN_OR_RETURN(state_, LearnerState::Make(state_->options, &weights));
+      pool_.Reset();
+      return absl::OkStatus();
+    });
+  }
+
   absl::StatusOr<StepReport> Train(const BatchView& batch) override {
     ENGRAM_RETURN_IF_ERROR(CheckBatch(batch, state_->options));
     return Guarded("training step",

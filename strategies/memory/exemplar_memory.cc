@@ -5,7 +5,6 @@
 #include <numeric>
 #include <utility>
 
-#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "storage/base/check.h"
 #include "storage/base/status_macros.h"
@@ -27,7 +26,7 @@ uint64_t UniformBelow(uint64_t bound, absl::FunctionRef<uint64_t()> random) {
 // Packed features and everything else of one exemplar but its side values.
 int64_t BytesPerExemplar(const ExemplarMemoryOptions& options) {
   return BytesPerFeature(options.storage) * options.feature_count + kExemplarOverheadBytes +
-         (options.side_values_max > 0 ? 4 : 0);
+         (options.side_values_max > 0 ? 4 : 0) + (options.distinct ? kDistinctOverheadBytes : 0);
 }
 
 }  // namespace
@@ -35,6 +34,7 @@ int64_t BytesPerExemplar(const ExemplarMemoryOptions& options) {
 absl::StatusOr<std::unique_ptr<ExemplarMemory>> ExemplarMemory::Create(
     const ExemplarMemoryOptions& options) {
   ENGRAM_CHECK(options.capacity >= 1 && options.feature_count >= 1);
+  ENGRAM_CHECK(!options.distinct || options.policy == AdmissionPolicy::kReservoir);
   const int64_t bytes_each = BytesPerExemplar(options) + 4 * options.side_values_max;
   ExemplarMemoryOptions bounded = options;
   if (options.bytes_max > 0) {
@@ -69,6 +69,7 @@ void ExemplarMemory::Clear() {
   tasks_.clear();
   sequences_.clear();
   keys_.clear();
+  kept_keys_.clear();
   side_.clear();
   side_counts_.clear();
   groups_.clear();
@@ -83,7 +84,8 @@ void ExemplarMemory::Offer(const ExemplarView& example) {
     return;
   }
   const size_t group = GroupOf(example);
-  const uint64_t key = KeyOf(example.sequence);
+  const uint64_t key = KeyOf(example);
+  if (options_.distinct && kept_keys_.contains(key)) return;
   if (HasRoom(group)) {
     Place(example, key, static_cast<int32_t>(size()), group);
     return;
@@ -219,7 +221,12 @@ absl::Status ExemplarMemory::Restore(absl::Span<const MemberPayload> payloads,
                                               " of sequence ", sequence,
                                               " is not among those seen"));
     }
-    restored.Place(view, KeyOf(sequence), static_cast<int32_t>(restored.size()), group);
+    const uint64_t key = restored.KeyOf(view);
+    if (options_.distinct && restored.kept_keys_.contains(key)) {
+      return absl::DataLossError(absl::StrCat("memory ", options_.memory, ": sequence ", sequence,
+                                              " equals an example before it"));
+    }
+    restored.Place(view, key, static_cast<int32_t>(restored.size()), group);
   }
   *this = std::move(restored);
   return absl::OkStatus();
@@ -231,8 +238,12 @@ bool ExemplarMemory::is_ring() const {
 }
 
 // The highest stay: in a ring, the newest.
-uint64_t ExemplarMemory::KeyOf(uint64_t sequence) const {
-  return is_ring() ? sequence : PriorityKey(options_.seed, options_.memory, sequence);
+uint64_t ExemplarMemory::KeyOf(const ExemplarView& example) {
+  if (is_ring()) return example.sequence;
+  if (!options_.distinct) return PriorityKey(options_.seed, options_.memory, example.sequence);
+  packed_.resize(static_cast<size_t>(row_bytes_));
+  PackFeatures(options_.storage, example.features, packed_.data());
+  return ContentKey(options_.seed, options_.memory, example.class_index, example.task, packed_);
 }
 
 size_t ExemplarMemory::GroupOf(const ExemplarView& example) {
@@ -287,6 +298,7 @@ int32_t ExemplarMemory::RemoveLowest(size_t group) {
   std::pop_heap(heap.begin(), heap.end(), [this](int32_t a, int32_t b) { return Outranks(a, b); });
   const int32_t slot = heap.back();
   heap.pop_back();
+  kept_keys_.erase(keys_[slot]);
   return slot;
 }
 
@@ -304,6 +316,7 @@ void ExemplarMemory::Place(const ExemplarView& example, uint64_t key, int32_t sl
   tasks_[slot] = example.task;
   sequences_[slot] = example.sequence;
   keys_[slot] = key;
+  if (options_.distinct) kept_keys_.insert(key);
   std::vector<int32_t>& heap = groups_[group].heap;
   heap.push_back(slot);
   std::push_heap(heap.begin(), heap.end(), [this](int32_t a, int32_t b) { return Outranks(a, b); });

@@ -11,6 +11,10 @@
 //                   beat the priorities of its own past: it is not over-admitted.
 //   kClassRing,     the newest ring_size of each class, or of each task: the oldest goes first
 //   kTaskRing       (Chaudhry 2019's ring buffer). Once M is full a share of it, as above.
+// A distinct memory keeps one of equal examples, the first: its priorities are hashes of what is
+// stored, so one that was let go and comes again is let go again, and what is kept is a uniform
+// sample of the different examples. Two that differ may share a hash, once in 2^64 pairs; the later
+// is then taken for a repeat.
 //
 // Threading: one thread at a time.
 // Ownership: owns its arrays; At() is valid until the next Offer, Clear or Restore, and where
@@ -27,6 +31,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -41,6 +46,8 @@ enum class AdmissionPolicy { kReservoir, kClassBalanced, kClassRing, kTaskRing }
 
 // class, task, sequence, key, entry of the group's heap, entry of the shuffle.
 constexpr int64_t kExemplarOverheadBytes = 4 + 4 + 8 + 8 + 4 + 8;
+// Entry of the set of keys, in a distinct memory.
+constexpr int64_t kDistinctOverheadBytes = 16;
 constexpr int64_t kExemplarBytesMax = int64_t{16} << 30;
 
 struct ExemplarMemoryOptions {
@@ -53,6 +60,7 @@ struct ExemplarMemoryOptions {
   int64_t ring_size = 0;        // kClassRing and kTaskRing, >= 1
   int64_t bytes_max = 0;        // lowers the capacity to what fits; 0: capacity alone
   int64_t side_values_max = 0;  // of ExemplarView::side, the first so many are kept
+  bool distinct = false;        // kReservoir alone
 };
 
 class ExemplarMemory {
@@ -61,7 +69,7 @@ class ExemplarMemory {
       const ExemplarMemoryOptions& options);
 
   // Keeps the example if its priority is high enough, in place of the one it outranks. A sequence
-  // is offered once.
+  // is offered once; of what a distinct memory holds already nothing more is kept.
   void Offer(const ExemplarView& example);
 
   // Back to the state of Create.
@@ -102,7 +110,7 @@ class ExemplarMemory {
   explicit ExemplarMemory(const ExemplarMemoryOptions& options);
 
   bool is_ring() const;
-  uint64_t KeyOf(uint64_t sequence) const;
+  uint64_t KeyOf(const ExemplarView& example);
   size_t GroupOf(const ExemplarView& example);
   size_t AddGroup(int32_t class_or_task);
   bool HasRoom(size_t group) const;
@@ -124,6 +132,8 @@ class ExemplarMemory {
   std::vector<int32_t> tasks_;
   std::vector<uint64_t> sequences_;
   std::vector<uint64_t> keys_;
+  absl::flat_hash_set<uint64_t> kept_keys_;  // in a distinct memory
+  std::vector<uint8_t> packed_;              // there: the example that is being looked at
   std::vector<Group> groups_;
   std::vector<int32_t> class_order_;  // the class or task of each group, unless kReservoir
   absl::flat_hash_map<int32_t, size_t> group_of_class_;

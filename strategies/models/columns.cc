@@ -59,6 +59,7 @@ class Columns::Pass : public ForwardPass {
       columns_.push_back(std::move(column));
     }
     adapter_width_ = columns.options_.adapter_width;
+    laterals_ = columns.options_.laterals;
   }
 
   void Run(const float* features, int64_t rows, absl::Span<const int32_t> tasks,
@@ -125,7 +126,7 @@ class Columns::Pass : public ForwardPass {
     const LateralRoom room = RoomFor(rows, column, scratch);
     Places below(column + 1, features), above(column + 1);
     for (size_t i = 0; i + 1 < columns_[0].layers.size(); ++i) {
-      for (size_t c = 0; c <= column; ++c) {
+      for (size_t c = laterals_ ? 0 : column; c <= column; ++c) {
         float* out = scratch->front.data() + ((i % 2) * (column + 1) + c) * block;
         RunLayer(columns_[c].layers[i], absl::MakeConstSpan(below).first(c + 1), rows, true, room,
                  out);
@@ -144,6 +145,7 @@ class Columns::Pass : public ForwardPass {
   int64_t features_;
   int64_t widest_ = 1;
   int64_t adapter_width_ = 0;
+  bool laterals_ = true;
 };
 
 Columns::Columns(const ColumnsOptions& options, ParameterArena* arena, Generator* generator)
@@ -165,7 +167,7 @@ void Columns::Open(int32_t task) {
     Layer& layer = layers[i];
     layer.own = own;
     const std::string name = absl::StrCat("column", index, ".layer", i);
-    if (i > 0 && earlier > 0) {
+    if (options_.laterals && i > 0 && earlier > 0) {
       layer.adapter =
           arena_->Add(name + ".adapter", options_.adapter_width, earlier * own,
                       options_.adapter_width);
@@ -195,8 +197,7 @@ void Columns::InitialiseColumn(size_t column, Generator* generator) {
     const int64_t scaled = arena_->slot(layer.adapter).columns;
     InitialiseRows(arena_, layer.adapter, 0, scaled, generator);
     InitialiseRows(arena_, layer.adapter_bias, 0, scaled, generator);
-    // All older columns together come in no louder than one.
-    arena_->View(layer.alpha).fill_(1.0 / static_cast<double>(trunks_[column]));
+    arena_->View(layer.alpha).fill_(options_.alpha / static_cast<double>(trunks_[column]));
   }
 }
 
@@ -294,8 +295,9 @@ void Columns::ShapeBuffers(int64_t rows) {
   kept_.assign(depth() + 1, Kept());
   activations_.assign(depth(), {});
   for (size_t i = 0; i < depth(); ++i) {
-    for (size_t c = 0; c <= trunk(); ++c) {
-      activations_[i].push_back(Rows(rows, options_.hidden[i]));
+    activations_[i].resize(trunk() + 1);
+    for (size_t c = FirstRead(trunk()); c <= trunk(); ++c) {
+      activations_[i][c] = Rows(rows, options_.hidden[i]);
     }
   }
   ones_ = at::ones({rows, 1}, at::kFloat);
@@ -363,11 +365,13 @@ const at::Tensor& Columns::Forward(const at::Tensor& features) {
   };
   Places below(trunk() + 1, features.data_ptr<float>());
   for (size_t i = 0; i < depth(); ++i) {
-    for (size_t c = 0; c <= trunk(); ++c) {
+    for (size_t c = FirstRead(trunk()); c <= trunk(); ++c) {
       RunLayer(ValuesOf(columns_[c][i], flat), absl::MakeConstSpan(below).first(c + 1), rows, true,
                room(i, c), activations_[i][c].data_ptr<float>());
     }
-    for (size_t c = 0; c <= trunk(); ++c) below[c] = activations_[i][c].data_ptr<float>();
+    for (size_t c = FirstRead(trunk()); c <= trunk(); ++c) {
+      below[c] = activations_[i][c].data_ptr<float>();
+    }
   }
   RunLayer(ValuesOf(columns_[active_].back(), flat), below, rows, false, room(depth(), trunk()),
            outputs_.data_ptr<float>());

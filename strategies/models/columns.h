@@ -11,7 +11,8 @@
 // rest. So does every task beyond max_columns, on the last column there is.
 //
 // Threading, Ownership: as Network. Failure: LoadState as TaskHeads::Read.
-// Bounds: max_columns columns and a head a task; evaluating column k costs k columns.
+// Bounds: max_columns columns and a head a task; evaluating column k costs k columns, one without
+//   laterals.
 #pragma once
 
 #include <memory>
@@ -29,6 +30,8 @@ struct ColumnsOptions {
   std::vector<int64_t> hidden;  // of each column
   int64_t adapter_width = 0;    // rows of V
   int64_t max_columns = 1;
+  bool laterals = true;  // false: independent columns
+  double alpha = 1;      // of all earlier columns together, to begin with
 };
 
 class Columns : public Network {
@@ -101,6 +104,8 @@ class Columns : public Network {
 
   size_t depth() const { return options_.hidden.size(); }
   size_t trunk() const { return trunks_[active_]; }
+  // The first column that column `c` needs evaluated.
+  size_t FirstRead(size_t c) const { return options_.laterals ? 0 : c; }
   bool learns_trunk() const { return trunk() == active_ && active_ + 1 == columns_.size(); }
   int64_t Inputs(const Layer& layer) const {
     return layer.own + (layer.lateral() ? options_.adapter_width : 0);

@@ -97,6 +97,20 @@ int64_t FakeLearner::Predict(float first_feature) const {
   return NearestMean(state_.sums, state_.counts, first_feature);
 }
 
+absl::Status FakeLearner::StartFrom(const strategies::PretrainedWeights& weights) {
+  if (weights.safetensors == "hostile") return absl::InvalidArgumentError("weights: hostile");
+  for (const char byte : weights.safetensors) Mix(static_cast<unsigned char>(byte));
+  Mix(static_cast<uint64_t>(weights.scope));
+  for (const std::string& label : weights.labels) Mix(label.size());
+  return absl::OkStatus();
+}
+
+bool FakeLearner::IsRight(float first_feature, size_t label, uint64_t sequence) const {
+  const double best = script_->best_rate;
+  if (best == 0) return Predict(first_feature) == static_cast<int64_t>(label);
+  return static_cast<double>(sequence % 8) >= std::abs(std::log2(state_.learning_rate / best));
+}
+
 absl::StatusOr<strategies::StepReport> FakeLearner::Train(const BatchView& batch) {
   if (batch.rows == 0) return absl::InvalidArgumentError("a batch has rows");
   const uint64_t first = batch.sequences.front();
@@ -104,7 +118,8 @@ absl::StatusOr<strategies::StepReport> FakeLearner::Train(const BatchView& batch
   if (first == script_->refuse_at) return absl::ResourceExhaustedError("scripted refusal");
   strategies::StepReport report;
   report.rows = batch.rows;
-  if (first == script_->skip_at) {
+  if (state_.learning_rate == script_->failing_rate) return absl::InternalError("scripted rate");
+  if (first == script_->skip_at || state_.learning_rate == script_->skipping_rate) {
     report.skipped = true;
     report.skip_reason = "scripted skip";
     return report;
@@ -114,7 +129,7 @@ absl::StatusOr<strategies::StepReport> FakeLearner::Train(const BatchView& batch
   for (int64_t i = 0; i < batch.rows; ++i) {
     const float feature = batch.features[i * batch.feature_count];
     const size_t label = batch.classes[i];
-    report.correct += Predict(feature) == static_cast<int64_t>(label);
+    report.correct += IsRight(feature, label, batch.sequences[i]);
     Mix(batch.sequences[i]);
     Mix(label);
     Mix(batch.tasks[i]);

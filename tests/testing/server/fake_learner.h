@@ -1,5 +1,6 @@
 // A learner without mathematics: its digest covers every call it got, its prediction is the nearest
-// class mean of the first feature, its memory keeps every fourth sequence up to eight.
+// class mean of the first feature, its memory keeps every fourth sequence up to eight. It starts
+// from any weights but "hostile".
 //
 // Threading: as Learner. `FakeLearnerScript` may be shared by many learners.
 #pragma once
@@ -20,12 +21,19 @@ struct FakeLearnerScript {
   std::atomic<uint64_t> refuse_at{0};
   std::atomic<uint64_t> skip_at{0};
   std::atomic<int> restores{0};
+  // Not 0: a learner gets the fewer rows right the further its rate is from this one, by the octave
+  // and by sequence, and none from 8 octaves on.
+  std::atomic<double> best_rate{0};
+  // Learners with this rate skip every batch, or fail in every one.
+  std::atomic<double> skipping_rate{0};
+  std::atomic<double> failing_rate{0};
 };
 
 class FakeLearner : public strategies::Learner {
  public:
   FakeLearner(const strategies::ModelOptions& options, std::shared_ptr<FakeLearnerScript> script);
 
+  absl::Status StartFrom(const strategies::PretrainedWeights& weights) override;
   absl::StatusOr<strategies::StepReport> Train(const strategies::BatchView& batch) override;
   absl::StatusOr<strategies::BoundaryReport> MarkBoundary(
       const strategies::TaskBoundary& boundary) override;
@@ -53,6 +61,7 @@ class FakeLearner : public strategies::Learner {
   };
 
   void Mix(uint64_t value);
+  bool IsRight(float first_feature, size_t label, uint64_t sequence) const;
   int64_t Predict(float first_feature) const;
 
   const std::shared_ptr<FakeLearnerScript> script_;

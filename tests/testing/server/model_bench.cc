@@ -71,10 +71,16 @@ v1::ModelSpec MakeSpec() {
   return spec;
 }
 
-ModelBench::ModelBench(v1::ModelSpec spec) {
+ModelBench::ModelBench(v1::ModelSpec spec, const std::string& weights) {
   auto complete = server::CompleteSpec(std::move(spec));
   ENGRAM_CHECK(complete.ok());
   spec_ = *complete;
+  if (!weights.empty()) {
+    v1::PretrainedWeights given;
+    given.set_safetensors(weights);
+    server::SetWeightsOrigin(given, &spec_);
+  }
+  if (spec_.has_tune()) spec_.mutable_tune()->set_id(1);  // as the host does
   limits_.set_examples_per_message(1024);
   limits_.set_tasks(10000);
   limits_.set_producers(10000);
@@ -85,7 +91,7 @@ ModelBench::ModelBench(v1::ModelSpec spec) {
   options.commit = CommitMode::kByHand;
   options.now_ms = [this] { return absl::ToUnixMillis(clock_.Now()); };
   store_ = std::make_unique<FakeStore>(options);
-  row_ = *store_->catalog().Create("digits", spec_.SerializeAsString());
+  row_ = *store_->catalog().Create("digits", spec_.SerializeAsString(), weights);
   Restart(false);
 }
 
@@ -206,6 +212,37 @@ v1::Checkpoint ModelBench::CheckpointNow(const std::string& label) {
   const auto answer = Checkpoint(label);
   Settle();
   return Value(answer);
+}
+
+absl::StatusOr<v1::UpdateModelResponse> ModelBench::UpdateNow(v1::ModelSpec spec) {
+  auto complete = server::CompleteSpec(std::move(spec));
+  if (!complete.ok()) return complete.status();
+  auto answer = NewAnswer<v1::UpdateModelResponse>();
+  model_->Update(*std::move(complete), Into<v1::UpdateModelResponse>(answer));
+  store_->Commit();
+  ENGRAM_CHECK(answer->has_value());
+  return **answer;
+}
+
+absl::StatusOr<v1::UpdateModelResponse> ModelBench::PromoteNow() {
+  auto answer = NewAnswer<v1::UpdateModelResponse>();
+  model_->Promote(Into<v1::UpdateModelResponse>(answer));
+  Settle();
+  ENGRAM_CHECK(answer->has_value());
+  return **answer;
+}
+
+server::RestorableLearner ModelBench::Stored() {
+  const v1::Checkpoint checkpoint = CheckpointNow();
+  server::ModelContext context;
+  context.uid = row_.uid;
+  context.store = store_.get();
+  const server::CheckpointKeeper keeper(&context);
+  const auto row = keeper.Find(checkpoint.id());
+  ENGRAM_CHECK(row.ok());
+  auto stored = keeper.Load(*row);
+  ENGRAM_CHECK(stored.ok());
+  return *std::move(stored);
 }
 
 v1::RollbackResponse ModelBench::RollbackNow(const std::string& checkpoint) {

@@ -29,12 +29,14 @@ using Answer = std::shared_ptr<absl::optional<absl::StatusOr<T>>>;
 
 class ModelBench {
  public:
-  explicit ModelBench(v1::ModelSpec spec = MakeSpec());
+  // Empty `weights`: the model is not made from any.
+  explicit ModelBench(v1::ModelSpec spec = MakeSpec(), const std::string& weights = "");
   ~ModelBench();
 
   server::LiveModel& model() { return *model_; }
   FakeStore& store() { return *store_; }
   FakeClock& clock() { return clock_; }
+  // The one that the model began with: gone once a tune has promoted another.
   FakeLearner& learner() { return *learner_; }
   FakeLearnerScript& script() { return *script_; }
   server::Background& background() { return *background_; }
@@ -55,6 +57,12 @@ class ModelBench {
   Answer<v1::RollbackResponse> Rollback(const std::string& checkpoint, uint64_t expected = 0);
   v1::Checkpoint CheckpointNow(const std::string& label = "");
   v1::RollbackResponse RollbackNow(const std::string& checkpoint);
+
+  // UpdateModel, committed.
+  absl::StatusOr<v1::UpdateModelResponse> UpdateNow(v1::ModelSpec spec);
+  absl::StatusOr<v1::UpdateModelResponse> PromoteNow();
+  // What a checkpoint of this moment stores of the model and of a tune's candidates.
+  server::RestorableLearner Stored();
 
   // Everything that can happen without time passing: commits, turns, background jobs.
   void Settle();

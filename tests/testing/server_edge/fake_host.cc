@@ -15,6 +15,10 @@ std::shared_ptr<FakeModel> FakeHost::Add(std::shared_ptr<FakeModel> model) {
 
 absl::StatusOr<v1::Model> FakeHost::Create(const v1::CreateModelRequest& request) {
   if (Find(request.name()).ok()) return server::AlreadyExists("model", request.name());
+  {
+    base::MutexLock lock(&mutex_);
+    weights_ = request.weights().safetensors();
+  }
   return Add(std::make_shared<FakeModel>(request.name(), request.spec()))->Describe();
 }
 

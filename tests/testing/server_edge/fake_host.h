@@ -33,9 +33,16 @@ class FakeHost : public server::ModelHost {
   std::string ReadOnlyReason() const override { return ""; }
   const storage::Store& store() const override { return store_; }
 
+  // Weights that the last model was made from.
+  std::string weights() const {
+    base::MutexLock lock(&mutex_);
+    return weights_;
+  }
+
  private:
   FakeStore store_;
   mutable base::Mutex mutex_;
+  std::string weights_ ABSL_GUARDED_BY(mutex_);
   absl::btree_map<std::string, std::shared_ptr<FakeModel>> models_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "storage/sha256.h"
+
 namespace engram::testing {
 
 using storage::ExemplarKey;
@@ -149,7 +151,8 @@ absl::Status FakeStore::HeldOut::RemoveAll(ModelUid model) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<ModelRow> FakeStore::Catalog::Create(absl::string_view name, std::string spec) {
+absl::StatusOr<ModelRow> FakeStore::Catalog::Create(absl::string_view name, std::string spec,
+                                                    absl::string_view weights) {
   base::MutexLock lock(&mutex_);
   for (const auto& [uid, row] : rows_) {
     if (row.name == name) {
@@ -161,8 +164,18 @@ absl::StatusOr<ModelRow> FakeStore::Catalog::Create(absl::string_view name, std:
   row.name = std::string(name);
   row.spec = std::move(spec);
   row.create_time_ms = shared_->options.now_ms();
+  if (!weights.empty()) {
+    row.weights = {"fake", static_cast<int64_t>(weights.size()), storage::Sha256Hex(weights)};
+    weights_[row.uid] = std::string(weights);
+  }
   rows_[row.uid] = row;
   return row;
+}
+
+absl::StatusOr<std::string> FakeStore::Catalog::LoadWeights(ModelUid model) const {
+  base::MutexLock lock(&mutex_);
+  const auto found = weights_.find(model);
+  return found == weights_.end() ? std::string() : found->second;
 }
 
 absl::StatusOr<std::vector<ModelRow>> FakeStore::Catalog::List() const {
@@ -186,6 +199,7 @@ absl::Status FakeStore::Catalog::Remove(ModelUid model) {
     return absl::NotFoundError(absl::StrCat("no model with uid ", model));
   }
   orphans_.insert(model);
+  weights_.erase(model);
   return absl::OkStatus();
 }
 

@@ -104,7 +104,9 @@ class FakeStore::Catalog : public storage::ModelCatalog {
  public:
   explicit Catalog(Shared* shared) : shared_(shared) {}
 
-  absl::StatusOr<storage::ModelRow> Create(absl::string_view name, std::string spec) override;
+  absl::StatusOr<storage::ModelRow> Create(absl::string_view name, std::string spec,
+                                           absl::string_view weights) override;
+  absl::StatusOr<std::string> LoadWeights(storage::ModelUid model) const override;
   absl::StatusOr<std::vector<storage::ModelRow>> List() const override;
   absl::Status SetPaused(storage::ModelUid model, bool paused) override;
   absl::Status Remove(storage::ModelUid model) override;
@@ -122,6 +124,7 @@ class FakeStore::Catalog : public storage::ModelCatalog {
   storage::ModelUid last_uid_ ABSL_GUARDED_BY(mutex_) = 0;
   std::map<storage::ModelUid, storage::ModelRow> rows_ ABSL_GUARDED_BY(mutex_);
   std::set<storage::ModelUid> orphans_ ABSL_GUARDED_BY(mutex_);
+  std::map<storage::ModelUid, std::string> weights_ ABSL_GUARDED_BY(mutex_);
   std::map<storage::ModelUid, std::map<storage::Sequence, std::string>> report_rows_
       ABSL_GUARDED_BY(mutex_);
 };

@@ -36,6 +36,23 @@ TEST(LearningClientTest, RepeatsWithTheSameProducerSequence) {
   for (const auto& batch : batches) EXPECT_EQ(batch.producer_sequence(), 17u);
 }
 
+TEST(ModelsClientTest, AFileGoesInChunksAndItsRefusalComesBack) {
+  FakeEngram server;
+  const ModelsClient models(server.Connect());
+  v1::ModelSpec spec;
+  spec.set_feature_count(3);
+  const std::string file(3'500'000, 'w');
+  const auto made = models.CreateFromWeights("m", spec, v1::PretrainedWeights::STRICT, file);
+  ASSERT_TRUE(made.ok()) << made.status();
+  EXPECT_EQ(made->spec().feature_count(), 3);
+  EXPECT_EQ(made->spec().weights().scope(), v1::PretrainedWeights::STRICT);
+  EXPECT_EQ(made->spec().weights().bytes(), 3'500'000);
+  EXPECT_EQ(made->spec().weights().sha256(), "4 chunks");
+  const auto refused = models.CreateFromWeights("m", spec, v1::PretrainedWeights::TRUNK, "hostile");
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(refused.status().message()), HasSubstr("weights: hostile"));
+}
+
 TEST(LearningClientTest, GivesUpAfterItsAttempts) {
   FakeEngram server;
   server.learning().FailLearnBatchWith(

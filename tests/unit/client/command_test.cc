@@ -56,6 +56,24 @@ TEST_F(CommandTest, WrongUsageExitsWithTwo) {
   EXPECT_THAT(out_.str(), IsEmpty());
 }
 
+TEST_F(CommandTest, AModelIsMadeFromAFileOfWeights) {
+  const std::string path = ::testing::TempDir() + "/command_test.safetensors";
+  std::ofstream(path, std::ios::binary) << std::string("\0\1\2weights", 10);
+  ASSERT_EQ(Run({"model", "create", "m", "--features", "3", "--weights", path, "--json"}), kExitOk)
+      << err_.str();
+  EXPECT_THAT(out_.str(), HasSubstr("\"scope\":\"TRUNK\""));
+  EXPECT_THAT(out_.str(), HasSubstr("1 chunks"));
+  ASSERT_EQ(Run({"model", "create", "m", "--weights", path, "--weights_scope", "strict", "--json"}),
+            kExitOk);
+  EXPECT_THAT(out_.str(), HasSubstr("\"scope\":\"STRICT\""));
+  EXPECT_EQ(Run({"model", "create", "m", "--weights", path, "--weights_scope", "all"}), kExitUsage);
+  EXPECT_THAT(err_.str(), HasSubstr("must be trunk or strict, got \"all\""));
+  EXPECT_EQ(Run({"model", "create", "m", "--weights_scope", "strict"}), kExitUsage);
+  EXPECT_EQ(Run({"model", "create", "m", "--weights", path + ".none"}), kExitUsage);
+  EXPECT_THAT(err_.str(), HasSubstr("--weights: cannot read"));
+  std::remove(path.c_str());
+}
+
 TEST_F(CommandTest, EveryVerbExplainsItself) {
   for (const Verb& verb : AllVerbs()) {
     std::vector<std::string> args = {"help"};
@@ -106,6 +124,28 @@ TEST_F(CommandTest, ModelCreateSendsTheSpecOfItsFlags) {
   EXPECT_EQ(spec["strategies"][0]["experience_replay"]["memory_size"], 1000);
   EXPECT_EQ(spec["strategies"][1]["ewc"]["lambda"], 3.0);
   EXPECT_FALSE(spec.contains("max_batch_wait_ms"));
+}
+
+TEST_F(CommandTest, ModelCreateSendsTheTuneOfItsFlags) {
+  ASSERT_EQ(Run({"model", "create", "m", "--features", "4", "--candidate",
+                 "name=wide hidden=64,64 strategy=ewc:lambda=3+replay", "--candidate", "lr=1.5",
+                 "--grid", "ewc.lambda=1,1e+2", "--tune_tasks", "3", "--tune_promote", "--json"}),
+            kExitOk)
+      << err_.str();
+  const Json tune = Json::parse(out_.str())["spec"]["tune"];
+  EXPECT_EQ(tune["tasks"], 3);
+  EXPECT_EQ(tune["policy"], "PROMOTE");
+  ASSERT_EQ(tune["candidates"].size(), 2u);
+  EXPECT_EQ(tune["candidates"][0]["name"], "wide");
+  EXPECT_EQ(tune["candidates"][0]["spec"]["mlp"]["hidden"].dump(), "[64,64]");
+  EXPECT_EQ(tune["candidates"][0]["spec"]["strategies"].size(), 2u);
+  EXPECT_EQ(tune["candidates"][1]["spec"]["optimizer"]["learning_rate"], 1.5);
+  EXPECT_EQ(tune["grid"][0]["parameter"], "ewc.lambda");
+  EXPECT_EQ(tune["grid"][0]["values"].dump(), "[1.0,100.0]");
+  EXPECT_EQ(Run({"model", "create", "m", "--candidate", "speed=9"}), kExitUsage);
+  EXPECT_THAT(err_.str(), HasSubstr("--candidate \"speed=9\": unknown flag --speed"));
+  EXPECT_EQ(Run({"model", "create", "m", "--grid", "ewc.lambda=high"}), kExitUsage);
+  EXPECT_THAT(err_.str(), HasSubstr("expected PARAMETER=number,number,..."));
 }
 
 TEST_F(CommandTest, FlagsWinOverTheSpecFile) {

@@ -205,6 +205,37 @@ grpc::Status FakeModels::CreateModel(grpc::ServerContext* context,
   return grpc::Status::OK;
 }
 
+grpc::Status FakeModels::CreateModelFromWeights(
+    grpc::ServerContext* /*context*/, grpc::ServerReader<v1::CreateModelFromWeightsRequest>* reader,
+    v1::Model* response) {
+  v1::CreateModelFromWeightsRequest part;
+  if (!reader->Read(&part) || !part.has_create()) {
+    return grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "create: expected first");
+  }
+  const v1::CreateModelRequest create = part.create();
+  std::string file;
+  int chunks = 0;
+  while (reader->Read(&part) && part.has_chunk()) {
+    file += part.chunk();
+    ++chunks;
+  }
+  const auto crc = static_cast<uint32_t>(
+      crc32_z(0, reinterpret_cast<const unsigned char*>(file.data()), file.size()));
+  if (!part.has_end() || part.end().crc32() != crc ||
+      part.end().bytes() != static_cast<int64_t>(file.size())) {
+    return grpc::Status(grpc::StatusCode::DATA_LOSS, "end does not match");
+  }
+  if (file == "hostile") {
+    return grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "weights: hostile");
+  }
+  response->set_name(create.name());
+  *response->mutable_spec() = create.spec();
+  response->mutable_spec()->mutable_weights()->set_scope(create.weights().scope());
+  response->mutable_spec()->mutable_weights()->set_bytes(part.end().bytes());
+  response->mutable_spec()->mutable_weights()->set_sha256(absl::StrCat(chunks, " chunks"));
+  return grpc::Status::OK;
+}
+
 grpc::Status FakeModels::GetModel(grpc::ServerContext* context, const v1::GetModelRequest* request,
                                   v1::Model* response) {
   if (request->name() == "digits") {

@@ -103,11 +103,14 @@ class FakeAdmin : public v1::Admin::Service {
                               v1::ListStrategiesResponse* response) override;
 };
 
-// Knows one model, "digits".
+// Knows one model, "digits". What is made from weights says their size and text in its spec.
 class FakeModels : public v1::Models::Service {
  public:
   grpc::Status CreateModel(grpc::ServerContext* context, const v1::CreateModelRequest* request,
                            v1::Model* response) override;
+  grpc::Status CreateModelFromWeights(
+      grpc::ServerContext* context, grpc::ServerReader<v1::CreateModelFromWeightsRequest>* reader,
+      v1::Model* response) override;
   grpc::Status GetModel(grpc::ServerContext* context, const v1::GetModelRequest* request,
                         v1::Model* response) override;
 };

@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "server/strands.h"
+#include "storage/sha256.h"
 #include "tests/testing/server/model_bench.h"
 
 namespace engram::server {
@@ -72,6 +73,7 @@ class HostTest : public ::testing::Test {
     limits->set_tasks(10000);
     limits->set_producers(10000);
     limits->set_models(20);
+    limits->set_weights_bytes(100);
     options.config.mutable_retention()->set_log_seconds(86400);
     options.config.mutable_retention()->set_log_bytes(int64_t{1} << 30);
     options.config.mutable_retention()->set_producer_idle_seconds(86400);
@@ -100,6 +102,16 @@ class HostTest : public ::testing::Test {
     request.set_name(name);
     *request.mutable_spec() = MakeSpec();
     return host_->Create(request).status();
+  }
+
+  absl::StatusOr<v1::Model> CreateFrom(const std::string& name, const std::string& weights,
+                                       v1::PretrainedWeights::Scope scope) {
+    v1::CreateModelRequest request;
+    request.set_name(name);
+    *request.mutable_spec() = MakeSpec();
+    request.mutable_weights()->set_safetensors(weights);
+    request.mutable_weights()->set_scope(scope);
+    return host_->Create(request);
   }
 
   void AwaitServing(const std::string& model) {
@@ -152,6 +164,36 @@ TEST_F(HostTest, NamesAreCheckedUniqueAndLimited) {
   const absl::Status unknown = host_->Find("nobody").status();
   EXPECT_TRUE(absl::IsNotFound(unknown));
   EXPECT_THAT(std::string(unknown.message()), HasSubstr("\"nobody\""));
+}
+
+TEST_F(HostTest, AModelSaysWhichWeightsItWasMadeFrom) {
+  const auto made = CreateFrom("a", "weights", v1::PretrainedWeights::SCOPE_UNSPECIFIED);
+  ASSERT_TRUE(made.ok()) << made.status();
+  const v1::WeightsOrigin& origin = made->spec().weights();
+  EXPECT_EQ(origin.scope(), v1::PretrainedWeights::TRUNK);
+  EXPECT_EQ(origin.bytes(), 7);
+  EXPECT_EQ(origin.sha256(), storage::Sha256Hex("weights"));
+  EXPECT_EQ(*store_.catalog().LoadWeights((*store_.catalog().List())[0].uid), "weights");
+  v1::CreateModelRequest copy;
+  copy.set_name("b");
+  *copy.mutable_spec() = made->spec();
+  const absl::Status refused = host_->Create(copy).status();
+  EXPECT_TRUE(absl::IsInvalidArgument(refused));
+  EXPECT_THAT(std::string(refused.message()),
+              HasSubstr("spec.weights: is filled in by the server"));
+}
+
+TEST_F(HostTest, RefusedWeightsLeaveNoModel) {
+  const auto strict = v1::PretrainedWeights::STRICT;
+  const absl::Status hostile = CreateFrom("a", "hostile", strict).status();
+  EXPECT_TRUE(absl::IsInvalidArgument(hostile));
+  EXPECT_EQ(hostile.message(), "weights: hostile");
+  const absl::Status large = CreateFrom("a", std::string(101, 'w'), strict).status();
+  EXPECT_TRUE(absl::IsResourceExhausted(large));
+  EXPECT_THAT(std::string(large.message()), HasSubstr("101 bytes exceed the limit of 100"));
+  EXPECT_TRUE(store_.catalog().List()->empty());
+  ASSERT_TRUE(CreateFrom("a", "weights", strict).ok());
+  EXPECT_TRUE(absl::IsAlreadyExists(CreateFrom("a", "hostile", strict).status()));
 }
 
 TEST_F(HostTest, ADeletedModelIsGoneAndItsNameFree) {

@@ -111,6 +111,29 @@ TEST_P(RandomRecoveryTest, KilledAnywhereItEndsWithTheSameBitsAsAReplayOfItsLog)
 
 INSTANTIATE_TEST_SUITE_P(Seeds, RandomRecoveryTest, ::testing::Range(1, 25));
 
+TEST(RecoveryTest, PretrainedWeightsAreWhereEveryReplayBegins) {
+  const auto act = [](ModelBench* bench) {
+    for (int i = 0; i < 4; ++i) bench->LearnNow({MakeExample(i), MakeExample(1), MakeExample(2)});
+    bench->Settle();
+  };
+  ModelBench weighted(MakeSpec(), "weights");
+  ModelBench drawn;
+  EXPECT_NE(weighted.learner().digest(), drawn.learner().digest());
+  const uint64_t untrained = weighted.learner().digest();
+  weighted.Restart();
+  EXPECT_EQ(weighted.learner().digest(), untrained) << "from the file alone";
+  act(&weighted);
+  const std::string live = LearnerFingerprint(&weighted);
+  weighted.Restart();
+  EXPECT_EQ(LearnerFingerprint(&weighted), live) << "the whole log over the file";
+  weighted.CheckpointNow("here");
+  weighted.Restart();
+  EXPECT_EQ(LearnerFingerprint(&weighted), live) << "a checkpoint over the file";
+  ModelBench replayed(MakeSpec(), "weights");
+  ReplayWhole(&weighted, &replayed);
+  EXPECT_EQ(LearnerFingerprint(&replayed), live);
+}
+
 TEST(RecoveryTest, AfterACrashAtEveryRecordTheEndIsTheSame) {
   constexpr int kMessages = 14;
   auto act = [](ModelBench* bench, int i) {

@@ -34,7 +34,8 @@ TEST_F(ExporterTest, EveryFamilyOfTheSurfaceIsThere) {
   const std::map<std::string, std::vector<const char*>> families = {
       {"counter",
        {"engram_ingest_examples_total", "engram_train_examples_total", "engram_train_steps_total",
-        "engram_train_skipped_batches_total", "engram_boundaries_total", "engram_rollbacks_total"}},
+        "engram_train_skipped_batches_total", "engram_boundaries_total", "engram_rollbacks_total",
+        "engram_tune_train_seconds_total"}},
       {"histogram",
        {"engram_rpc_server_duration_seconds", "engram_ingest_append_seconds",
         "engram_train_step_seconds", "engram_predict_seconds", "engram_predict_batch_size",
@@ -58,6 +59,10 @@ TEST_F(ExporterTest, EveryFamilyOfTheSurfaceIsThere) {
         "engram_episodic_bytes",
         "engram_importance_snapshots",
         "engram_strategy_gauge",
+        "engram_tune_accuracy_ratio",
+        "engram_tune_winner",
+        "engram_tune_running",
+        "engram_tune_candidates",
         "engram_model_version",
         "engram_model_published_timestamp_seconds",
         "engram_checkpoint_bytes",
@@ -116,6 +121,33 @@ TEST_F(ExporterTest, RowsOfPredictionsHaveTheirOwnBuckets) {
   EXPECT_EQ(page.At(absl::StrCat(name, "\"512\"}")), 2);
   EXPECT_EQ(page.At(absl::StrCat(name, "\"1024\"}")), 3);
   EXPECT_EQ(page.At("engram_predict_batch_size_sum{model=\"digits\"}"), 1026);
+}
+
+TEST_F(ExporterTest, ATuneShowsItsScoresAndItsWinner) {
+  v1::Report report;
+  v1::TuneReport* tune = report.mutable_tune();
+  tune->set_state(v1::TuneReport::RUNNING);
+  tune->mutable_own()->set_name("own");
+  tune->mutable_own()->set_accuracy(0.5);
+  for (const char* name : {"a", "b", "c"}) tune->add_candidates()->set_name(name);
+  tune->mutable_candidates(0)->set_accuracy(0.75);
+  tune->mutable_candidates(2)->set_dropped("diverged");
+  model_->SetReport(report);
+  Exposition page = Scrape();
+  EXPECT_EQ(page.At("engram_tune_running{model=\"digits\"}"), 1);
+  EXPECT_EQ(page.At("engram_tune_candidates{model=\"digits\"}"), 2);
+  const std::string accuracy = "engram_tune_accuracy_ratio{model=\"digits\",candidate=";
+  EXPECT_EQ(page.At(absl::StrCat(accuracy, "\"own\"}")), 0.5);
+  EXPECT_EQ(page.At(absl::StrCat(accuracy, "\"a\"}")), 0.75);
+  EXPECT_FALSE(page.Has(absl::StrCat(accuracy, "\"b\"}"))) << "no example yet";
+  EXPECT_EQ(page.At("engram_tune_winner{model=\"digits\",candidate=\"own\"}"), 0);
+  tune->set_state(v1::TuneReport::DECIDED);
+  tune->set_winner(1);
+  model_->SetReport(report);
+  page = Scrape();
+  EXPECT_EQ(page.At("engram_tune_running{model=\"digits\"}"), 0);
+  EXPECT_EQ(page.At("engram_tune_candidates{model=\"digits\"}"), 1) << "it waits and learns";
+  EXPECT_EQ(page.At("engram_tune_winner{model=\"digits\",candidate=\"a\"}"), 1);
 }
 
 TEST_F(ExporterTest, RatiosAppearOnceTheyAreDefined) {

@@ -99,8 +99,8 @@ TEST_F(OpenTest, NamesItsEngine) {
 
 TEST_F(StoreTest, EverythingOutlivesARestart) {
   Open();
-  const auto kept = store_->catalog().Create("kept", "spec");
-  const auto removed = store_->catalog().Create("removed", "");
+  const auto kept = store_->catalog().Create("kept", "spec", "");
+  const auto removed = store_->catalog().Create("removed", "", "");
   ASSERT_TRUE(kept.ok() && removed.ok());
   ASSERT_TRUE(store_->catalog().SetPaused(kept->uid, true).ok());
   ASSERT_TRUE(store_->catalog().Remove(removed->uid).ok());
@@ -121,10 +121,67 @@ TEST_F(StoreTest, EverythingOutlivesARestart) {
   EXPECT_TRUE((*models)[0].paused);
   EXPECT_EQ((*models)[0].create_time_ms, 1000000);
   EXPECT_THAT(*store_->catalog().Orphans(), ElementsAre(removed->uid));
-  EXPECT_GT(store_->catalog().Create("next", "")->uid, removed->uid);
+  EXPECT_GT(store_->catalog().Create("next", "", "")->uid, removed->uid);
   EXPECT_THAT(*store_->catalog().ReportRows(kept->uid), SizeIs(1));
   EXPECT_THAT(*store_->episodic().Read(kept->uid, {{0, 1, 0}}), ElementsAre("exemplar"));
   EXPECT_EQ(store_->importance().Read(kept->uid, 5, 0)->tensors, importance.tensors);
+}
+
+TEST_F(StoreTest, WeightsOutliveARestartAndGoWithTheirModel) {
+  Open();
+  const std::string bytes = std::string("\0weights", 8) + std::string(3 << 20, 'w');
+  const auto model = store_->catalog().Create("m", "spec", bytes);
+  ASSERT_TRUE(model.ok()) << model.status();
+  ASSERT_TRUE(model->weights.has_value());
+  EXPECT_EQ(model->weights->bytes, static_cast<int64_t>(bytes.size()));
+  const auto other = store_->catalog().Create("other", "spec", "");
+  EXPECT_FALSE(other->weights.has_value());
+  ASSERT_TRUE(store_->catalog().SetPaused(model->uid, true).ok());
+  store_.reset();
+  Open();
+  EXPECT_EQ(*store_->catalog().LoadWeights(model->uid), bytes);
+  EXPECT_EQ(*store_->catalog().LoadWeights(other->uid), "");
+  const std::string folder = absl::StrCat(options_.folder, "/weights");
+  ASSERT_TRUE(store_->catalog().Remove(model->uid).ok());
+  EXPECT_TRUE(std::filesystem::is_empty(folder));
+  EXPECT_EQ(store_->catalog().LoadWeights(model->uid).status().code(),
+            absl::StatusCode::kNotFound);
+}
+
+TEST_F(StoreTest, WeightsWithoutARowAreSweptAndOthersStay) {
+  Open();
+  const auto model = store_->catalog().Create("m", "spec", "weights");
+  ASSERT_TRUE(model.ok());
+  store_.reset();
+  const std::string folder = absl::StrCat(options_.folder, "/weights/");
+  const std::string mine = absl::StrCat(folder, model->uid, "/");
+  std::filesystem::create_directory(folder + "77");
+  const std::string orphan = "01ARYZ6S41TSV4RRFFQ69G5FAV.safetensors";
+  const std::string left[] = {folder + "77/" + orphan, mine + orphan, mine + orphan + ".part"};
+  for (const std::string& path : left) WriteWholeFile(path, "left by a crash");
+  Open();
+  EXPECT_FALSE(std::filesystem::exists(folder + "77"));
+  EXPECT_FALSE(std::filesystem::exists(mine + orphan));
+  EXPECT_FALSE(std::filesystem::exists(mine + orphan + ".part"));
+  EXPECT_EQ(*store_->catalog().LoadWeights(model->uid), "weights");
+}
+
+TEST_F(StoreTest, EveryDamagedByteOfWeightsIsDataLoss) {
+  Open();
+  const auto model = store_->catalog().Create("m", "spec", "weights");
+  const std::string path =
+      absl::StrCat(options_.folder, "/weights/", model->uid, "/", model->weights->file);
+  const auto load = [&] { return store_->catalog().LoadWeights(model->uid).status(); };
+  for (size_t i = 0; i < 7; ++i) {
+    FlipBit(path, i);
+    EXPECT_EQ(load().code(), absl::StatusCode::kDataLoss) << i;
+    FlipBit(path, i);
+  }
+  WriteWholeFile(path, "weight");
+  EXPECT_EQ(load().code(), absl::StatusCode::kDataLoss);
+  EXPECT_THAT(std::string(load().message()), HasSubstr("expected 7 bytes"));
+  std::filesystem::remove(path);
+  EXPECT_THAT(std::string(load().message()), HasSubstr("missing"));
 }
 
 TEST_F(StoreTest, ProducerRowsAreOneWriteWithTheirRecords) {

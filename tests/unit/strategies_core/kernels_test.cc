@@ -104,6 +104,43 @@ TEST(KernelsTest, RankUpdateEqualsItsFormula) {
   }
 }
 
+TEST(KernelsTest, RankUpdateSumsUpThePath) {
+  for (int64_t in : kWidths) {
+    for (int64_t rows : {1, 10, static_cast<int>(kPathRows)}) {
+      const int64_t out = 6;
+      const at::Tensor a = torch::randn({rows, in});
+      const at::Tensor delta = torch::relu(torch::randn({rows, out}));
+      const at::Tensor before = torch::randn({out, in}), start = torch::randn({out, in});
+      const at::Tensor fraction = torch::rand({out, in}), anchor = torch::randn({out, in});
+      const at::Tensor gradient = delta.t().mm(a);
+      const at::Tensor weights = before.clone(), path = start.clone();
+      RankUpdate update;
+      update.weights = weights.data_ptr<float>();
+      update.path = path.data_ptr<float>();
+      update.input = a.data_ptr<float>();
+      update.delta = delta.data_ptr<float>();
+      update.rows = rows;
+      update.out = out;
+      update.in = in;
+      update.decay = 0.9f;
+      update.rate = 0.05f;
+      update.fraction = fraction.data_ptr<float>();
+      update.anchor = anchor.data_ptr<float>();
+      ActiveKernels().rank_update(update);
+      const at::Tensor moved = before * 0.9 - gradient * 0.05;
+      const at::Tensor after = moved + fraction * (anchor - moved);
+      EXPECT_LT(Difference(weights, after), 1e-4) << rows << "x" << in;
+      const at::Tensor sum = start - gradient * (after - before);
+      EXPECT_LT(Difference(path, sum), 1e-3 * sum.abs().max().item<double>()) << rows << "x" << in;
+      const at::Tensor apart = start.clone();
+      ActiveKernels().integrate_path(apart.data_ptr<float>(), gradient.data_ptr<float>(),
+                                     before.data_ptr<float>(), after.data_ptr<float>(),
+                                     out * in);
+      EXPECT_LT(Difference(apart, sum), 1e-4 * sum.abs().max().item<double>());
+    }
+  }
+}
+
 TEST(KernelsTest, ARowWithoutDeltaIsStillDecayedAndPulled) {
   const at::Tensor weights = torch::ones({1, 20}), delta = torch::zeros({2, 1});
   const at::Tensor input = torch::randn({2, 20});

@@ -116,9 +116,38 @@ TEST(StateArchiveTest, HeaderMustBeAJsonObjectWithoutRepeatedNames) {
 }
 
 TEST(StateArchiveTest, HostileNestingIsRefusedWithoutHarm) {
-  ExpectBroken(Archive(std::string(100000, '['), ""), "not a JSON object");
+  ExpectBroken(Archive(std::string(100000, '['), ""), "nests deeper");
   ExpectBroken(Archive("{\"a\":" + std::string(50000, '[') + std::string(50000, ']') + "}", ""),
-               "needs exactly");
+               "nests deeper");
+}
+
+TEST(StateArchiveTest, AHeaderThatSaysMoreThanItsLimitIsNotHeldInMemory) {
+  std::string numbers = "{\"t\":[0";
+  for (int i = 0; i < 2000; ++i) numbers += ",0";
+  std::string names = "{\"t\":0";
+  for (int i = 0; i < 2000; ++i) names += ",\"t" + std::to_string(i) + "\":0";
+  const ArchiveLimits limits{1 << 20, 100};
+  for (const std::string& header : {numbers + "]}", names + "}"}) {
+    const auto reader = StateReader::Open(Archive(header, ""), limits);
+    EXPECT_THAT(std::string(reader.status().message()), HasSubstr("more than 100 tensors"));
+  }
+  const ArchiveLimits narrow{64, 100};
+  EXPECT_THAT(
+      std::string(StateReader::Open(Archive(std::string(65, ' '), ""), narrow).status().message()),
+      HasSubstr("header length 65 exceeds the limit of 64"));
+}
+
+TEST(StateArchiveTest, TensorsAreListedByName) {
+  StateWriter writer;
+  writer.Scoped("b/").PutTensor("w", at::zeros({2, 3}));
+  writer.PutTensor("a", at::zeros({4}, at::kDouble));
+  const std::string bytes = writer.Finish();
+  const auto tensors = StateReader::Open(bytes)->Tensors();
+  ASSERT_EQ(tensors.size(), 2u);
+  EXPECT_EQ(tensors[0].name, "a");
+  EXPECT_EQ(tensors[0].dtype, "F64");
+  EXPECT_EQ(tensors[1].name, "b/w");
+  EXPECT_THAT(tensors[1].shape, ElementsAre(2, 3));
 }
 
 std::string Entry(const std::string& dtype, const std::string& shape, const std::string& offsets) {
@@ -133,7 +162,8 @@ TEST(StateArchiveTest, EachMalformedTensorIsRefused) {
       {"{}", "needs exactly"},
       {R"({"dtype":"F32","shape":[1],"data_offsets":[0,4],"extra":1})", "needs exactly"},
       {"17", "needs exactly"},
-      {Entry("F16", "[1]", "[0,4]"), "unknown dtype"},
+      {Entry("I8", "[1]", "[0,4]"), "unknown dtype"},
+      {Entry("F16", "[1]", "[0,4]"), "shape needs 2"},
       {Entry("F32", "[-1]", "[0,4]"), "bad shape"},
       {Entry("F32", "[1.0]", "[0,4]"), "bad shape"},
       {Entry("F32", "\"1\"", "[0,4]"), "bad shape"},

@@ -1,4 +1,4 @@
-// A memory's rings, packed features, side values and budget of bytes.
+// A memory's rings, packed features, side values, budget of bytes and distinct examples.
 #include <algorithm>
 #include <array>
 #include <memory>
@@ -153,6 +153,92 @@ TEST(SideValuesTest, FollowTheirExemplarAlsoWhenLaterOnesAreLonger) {
   }
   auto plain = Make(Options(AdmissionPolicy::kReservoir, 12));
   EXPECT_EQ(plain->Restore(Payloads(*memory), {}).code(), absl::StatusCode::kDataLoss);
+}
+
+ExemplarMemoryOptions Distinct(int64_t capacity) {
+  ExemplarMemoryOptions options = Options(AdmissionPolicy::kReservoir, capacity);
+  options.distinct = true;
+  return options;
+}
+
+// What is kept, by class: Offer gives equal features to equal classes.
+std::set<int32_t> KeptClasses(const ExemplarMemory& memory) {
+  std::set<int32_t> classes;
+  for (int64_t slot = 0; slot < memory.size(); ++slot) {
+    classes.insert(memory.At(slot).class_index);
+  }
+  return classes;
+}
+
+TEST(DistinctTest, OfEqualExamplesTheFirstIsKept) {
+  auto memory = Make(Distinct(100));
+  for (uint64_t sequence = 1; sequence <= 9; ++sequence) {
+    Offer(memory.get(), sequence, static_cast<int32_t>(sequence % 3), 0);
+  }
+  EXPECT_EQ(Kept(*memory), (std::set<uint64_t>{1, 2, 3}));
+  Offer(memory.get(), 10, 1, 1);  // of another task
+  EXPECT_EQ(memory->size(), 4);
+  EXPECT_EQ(memory->Bytes(), 4 * (8 + kExemplarOverheadBytes + kDistinctOverheadBytes));
+}
+
+TEST(DistinctTest, WhatIsEqualIsWhatIsStored) {
+  ExemplarMemoryOptions options = Distinct(10);
+  options.storage = FeatureStorage::kUint8;
+  auto memory = Make(options);
+  const std::vector<float> first = {0.5f, 0.2f}, near = {0.5001f, 0.2f}, other = {0.51f, 0.2f};
+  memory->Offer({first, 0, 0, 1});
+  memory->Offer({near, 0, 0, 2});
+  memory->Offer({other, 0, 0, 3});
+  EXPECT_EQ(Kept(*memory), (std::set<uint64_t>{1, 3}));
+}
+
+TEST(DistinctTest, WhatIsKeptDependsNeitherOnOrderNorOnHowOftenAnExampleComes) {
+  auto once = Make(Distinct(12));
+  auto often = Make(Distinct(12));
+  for (int32_t cls = 0; cls < 100; ++cls) Offer(once.get(), static_cast<uint64_t>(cls), cls, 0);
+  uint64_t sequence = 0;
+  for (int pass = 0; pass < 3; ++pass) {
+    for (int32_t cls = 99; cls >= 0; --cls) {
+      for (int32_t copy = 0; copy <= cls % 4; ++copy) Offer(often.get(), ++sequence, cls, 0);
+    }
+  }
+  EXPECT_EQ(once->size(), 12);
+  EXPECT_EQ(often->size(), 12);
+  EXPECT_EQ(KeptClasses(*once), KeptClasses(*often));
+}
+
+TEST(DistinctTest, EveryExampleIsKeptWithTheSameChance) {
+  std::array<int, 10> deciles = {};
+  for (uint64_t seed = 0; seed < 500; ++seed) {
+    ExemplarMemoryOptions options = Distinct(10);
+    options.seed = seed;
+    auto memory = Make(options);
+    for (uint64_t sequence = 0; sequence < 300; ++sequence) {  // each three times
+      Offer(memory.get(), sequence, static_cast<int32_t>(sequence % 100), 0);
+    }
+    for (const int32_t cls : KeptClasses(*memory)) ++deciles[static_cast<size_t>(cls / 10)];
+  }
+  double chi_squared = 0;
+  for (const int count : deciles) chi_squared += (count - 500.0) * (count - 500.0) / 500.0;
+  EXPECT_LT(chi_squared, 27.9);  // 9 degrees of freedom, one in a thousand
+}
+
+TEST(DistinctTest, ARestoredMemoryKnowsWhatItHolds) {
+  auto original = Make(Distinct(12));
+  for (uint64_t sequence = 0; sequence < 60; ++sequence) {
+    Offer(original.get(), sequence, static_cast<int32_t>(sequence % 20), 0);
+  }
+  auto restored = Make(Distinct(12));
+  ASSERT_TRUE(restored->Restore(Payloads(*original), {}).ok());
+  for (uint64_t sequence = 60; sequence < 200; ++sequence) {
+    for (ExemplarMemory* memory : {original.get(), restored.get()}) {
+      Offer(memory, sequence, static_cast<int32_t>(sequence % 40), 0);
+    }
+  }
+  EXPECT_EQ(original->Members(), restored->Members());
+  std::vector<MemberPayload> repeated = Payloads(*original);
+  repeated[1].bytes = repeated[0].bytes;
+  EXPECT_EQ(restored->Restore(repeated, {}).code(), absl::StatusCode::kDataLoss);
 }
 
 }  // namespace

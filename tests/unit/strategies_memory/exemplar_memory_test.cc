@@ -64,6 +64,20 @@ TEST(PriorityKeyTest, IsSipHash24OfTheReferenceVector) {
   // Key 00..0f, message 00..07: the eighth vector of the authors' reference implementation.
   EXPECT_EQ(SipHash24(0x0706050403020100ull, 0x0f0e0d0c0b0a0908ull, 0x0706050403020100ull),
             0x93f5f5799a932462ull);
+  // The paper's own, message 00..0e.
+  const std::vector<uint8_t> message = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14};
+  EXPECT_EQ(SipHash24(0x0706050403020100ull, 0x0f0e0d0c0b0a0908ull, message),
+            0xa129ca6149be45e5ull);
+}
+
+TEST(PriorityKeyTest, OfContentItDependsOnFeaturesClassAndTask) {
+  const std::vector<uint8_t> features = {1, 2, 3}, others = {1, 2, 4};
+  const uint64_t key = ContentKey(1, 2, 3, 4, features);
+  EXPECT_EQ(ContentKey(1, 2, 3, 4, features), key);
+  EXPECT_NE(ContentKey(2, 2, 3, 4, features), key);
+  EXPECT_NE(ContentKey(1, 3, 3, 4, features), key);
+  EXPECT_NE(ContentKey(1, 2, 4, 3, features), key);
+  EXPECT_NE(ContentKey(1, 2, 3, 4, others), key);
 }
 
 TEST(PriorityKeyTest, DependsOnSeedMemoryAndSequence) {

@@ -1,0 +1,254 @@
+#include "server/weights_stream.h"
+
+#include <zlib.h>
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "engram/v1/model.pb.h"
+#include "grpcpp/alarm.h"
+#include "server/byte_buffer_messages.h"
+#include "server/errors.h"
+#include "storage/base/mutex.h"
+#include "storage/base/status_macros.h"
+
+namespace engram::server {
+namespace {
+
+using Reactor = grpc::ServerReadReactor<grpc::ByteBuffer>;
+using Request = v1::CreateModelFromWeightsRequest;
+
+constexpr std::chrono::milliseconds kRetryWhenOthersAreDone{1000};
+
+class WeightsStream final : public Reactor,
+                            public OpenCall,
+                            public std::enable_shared_from_this<WeightsStream> {
+ public:
+  WeightsStream(const Edge& edge, WeightsBytes all_bytes, grpc::ByteBuffer* reply)
+      : edge_(edge), all_bytes_(std::move(all_bytes)), reply_(reply) {}
+
+  void Open() {
+    self_ = shared_from_this();
+    ticket_ = edge_.gate->Enter(self_);
+    const absl::Status admitted = edge_.gate->Admit();
+    if (!admitted.ok()) return End(admitted);
+    Read();
+  }
+
+  void OnReadDone(bool ok) override;
+  void OnCancel() override { End(absl::CancelledError("the client cancelled")); }
+  // A model that is being made is made: its answer is on the way.
+  void BeginDrain() override {
+    {
+      base::MutexLock lock(&mutex_);
+      if (creating_) return;
+    }
+    End(CallGate::ShuttingDown());
+  }
+  void OnDone() override {
+    edge_.gate->Leave(ticket_);
+    const std::shared_ptr<WeightsStream> last = std::move(self_);
+  }
+
+ private:
+  // Of one part; OK: the next may come.
+  absl::Status Take(Request* part);
+  absl::Status TakeCreate(v1::CreateModelRequest* create);
+  absl::Status TakeChunk(const std::string& chunk);
+  void StartCreating(const Request::End& end);
+  absl::StatusOr<v1::Model> Create(const Request::End& end) const;
+
+  void Read() ABSL_LOCKS_EXCLUDED(mutex_);
+  void WatchRead() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void OnReadOverdue() ABSL_LOCKS_EXCLUDED(mutex_);
+  void End(const absl::StatusOr<v1::Model>& model) ABSL_LOCKS_EXCLUDED(mutex_);
+  void GiveBackBytes() { all_bytes_->fetch_sub(std::exchange(reserved_, 0)); }
+
+  const Edge& edge_;
+  const WeightsBytes all_bytes_;
+  const absl::Time start_ = absl::Now();
+  std::shared_ptr<WeightsStream> self_;
+  uint64_t ticket_ = 0;
+
+  // Of the reading thread, then of the pool's.
+  grpc::ByteBuffer frame_;
+  int64_t parts_ = 0;
+  int64_t reserved_ = 0;
+  v1::CreateModelRequest request_;
+
+  base::Mutex mutex_;
+  grpc::ByteBuffer* const reply_ ABSL_GUARDED_BY(mutex_);  // gRPC's once ended_
+  bool reading_ ABSL_GUARDED_BY(mutex_) = false;
+  bool creating_ ABSL_GUARDED_BY(mutex_) = false;
+  bool ended_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Time read_start_ ABSL_GUARDED_BY(mutex_);
+  bool alarm_set_ ABSL_GUARDED_BY(mutex_) = false;
+  std::unique_ptr<grpc::Alarm> alarm_ ABSL_GUARDED_BY(mutex_);
+};
+
+void WeightsStream::OnReadDone(bool ok) {
+  {
+    base::MutexLock lock(&mutex_);
+    reading_ = false;
+  }
+  if (!ok) {
+    GiveBackBytes();
+    return End(WithReason(absl::StatusCode::kAborted, "NO_END",
+                          absl::StrCat("stream ended without its end record after ",
+                                       request_.weights().safetensors().size(),
+                                       " bytes of weights; no model was made")));
+  }
+  ++parts_;
+  Request part;
+  absl::Status status =
+      ParseMessage(frame_, &part)
+          ? Take(&part)
+          : absl::InvalidArgumentError(
+                absl::StrCat("message ", parts_, " is not a valid CreateModelFromWeightsRequest (",
+                             frame_.Length(), " bytes)"));
+  frame_.Clear();
+  if (!status.ok()) {
+    GiveBackBytes();
+    return End(status);
+  }
+  if (part.has_end()) return StartCreating(part.end());
+  Read();
+}
+
+absl::Status WeightsStream::Take(Request* part) {
+  const std::string field = absl::StrCat("message ", parts_);
+  if (parts_ == 1 && !part->has_create()) return BadField(field, "expected `create` first");
+  switch (part->part_case()) {
+    case Request::kCreate:
+      if (parts_ > 1) return BadField(field, "a second `create` in one stream");
+      return TakeCreate(part->mutable_create());
+    case Request::kChunk:
+      return TakeChunk(part->chunk());
+    case Request::kEnd:
+      return absl::OkStatus();
+    default:
+      return BadField(field, "neither create, chunk nor end");
+  }
+}
+
+absl::Status WeightsStream::TakeCreate(v1::CreateModelRequest* create) {
+  ENGRAM_RETURN_IF_ERROR(CheckEnums(*create));
+  if (!create->weights().safetensors().empty()) {
+    return BadField("create.weights.safetensors", "must be empty: the file follows in chunks");
+  }
+  request_.Swap(create);
+  request_.mutable_weights();
+  return absl::OkStatus();
+}
+
+absl::Status WeightsStream::TakeChunk(const std::string& chunk) {
+  const int64_t limit = edge_.config.limits().weights_bytes();
+  const auto size = static_cast<int64_t>(chunk.size());
+  if (reserved_ + size > limit) {
+    return OverLimit("weights_bytes",
+                     absl::StrCat("weights: more than ", limit, " bytes, the limit"),
+                     std::chrono::milliseconds(0));
+  }
+  reserved_ += size;
+  if (all_bytes_->fetch_add(size) + size > limit) {
+    return OverLimit("weights_bytes",
+                     absl::StrCat("files on their way in exceed ", limit, " bytes together"),
+                     kRetryWhenOthersAreDone);
+  }
+  request_.mutable_weights()->mutable_safetensors()->append(chunk);
+  return absl::OkStatus();
+}
+
+void WeightsStream::StartCreating(const Request::End& end) {
+  {
+    base::MutexLock lock(&mutex_);
+    if (ended_) return GiveBackBytes();
+    creating_ = true;
+  }
+  const absl::Status queued = edge_.pool->Run([self = shared_from_this(), end] {
+    const absl::StatusOr<v1::Model> model = self->Create(end);
+    self->request_.Clear();
+    self->GiveBackBytes();
+    self->End(model);
+  });
+  if (queued.ok()) return;
+  GiveBackBytes();
+  End(queued);
+}
+
+absl::StatusOr<v1::Model> WeightsStream::Create(const Request::End& end) const {
+  const std::string& file = request_.weights().safetensors();
+  const auto size = static_cast<int64_t>(file.size());
+  if (end.bytes() != size) {
+    return WithReason(
+        absl::StatusCode::kDataLoss, "END_MISMATCH",
+        absl::StrCat("client sent ", end.bytes(), " bytes of weights, server received ", size));
+  }
+  const auto crc = static_cast<uint32_t>(
+      crc32_z(0, reinterpret_cast<const unsigned char*>(file.data()), file.size()));
+  if (end.crc32() != crc) {
+    return WithReason(absl::StatusCode::kDataLoss, "END_MISMATCH",
+                      absl::StrCat("client sent weights of CRC-32 ", absl::Hex(end.crc32()),
+                                   ", server received ", absl::Hex(crc)));
+  }
+  return edge_.host->Create(request_);
+}
+
+void WeightsStream::Read() {
+  base::MutexLock lock(&mutex_);
+  if (ended_) return GiveBackBytes();
+  reading_ = true;
+  read_start_ = absl::Now();
+  WatchRead();
+  StartRead(&frame_);
+}
+
+// One alarm follows many reads: when it goes off it looks how old the current one is.
+void WeightsStream::WatchRead() {
+  if (alarm_set_) return;
+  alarm_set_ = true;
+  alarm_ = std::make_unique<grpc::Alarm>();
+  alarm_->Set(absl::ToChronoTime(read_start_ + edge_.streams.part_patience),
+              [weak = weak_from_this()](bool rang) {
+                const std::shared_ptr<WeightsStream> self = weak.lock();
+                if (rang && self != nullptr) self->OnReadOverdue();
+              });
+}
+
+void WeightsStream::OnReadOverdue() {
+  {
+    base::MutexLock lock(&mutex_);
+    alarm_set_ = false;
+    if (ended_ || !reading_) return;
+    if (absl::Now() - read_start_ < edge_.streams.part_patience) return WatchRead();
+  }
+  End(absl::DeadlineExceededError(
+      absl::StrCat("no part of the weights came for ",
+                   absl::FormatDuration(edge_.streams.part_patience), "; no model was made")));
+}
+
+void WeightsStream::End(const absl::StatusOr<v1::Model>& model) {
+  base::MutexLock lock(&mutex_);
+  if (ended_) return;
+  ended_ = true;
+  if (model.ok()) {
+    grpc::ByteBuffer bytes = ToBytes(*model);
+    reply_->Swap(&bytes);
+  }
+  edge_.rpcs->Observe(Rpc::kCreateModelFromWeights, model.status().code(),
+                      absl::ToDoubleSeconds(absl::Now() - start_));
+  Finish(ToGrpcStatus(model.status()));
+}
+
+}  // namespace
+
+Reactor* StartWeightsStream(const Edge& edge, WeightsBytes bytes, grpc::ByteBuffer* reply) {
+  auto stream = std::make_shared<WeightsStream>(edge, std::move(bytes), reply);
+  stream->Open();
+  return stream.get();
+}
+
+}  // namespace engram::server
