@@ -37,6 +37,10 @@ void CopyTunable(const v1::ModelSpec& from, v1::ModelSpec* to) {
   *to->mutable_strategies() = from.strategies();
   to->set_label_smoothing(from.label_smoothing());
   to->set_ema_decay(from.ema_decay());
+  to->clear_augmentation();
+  if (from.has_augmentation()) *to->mutable_augmentation() = from.augmentation();
+  to->clear_penalty_schedule();
+  if (from.has_penalty_schedule()) *to->mutable_penalty_schedule() = from.penalty_schedule();
 }
 
 absl::Status CheckTunable(const std::string& field, const v1::ModelSpec& spec,
@@ -101,6 +105,10 @@ absl::StatusOr<v1::ModelSpec> Merge(const std::string& field, const v1::ModelSpe
   spec.mutable_optimizer()->MergeFrom(change.optimizer());
   if (change.label_smoothing() != 0) spec.set_label_smoothing(change.label_smoothing());
   if (change.ema_decay() != 0) spec.set_ema_decay(change.ema_decay());
+  if (change.has_augmentation()) spec.mutable_augmentation()->MergeFrom(change.augmentation());
+  if (change.has_penalty_schedule()) {
+    spec.mutable_penalty_schedule()->MergeFrom(change.penalty_schedule());
+  }
   ENGRAM_RETURN_IF_ERROR(MergeStrategies(field, change, &spec));
   return spec;
 }
@@ -132,9 +140,13 @@ absl::Status SetParameter(const std::string& name, double value, v1::ModelSpec* 
   std::vector<std::string> path = absl::StrSplit(name, '.');
   Message* message = spec->mutable_optimizer();
   if (path.size() > 1) {
-    v1::StrategySpec* strategy = FindStrategy(path[0], spec);
-    if (strategy != nullptr) message = StrategyMessage(strategy);
-    if (strategy == nullptr && path[0] != "optimizer") {
+    if (v1::StrategySpec* strategy = FindStrategy(path[0], spec)) {
+      message = StrategyMessage(strategy);
+    } else if (path[0] == "augmentation") {
+      message = spec->mutable_augmentation();
+    } else if (path[0] == "penalty_schedule") {
+      message = spec->mutable_penalty_schedule();
+    } else if (path[0] != "optimizer") {
       return BadField("spec.tune.grid", absl::StrCat("the model has no strategy ", path[0],
                                                      " (parameter \"", Echo(name), "\")"));
     }

@@ -51,7 +51,8 @@ struct StrategyEntry {
   // no other strategy may be listed beside it.
   bool alone = false;
   AugmentationSupport augmentation = AugmentationSupport::kAll;
-  // It draws the network anew before it trains: pretrained weights would be lost, and are refused.
+  // It draws the network anew before it trains: pretrained weights would be lost, and are refused,
+  // except for a trunk that a strategy beside it freezes.
   bool draws_anew = false;
   // RESOURCE_EXHAUSTED when what the parameters ask for cannot be held.
   absl::StatusOr<std::unique_ptr<Strategy>> (*make)(

@@ -119,6 +119,27 @@ TEST(TunePlanTest, TheGridReachesIntoTheOptimizer) {
   EXPECT_EQ(candidate.ema_decay(), 0.99);
 }
 
+TEST(TunePlanTest, ACandidateMayAugmentAndScheduleItsPenaltiesOtherwise) {
+  v1::ModelSpec spec = Base();
+  spec.mutable_augmentation()->set_noise(0.5);
+  v1::ModelSpec* change = spec.mutable_tune()->add_candidates()->mutable_spec();
+  change->mutable_augmentation()->set_mixup_alpha(0.2);
+  change->mutable_penalty_schedule()->set_kind(v1::PenaltySchedule::TASKS);
+  AddAxis("augmentation.noise", {0.25}, &spec);
+  AddAxis("penalty_schedule.warm_up_steps", {100}, &spec);
+  const auto complete = CompleteSpec(spec);
+  ASSERT_TRUE(complete.ok()) << complete.status();
+  ASSERT_EQ(complete->tune().candidates_size(), 2);
+  for (const v1::Tune::Candidate& candidate : complete->tune().candidates()) {
+    const v1::ModelSpec& own = candidate.spec();
+    const bool given = own.augmentation().mixup_alpha() == 0.2;
+    EXPECT_EQ(own.augmentation().noise(), given ? 0.5 : 0.25);
+    EXPECT_EQ(own.penalty_schedule().kind(),
+              given ? v1::PenaltySchedule::TASKS : v1::PenaltySchedule::CONSTANT);
+    EXPECT_EQ(own.penalty_schedule().warm_up_steps(), given ? 0 : 100);
+  }
+}
+
 TEST(TunePlanTest, ACompletedTuneCompletesToItselfAlsoAfterTheModelHasChanged) {
   v1::ModelSpec spec = Base();
   AddAxis("learning_rate", {0.01, 0.3}, &spec);
