@@ -66,7 +66,7 @@ class Si final : public Strategy, public UpdateObserver {
   void AfterUpdate(int64_t begin, int64_t count, const float* gradient) override {
     const float* theta = arena_->flat().data_ptr<float>() + begin;
     const float* before = before_.data();
-    float* path = path_.data() + begin;
+    float* path = path_.floats() + begin;
     const float* importance = penalty_.importance().data_ptr<float>() + begin;
     const float* anchor = penalty_.anchor().data_ptr<float>() + begin;
     const float strength = static_cast<float>(strength_);
@@ -134,7 +134,7 @@ class Si final : public Strategy, public UpdateObserver {
     const at::Tensor omega = at::empty({arena_->size()}, at::kFloat);
     const float* theta = arena_->flat().data_ptr<float>();
     const float* start = penalty_.anchor().data_ptr<float>();
-    const float* path = path_.data();
+    const float* path = path_.floats();
     float* values = omega.data_ptr<float>();
     for (int64_t i = 0; i < arena_->size(); ++i) {
       const double change = static_cast<double>(theta[i]) - start[i];

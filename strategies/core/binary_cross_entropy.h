@@ -13,8 +13,8 @@
 
 namespace engram::strategies {
 
-// Outputs whose goal is sigmoid(old_logits) in place of the row's label: 1 at its target, the shares
-// of both labels where rows are mixed, 0 elsewhere.
+// Outputs whose goal is sigmoid(old_logits) in place of the row's label: 1 at its target, the
+// shares of both labels where rows are mixed, 0 elsewhere.
 struct DistilledOutputs {
   const float* old_logits = nullptr;         // [rows, units]; null: none is distilled
   const std::vector<bool>* units = nullptr;  // by unit

@@ -47,11 +47,17 @@ absl::Status MakeStrategies(const std::vector<ResolvedStrategy>& resolved, Learn
   return absl::OkStatus();
 }
 
-absl::Status CheckTakesWeights(const std::vector<ResolvedStrategy>& resolved) {
+absl::Status CheckTakesWeights(const std::vector<ResolvedStrategy>& resolved,
+                               PretrainedWeights::Scope scope) {
+  // Below the head nothing is drawn anew while it is frozen.
+  const bool trunk_stays =
+      scope == PretrainedWeights::Scope::kTrunk &&
+      std::any_of(resolved.begin(), resolved.end(),
+                  [](const auto& strategy) { return strategy.entry->freezes_backbone; });
   for (const ResolvedStrategy& strategy : resolved) {
     const char* why = nullptr;
     if (strategy.entry->make_network != nullptr) why = "has a network of its own";
-    if (strategy.entry->draws_anew) why = "draws new weights before it trains";
+    if (strategy.entry->draws_anew && !trunk_stays) why = "draws new weights before it trains";
     if (why == nullptr) continue;
     return absl::InvalidArgumentError(absl::StrCat("weights: strategy ", strategy.entry->help.name,
                                                    " ", why,
@@ -110,7 +116,7 @@ absl::StatusOr<std::unique_ptr<LearnerState>> LearnerState::Make(
   ENGRAM_ASSIGN_OR_RETURN(const std::vector<ResolvedStrategy> resolved, ResolveStrategies(options));
   state->network = MakeNetwork(resolved, state.get());
   if (weights != nullptr) {
-    ENGRAM_RETURN_IF_ERROR(CheckTakesWeights(resolved));
+    ENGRAM_RETURN_IF_ERROR(CheckTakesWeights(resolved, weights->scope));
     ENGRAM_RETURN_IF_ERROR(TakeWeights(*weights, state.get()));
   }
   state->optimizer = std::make_unique<Optimizer>(options.optimizer, &state->arena);

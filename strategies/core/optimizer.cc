@@ -116,7 +116,7 @@ void Optimizer::StepPlain(const std::vector<LayerTrace>& traces,
     update.in = weight.columns;
     update.decay = decay;
     update.rate = rate;
-    if (path != nullptr) update.path = path->data() + weight.offset;
+    if (path != nullptr) update.path = path->floats() + weight.offset;
     absl::Span<ProximalPull* const> rest = pulls;
     if (update.rows <= kRankRows || path != nullptr) {
       if (!pulls.empty()) {

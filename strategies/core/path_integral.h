@@ -27,7 +27,7 @@ class PathIntegral final : public UpdateObserver {
         companion_(arena->AddCompanion(name, ParameterArena::Persistence::kSaved)) {}
 
   const at::Tensor& values() const { return arena_->Companion(companion_); }
-  float* data() const { return values().data_ptr<float>(); }
+  float* floats() const { return values().data_ptr<float>(); }
 
   void BeforeUpdate(int64_t begin, int64_t count) override {
     const float* theta = arena_->flat().data_ptr<float>() + begin;
@@ -36,7 +36,7 @@ class PathIntegral final : public UpdateObserver {
 
   void AfterUpdate(int64_t begin, int64_t count, const float* gradient) override {
     const float* theta = arena_->flat().data_ptr<float>() + begin;
-    ActiveKernels().integrate_path(data() + begin, gradient, before_.data(), theta, count);
+    ActiveKernels().integrate_path(floats() + begin, gradient, before_.data(), theta, count);
   }
 
  private:

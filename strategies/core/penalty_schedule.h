@@ -5,8 +5,8 @@
 //   constant     1
 //   tasks        t - 1: as many as there are past tasks
 //   task_share   1 - 1/t
-//   class_share  classes known at the boundary / classes known now (alpha of PyCIL and of BiC, Wu et
-//                al. 2019); a FIXED head knows all of its classes from the start
+//   class_share  classes known at the boundary / classes known now (alpha of PyCIL and of BiC, Wu
+//                et al. 2019); a FIXED head knows all of its classes from the start
 //   step_decay   decay^(s / period_steps), a whole power
 //   task_decay   decay^(t - 2): 1 in the second task
 // Every factor stays at or above `floor`. With warm_up_steps, the first steps after each boundary

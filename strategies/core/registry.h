@@ -43,15 +43,16 @@ struct StrategyEntry {
   // It keeps a part of the network for each task, which only a head a task can tell apart: a model
   // with another head is refused.
   bool per_task_heads = false;
-  // It reads the layers of a plain network: no strategy beside it may bring a network of its own, or
-  // freeze those below the head.
+  // It reads the layers of a plain network: no strategy beside it may bring a network of its own,
+  // or freeze those below the head.
   bool plain_network = false;
   bool freezes_backbone = false;
   // It takes steps of its own in place of the plain one, which hooks of others are not written for:
   // no other strategy may be listed beside it.
   bool alone = false;
   AugmentationSupport augmentation = AugmentationSupport::kAll;
-  // It draws the network anew before it trains: pretrained weights would be lost, and are refused.
+  // It draws the network anew before it trains: pretrained weights would be lost, and are refused,
+  // except for a trunk that a strategy beside it freezes.
   bool draws_anew = false;
   // RESOURCE_EXHAUSTED when what the parameters ask for cannot be held.
   absl::StatusOr<std::unique_ptr<Strategy>> (*make)(

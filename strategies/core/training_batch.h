@@ -49,7 +49,8 @@ class TrainingBatch {
   // The loss of rows [begin, end) runs over `units` only: ascending, every row's target among them.
   void LimitUnits(int64_t begin, int64_t end, std::vector<int64_t> units);
 
-  // Rows whose goal is not their label alone: no other row is mixed into them, nor they into others.
+  // Rows whose goal is not their label alone: no other row is mixed into them, nor they into
+  // others.
   void KeepUnmixed(int64_t begin, int64_t end) { unmixed_.emplace_back(begin, end); }
 
   // Room for a view of each row, [rows(), d], which inputs() shows until the next change of rows.
@@ -57,7 +58,8 @@ class TrainingBatch {
   // `share` of a row's label and 1 - share of another's is what its view is to be learned as.
   void MixTargets(int64_t row, int64_t other, float share);
   // Rows that may be mixed with each other have the same number, others -1: stream with stream and
-  // appended with appended, so that no share of the loss leaks, and where the loss sees both labels.
+  // appended with appended, so that no share of the loss leaks, and where the loss sees both
+  // labels.
   std::vector<int64_t> MixingGroups() const;
 
   // What the loss needs of the rows; valid until the next change.

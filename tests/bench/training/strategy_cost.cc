@@ -74,8 +74,8 @@ std::vector<Contender> Contenders() {
       {"der", {"der", {}}, {one, one}, 2, {4200, 0, 0}, 1.5},
       {"der_plus_plus", {"der_plus_plus", {}}, {one, one, one}, 2, {5100, 10000, 15000}, 1.5},
       {"er_ace", {"er_ace", {}}, {one, one}, 2, {5200, 0, 0}, 1.5},
-      // A memory of 1000 over ten tasks; A-GEM's reference batch is the library's default, GEM is in
-      // the middle of its stream.
+      // A memory of 1000 over ten tasks; A-GEM's reference batch is the library's default, GEM is
+      // in the middle of its stream.
       {"a_gem",
        {"a_gem", {{"memory_per_task", int64_t{100}}, {"reference_batch", int64_t{64}}}},
        {one, {1, 64}},

@@ -1,4 +1,5 @@
-// What the training benches train on, and the network that they train: MLP 784-256-256-10, SGD 0.05.
+// What the training benches train on, and the network that they train: MLP 784-256-256-10, SGD
+// 0.05.
 //
 // Threading: one thread. Failure: Must prints the status and aborts.
 #pragma once

@@ -147,5 +147,30 @@ TEST(DerTest, WeightsMayChangeLive) {
   EXPECT_GT(loss_at(0, 100), 10 * loss_at(0, 0));
 }
 
+// A kept answer is that to one example: its rows are never mixed, those with labels are.
+TEST(DerTest, RowsHeldToTheirAnswersAreNotMixed) {
+  ReplayRig rig("der_plus_plus");
+  rig.rig().options.augmentation.mixup_alpha = 1;
+  rig.Step({0, 1, 2, 0});
+  int mixed = 0;
+  for (int step = 0; step < 10; ++step) {
+    rig.Step({0, 1, 2, 0}, [&mixed](TrainingBatch& batch, StepContext& context) {
+      context.Augment(batch);
+      ASSERT_EQ(batch.rows(), 12);
+      const at::Tensor same = batch.inputs().eq(batch.features()).all(1);
+      const auto shares = batch.loss_rows().first_shares;
+      for (int64_t row = 0; row < 12; ++row) {
+        const bool compared = row >= 4 && row < 8;
+        if (compared) {
+          EXPECT_TRUE(same[row].item<bool>());
+          EXPECT_EQ(shares[static_cast<size_t>(row)], 1);
+        }
+        mixed += same[row].item<bool>() ? 0 : 1;
+      }
+    });
+  }
+  EXPECT_GT(mixed, 20);
+}
+
 }  // namespace
 }  // namespace engram::strategies

@@ -163,5 +163,21 @@ TEST(LwfWarmUpTest, ATaskWithoutNewOutputsHasNothingToWarmUp) {
   EXPECT_GT(rig.Step(TaskRows(0, 2)).change().abs().max().item<double>(), 0);
 }
 
+// Teacher and student look at the same views: as long as they are equal nothing is distilled.
+TEST(LwfAugmentationTest, TheTeacherSeesTheViewsThatAreTrained) {
+  ModelOptions model = RigModel();
+  model.augmentation.noise = 0.5;
+  model.augmentation.mixup_alpha = 1;
+  StrategyRig distilled(model, Spec("old_tasks")), plain(model, {"finetune", {}});
+  for (StrategyRig* rig : {&distilled, &plain}) {
+    rig->Step(TaskRows(0, 1));
+    rig->Boundary(0);
+    rig->Step(TaskRows(0, 2));
+  }
+  EXPECT_TRUE(distilled.rig.arena.flat().equal(plain.rig.arena.flat()));
+  for (StrategyRig* rig : {&distilled, &plain}) rig->Step(TaskRows(0, 3));
+  EXPECT_FALSE(distilled.rig.arena.flat().equal(plain.rig.arena.flat()));
+}
+
 }  // namespace
 }  // namespace engram::strategies

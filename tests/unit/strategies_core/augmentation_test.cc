@@ -259,7 +259,8 @@ TEST_F(AugmentationTest, TheGradientIsThatOfTheViewsAndBothLabels) {
       ReferenceForward(leaves, rig_.batch->inputs().clone()), labels,
       torch::nn::functional::CrossEntropyFuncOptions().label_smoothing(0.1));
   expected.backward();
-  const double ours = rig_.context->LossAndBackward(*rig_.batch, rig_.context->Forward(*rig_.batch));
+  const double ours =
+      rig_.context->LossAndBackward(*rig_.batch, rig_.context->Forward(*rig_.batch));
   EXPECT_NEAR(ours, expected.item<double>(), 1e-5);
   const at::Tensor gradient = at::zeros({rig_.arena.size()});
   rig_.optimizer->WriteGradient(rig_.network->traces(), gradient);

@@ -5,6 +5,9 @@
 
 #include <cmath>
 #include <limits>
+#include <vector>
+
+#include "strategies/core/binary_cross_entropy.h"
 
 namespace engram::strategies {
 namespace {
@@ -98,6 +101,36 @@ TEST(CrossEntropyTest, SmoothedTargetsEqualTorchs) {
   const at::Tensor gradient = at::empty_like(logits);
   EXPECT_NEAR(CrossEntropy(logits, rows, Growing(6), gradient), expected.item<double>(), 1e-5);
   EXPECT_LT((gradient - leaf.grad()).abs().max().item<double>(), 1e-6);
+}
+
+TEST(CrossEntropyTest, AMixedRowIsHeldToBothItsLabels) {
+  const torch::Tensor logits = torch::randn({3, 4});
+  const std::vector<int64_t> targets = {1, 2, 0}, second_targets = {3, 2, 1};
+  const std::vector<float> first_shares = {0.7f, 0.4f, 1.0f};
+  const torch::Tensor labels =
+      torch::tensor({{0.0f, 0.7f, 0.0f, 0.3f}, {0.0f, 0.0f, 1.0f, 0.0f}, {1.0f, 0.0f, 0.0f, 0.0f}});
+  LossRows rows{targets};
+  rows.second_targets = second_targets;
+  rows.first_shares = first_shares;
+  const auto expect_equal = [&](const torch::Tensor& leaf, const torch::Tensor& expected,
+                                double loss, const at::Tensor& gradient) {
+    expected.backward();
+    EXPECT_NEAR(loss, expected.item<double>(), 1e-5);
+    EXPECT_LT((gradient - leaf.grad()).abs().max().item<double>(), 1e-6);
+  };
+  const at::Tensor gradient = at::empty_like(logits);
+  for (const double smoothing : {0.0, 0.2}) {
+    const torch::Tensor leaf = logits.clone().set_requires_grad(true);
+    rows.label_smoothing = smoothing;
+    const double loss = CrossEntropy(logits, rows, Growing(4), gradient);
+    expect_equal(leaf,
+                 F::cross_entropy(leaf, labels,
+                                  F::CrossEntropyFuncOptions().label_smoothing(smoothing)),
+                 loss, gradient);
+  }
+  const torch::Tensor leaf = logits.clone().set_requires_grad(true);
+  const double loss = BinaryCrossEntropy(logits, rows, Growing(4), {}, gradient);
+  expect_equal(leaf, F::binary_cross_entropy_with_logits(leaf, labels) * 4, loss, gradient);
 }
 
 TEST(CrossEntropyTest, HugeLogitsStayFinite) {

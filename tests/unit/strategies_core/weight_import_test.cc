@@ -413,6 +413,10 @@ TEST(WeightImportTest, ModelsThatCannotTakeThemSayWhy) {
   dumb.strategies = {{"gdumb", {}}};
   EXPECT_THAT(std::string(Start(dumb, Ours().Bytes(), Scope::kTrunk).status.message()),
               HasSubstr("gdumb draws new weights"));
+  dumb.strategies = {{"feature_extraction", {}}, {"gdumb", {}}};
+  EXPECT_TRUE(Start(dumb, Ours().Bytes(), Scope::kTrunk).status.ok());
+  EXPECT_THAT(std::string(Start(dumb, Ours().Bytes(), Scope::kStrict).status.message()),
+              HasSubstr("gdumb draws new weights"));
   ModelOptions linear = Model();
   linear.hidden.clear();
   EXPECT_THAT(std::string(Start(linear, Ours().Bytes(), Scope::kTrunk).status.message()),
