@@ -1,7 +1,7 @@
 // What the head sees of rows that were trained before, kept: below a frozen backbone it is the same
 // every time, so an exemplar that is replayed again needs no pass through the backbone. The
-// stream's own rows come once and are not kept, so that they push no exemplar out; a row counts as known
-// when its sequence number and a hash of its features agree, so that memories that store it
+// stream's own rows come once and are not kept, so that they push no exemplar out; a row counts as
+// known when its sequence number and a hash of its features agree, so that memories that store it
 // differently do not meet. Views (augmentation.h) are new each time and bypass the cache.
 //
 // Bits do not depend on what is kept: the backbone gives each row what it would alone
@@ -9,8 +9,8 @@
 // restore.
 //
 // Threading: one thread. Ownership: borrows the network, whose backbone never changes.
-// Failure: none. Bounds: rows_max rows of embeddings, allocated as they come; beyond, a row that
-// was   not asked for since the hand passed it makes room (CLOCK; Corbato 1968).
+// Failure: none. Bounds: rows_max rows of embeddings, allocated as they come; beyond, a row not
+//   asked for since the hand passed it makes room (CLOCK; Corbato 1968).
 #pragma once
 
 #include <ATen/ATen.h>
