@@ -24,7 +24,7 @@ Protocol Online() {
 }
 
 // Adam is never reset between tasks, there is no weight decay, and pixels are divided by 255 and no
-// more: ours as theirs. Joint is `--strategy finetune --tasks 1`.
+// more: ours as theirs. Penalties hold to the last weights of a task. Joint is `--strategy finetune --tasks 1`.
 Protocol Vdv() {
   Protocol vdv;
   vdv.name = "vdv";
@@ -44,9 +44,9 @@ Protocol Vdv() {
   };
   vdv.overrides = {
       // The exact Fisher of a whole task there, of 5 000 examples here.
-      {"split-mnist", "task", "ewc:lambda=1e5,fisher_examples=5000", {}},
-      {"split-mnist", "domain", "ewc:lambda=1e10,fisher_examples=5000", {}},
-      {"split-mnist", "class", "ewc:lambda=1e9,fisher_examples=5000", {}},
+      {"split-mnist", "task", "ewc:lambda=1e5,fisher_examples=5000,anchor_share=0", {}},
+      {"split-mnist", "domain", "ewc:lambda=1e10,fisher_examples=5000,anchor_share=0", {}},
+      {"split-mnist", "class", "ewc:lambda=1e9,fisher_examples=5000,anchor_share=0", {}},
       // The penalty is part of the gradient along the path, and an importance may be negative.
       {"split-mnist", "task", "si:c=10,xi=0.1,relu=false,path_gradient=TOTAL", {}},
       {"split-mnist", "domain", "si:c=5e4,xi=0.1,relu=false,path_gradient=TOTAL", {}},
@@ -72,9 +72,9 @@ Protocol Vdv() {
        "class",
        "icarl:memory_size=1000,per_class=100,replay_batch_size=128",
        {"--head=growing"}},
-      {"permuted-mnist", "", "ewc:lambda=100,fisher_examples=1000", {}},
+      {"permuted-mnist", "", "ewc:lambda=100,fisher_examples=1000,anchor_share=0", {}},
       // The lambda of the 2018 table is not recorded.
-      {"permuted-mnist", "", "online_ewc:fisher_examples=1000", {}},
+      {"permuted-mnist", "", "online_ewc:fisher_examples=1000,anchor_share=0", {}},
       {"permuted-mnist", "", "si:c=10,xi=0.1,relu=false,path_gradient=TOTAL", {}},
       {"permuted-mnist", "", "lwf:lambda=1,temperature=2", {}},
       {"permuted-mnist", "", "joint:repeats=ONCE,storage=UINT8", {}},
@@ -150,7 +150,10 @@ Protocol Mammoth() {
                       {"rotated-mnist", rotated, "Xavier uniform"}};
   mammoth.overrides = {
       {"permuted-mnist", "", "finetune", {"--lr=0.2"}},
-      {"permuted-mnist", "", "online_ewc:lambda=1.4,gamma=1,fisher=EMPIRICAL", {"--lr=0.1"}},
+      {"permuted-mnist",
+       "",
+       "online_ewc:lambda=1.4,gamma=1,fisher=EMPIRICAL,anchor_share=0",
+       {"--lr=0.1"}},
       {"permuted-mnist", "", "si:c=0.5,xi=1", {"--lr=0.1"}},
       {"permuted-mnist",
        "",
@@ -164,7 +167,10 @@ Protocol Mammoth() {
       {"permuted-mnist", "", "der_plus_plus:memory_size=500,alpha=1,beta=0.5", {"--lr=0.2"}},
       {"permuted-mnist", "", "der_plus_plus:memory_size=200,alpha=1,beta=1", {"--lr=0.1"}},
       {"permuted-mnist", "", "der_plus_plus:memory_size=5120,alpha=0.5,beta=1", {"--lr=0.2"}},
-      {"rotated-mnist", "", "online_ewc:lambda=1.4,gamma=1,fisher=EMPIRICAL", {"--lr=0.1"}},
+      {"rotated-mnist",
+       "",
+       "online_ewc:lambda=1.4,gamma=1,fisher=EMPIRICAL,anchor_share=0",
+       {"--lr=0.1"}},
       {"rotated-mnist", "", "si:c=1,xi=1", {"--lr=0.1"}},
       {"rotated-mnist", "", "experience_replay:memory_size=500,replay_batch_size=128",
        {"--lr=0.2"}},

@@ -1,12 +1,13 @@
 // Online elastic weight consolidation (Schwarz et al. 2018, "Progress & Compress", eq. 9):
 //   F~_t = gamma F~_{t-1} + F_t
 //   L = L_new + lambda/2 sum_i gamma F~_{t-1,i} (theta_i - theta*_{t-1,i})^2
-// One running Fisher and one anchor, the weights at the latest boundary; gamma enters both when the
-// Fisher is stored and in the loss, as in the paper. With gamma 1 the Fisher is the sum over tasks,
-// yet the penalty is not that of ewc: earlier anchors are given up.
+// One running Fisher and one anchor, the optimum of the latest task: the mean weights of its latest
+// steps (core/task_average.h). gamma enters both when the Fisher is stored and in the loss, as in
+// the paper. With gamma 1 the Fisher is the sum over tasks, yet the penalty is not that of ewc:
+// earlier anchors are given up.
 //
-// Memory: 3 P floats. Time: one more read of two arrays a step; one backward pass a class over
-// fisher_examples at a boundary.
+// Memory: 4 P floats. Time: one more read of two arrays a step, and of two more each 16th; one
+// backward pass a class over fisher_examples at a boundary.
 #include <memory>
 
 #include "strategies/core/quadratic_penalty.h"
@@ -18,25 +19,28 @@ namespace {
 class OnlineEwc final : public Strategy {
  public:
   OnlineEwc(const StrategyParameters& parameters, const StrategyEnvironment& environment)
-      : penalty_(environment.arena, "online_ewc"),
+      : penalty_(environment.arena, "online_ewc", parameters.Number("anchor_share")),
         estimator_(ParseFisherEstimator(parameters.Choice("fisher"))),
         fisher_examples_(parameters.Integer("fisher_examples")) {
     Reconfigure(parameters);
   }
 
   absl::string_view Name() const override { return "online_ewc"; }
+  int64_t StateVersion() const override { return 2; }
   int64_t ConsolidationExamples() const override { return fisher_examples_; }
 
   absl::StatusOr<Observation> Observe(TrainingBatch& batch, StepContext& context,
                                       Next next) override {
     penalty_.Join(context.Strength(lambda_ * gamma_), &context);
-    return next(batch, context);
+    absl::StatusOr<Observation> seen = next(batch, context);
+    penalty_.AfterStep(seen);
+    return seen;
   }
 
   absl::Status Consolidate(const TaskBoundary& boundary, const ConsolidationSet& examples,
                            StepContext& context, BoundaryReport* report) override {
-    const at::Tensor fisher =
-        ConsolidateFisher(Name(), estimator_, boundary.ended_task, examples, context, report);
+    const at::Tensor fisher = ConsolidateFisher(penalty_, Name(), estimator_, boundary.ended_task,
+                                                examples, context, report);
     if (fisher.defined()) penalty_.AddOnline(fisher, gamma_);
     return absl::OkStatus();
   }
@@ -72,15 +76,18 @@ StrategyEntry OnlineEwc() {
   entry.help.idea =
       "As ewc, with one anchor: at each boundary the Fisher of the ended task is added to what\n"
       "remains of the older ones (gamma), and all of it holds the weights where they now are.";
-  entry.help.memory = "3 P floats for any number of tasks; fisher_examples of the current task";
+  entry.help.memory =
+      "4 P floats for any number of tasks (3 P at anchor_share 0); fisher_examples of the current "
+      "task";
   entry.help.time =
-      "two arrays read a step; one backward pass a class over fisher_examples a boundary";
+      "two arrays read a step, the mean kept every 16th; one backward pass a class over "
+      "fisher_examples a boundary";
   entry.help.when =
       "As ewc, for long streams: strong old anchors do not pull against each other, and gamma "
       "below 1 lets the oldest go.";
   ParameterHelp lambda;
   lambda.name = "lambda";
-  lambda.default_value = 20.0;
+  lambda.default_value = 30.0;
   lambda.max = 1e12;
   lambda.live = true;
   lambda.help = "strength, lambda/2 gamma F~ (theta - theta*)^2; tied to the estimator";
@@ -92,6 +99,7 @@ StrategyEntry OnlineEwc() {
   gamma.help = "decay of the older Fisher at each boundary";
   entry.help.parameters = FisherParameters();
   entry.help.parameters.insert(entry.help.parameters.begin(), {lambda, gamma});
+  entry.help.parameters.push_back(AnchorShareParameter());
   entry.make =
       [](const StrategyParameters& parameters,
          const StrategyEnvironment& environment) -> absl::StatusOr<std::unique_ptr<Strategy>> {

@@ -74,7 +74,7 @@ class Rwalk final : public Strategy, public UpdateObserver {
     const at::Tensor importance = Scaled(arena_->Companion(fisher_)) + Scaled(past_score);
     RecordImportance({"rwalk", boundary.ended_task, "running_fisher_and_score",
                       "the examples' own labels, by batch", std::exchange(examples_, 0), ""},
-                     *arena_, importance, report);
+                     *arena_, importance, arena_->flat(), report);
     penalty_.AddOnline(importance, /*gamma=*/0);
     return absl::OkStatus();
   }

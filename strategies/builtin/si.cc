@@ -83,7 +83,7 @@ class Si final : public Strategy, public UpdateObserver {
     const at::Tensor omega = OmegaOfTask();
     RecordImportance({"si", boundary.ended_task, "path_integral", "none: collected while learning",
                       std::exchange(examples_, 0), ""},
-                     *arena_, omega, report);
+                     *arena_, omega, arena_->flat(), report);
     penalty_.AddOnline(omega, 1.0);
     if (relu_) penalty_.importance().clamp_min_(0);
     path_.values().zero_();

@@ -7,13 +7,19 @@
 #include "storage/base/status_macros.h"
 
 namespace engram::strategies {
+namespace {
 
-QuadraticPenalty::QuadraticPenalty(ParameterArena* arena, const std::string& name)
-    : arena_(arena), pull_(arena, name) {}
+constexpr double kDefaultAnchorShare = 0.1;
+
+}  // namespace
+
+QuadraticPenalty::QuadraticPenalty(ParameterArena* arena, const std::string& name,
+                                   double anchor_share)
+    : arena_(arena), pull_(arena, name), average_(arena, name, anchor_share) {}
 
 void QuadraticPenalty::AddSeparate(const at::Tensor& importance) {
   const float* fisher = importance.data_ptr<float>();
-  const float* weights = arena_->flat().data_ptr<float>();
+  const float* weights = NextAnchor().data_ptr<float>();
   float* total = pull_.importance().data_ptr<float>();
   float* anchor = pull_.anchor().data_ptr<float>();
   for (int64_t i = 0; i < arena_->size(); ++i) {
@@ -23,13 +29,15 @@ void QuadraticPenalty::AddSeparate(const at::Tensor& importance) {
         static_cast<float>(fisher[i] / sum * (static_cast<double>(weights[i]) - anchor[i]));
     total[i] = static_cast<float>(std::min(sum, kImportanceMax));
   }
+  average_.Restart();
   ++terms_;
   pull_.Invalidate();
 }
 
 void QuadraticPenalty::AddOnline(const at::Tensor& importance, double gamma) {
   pull_.importance().mul_(gamma).add_(importance).clamp_max_(kImportanceMax);
-  pull_.anchor().copy_(arena_->flat());
+  pull_.anchor().copy_(NextAnchor());
+  average_.Restart();
   ++terms_;
   pull_.Invalidate();
 }
@@ -40,23 +48,41 @@ void QuadraticPenalty::Join(double lambda, StepContext* context) {
   context->AddPull(&pull_);
 }
 
-void QuadraticPenalty::SaveState(StateWriter* writer) const { writer->PutInteger("terms", terms_); }
+void QuadraticPenalty::AfterStep(const absl::StatusOr<Observation>& seen) {
+  if (seen.ok() && !seen->skipped) average_.Step();
+}
+
+void QuadraticPenalty::SaveState(StateWriter* writer) const {
+  writer->PutInteger("terms", terms_);
+  average_.SaveState(writer);
+}
 
 absl::Status QuadraticPenalty::LoadState(const StateReader& reader) {
   ENGRAM_ASSIGN_OR_RETURN(const int64_t terms, reader.GetInteger("terms"));
   if (terms < 0) return absl::DataLossError(absl::StrCat("terms: expected >= 0, found ", terms));
   terms_ = terms;
   pull_.Invalidate();
-  return absl::OkStatus();
+  return average_.LoadState(reader);
+}
+
+ParameterHelp AnchorShareParameter() {
+  ParameterHelp share;
+  share.name = "anchor_share";
+  share.default_value = kDefaultAnchorShare;
+  share.max = 1;
+  share.help =
+      "of a task's steps, the latest whose mean weights are its theta*; 0: its last weights";
+  return share;
 }
 
 void RecordImportance(ImportanceSnapshot snapshot, const ParameterArena& arena,
-                      const at::Tensor& importance, BoundaryReport* report) {
+                      const at::Tensor& importance, const at::Tensor& anchor,
+                      BoundaryReport* report) {
   std::vector<at::Tensor> importance_parts, anchor_parts;
   std::string layout;
   for (const ParameterArena::Slot& slot : arena.slots()) {
     importance_parts.push_back(importance.narrow(0, slot.offset, slot.count()));
-    anchor_parts.push_back(arena.flat().narrow(0, slot.offset, slot.count()));
+    anchor_parts.push_back(anchor.narrow(0, slot.offset, slot.count()));
     absl::StrAppend(&layout, layout.empty() ? "" : ";", slot.name, ":", slot.rows, "x",
                     slot.columns);
   }
@@ -68,7 +94,8 @@ void RecordImportance(ImportanceSnapshot snapshot, const ParameterArena& arena,
   report->importance.push_back(std::move(snapshot));
 }
 
-at::Tensor ConsolidateFisher(absl::string_view strategy, FisherEstimator estimator, int32_t task,
+at::Tensor ConsolidateFisher(const QuadraticPenalty& penalty, absl::string_view strategy,
+                             FisherEstimator estimator, int32_t task,
                              const ConsolidationSet& examples, StepContext& context,
                              BoundaryReport* report) {
   const at::Tensor importance = at::empty({context.arena().size()}, at::kFloat);
@@ -80,7 +107,7 @@ at::Tensor ConsolidateFisher(absl::string_view strategy, FisherEstimator estimat
   snapshot.estimator = FisherEstimatorName(estimator);
   snapshot.label_mode = FisherLabelMode(estimator);
   snapshot.examples = averaged;
-  RecordImportance(std::move(snapshot), context.arena(), importance, report);
+  RecordImportance(std::move(snapshot), context.arena(), importance, penalty.NextAnchor(), report);
   return importance;
 }
 

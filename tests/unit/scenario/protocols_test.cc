@@ -142,20 +142,20 @@ TEST(ProtocolsTest, PublishedParametersDependOnWhatIsIncremental) {
   const auto ewc = [](Incremental incremental) {
     return StrategyOf("vdv", "split-mnist", incremental, "ewc");
   };
-  EXPECT_EQ(ewc(Incremental::kTask), "ewc:lambda=100000,fisher_examples=5000");
-  EXPECT_EQ(ewc(Incremental::kDomain), "ewc:lambda=10000000000,fisher_examples=5000");
-  EXPECT_EQ(ewc(Incremental::kClass), "ewc:lambda=1000000000,fisher_examples=5000");
+  EXPECT_EQ(ewc(Incremental::kTask), "ewc:lambda=100000,fisher_examples=5000,anchor_share=0");
+  EXPECT_EQ(ewc(Incremental::kDomain), "ewc:lambda=10000000000,fisher_examples=5000,anchor_share=0");
+  EXPECT_EQ(ewc(Incremental::kClass), "ewc:lambda=1000000000,fisher_examples=5000,anchor_share=0");
   EXPECT_EQ(StrategyOf("vdv", "permuted-mnist", Incremental::kDomain, "ewc"),
-            "ewc:lambda=100,fisher_examples=1000");
+            "ewc:lambda=100,fisher_examples=1000,anchor_share=0");
 }
 
 TEST(ProtocolsTest, ParametersOfTheUserWinAndTheOthersStay) {
   EXPECT_EQ(StrategyOf("vdv", "split-mnist", Incremental::kTask, "ewc:lambda=3"),
-            "ewc:lambda=3,fisher_examples=5000");
+            "ewc:lambda=3,fisher_examples=5000,anchor_share=0");
   EXPECT_EQ(StrategyOf("vdv", "split-mnist", Incremental::kTask,
                        "experience_replay:policy=RESERVOIR+ewc:lambda=3"),
             "experience_replay:memory_size=1000,replay_batch_size=128,fill=TASK_END,per_class=100,"
-            "weighting=TASK_SHARE+ewc:lambda=3,fisher_examples=5000");
+            "weighting=TASK_SHARE+ewc:lambda=3,fisher_examples=5000,anchor_share=0");
   EXPECT_EQ(StrategyOf("vdv", "split-mnist", Incremental::kTask, "finetune"), "finetune");
 }
 

@@ -213,8 +213,9 @@ TEST(ConsolidateFisherTest, RecordsTheEstimateForDurableInspection) {
   FisherRig rig(RigOptions(4, {8}, 3));
   const RandomExamples examples(rig, 30, 4, 26);
   BoundaryReport report;
-  const at::Tensor fisher =
-      ConsolidateFisher("ewc", FisherEstimator::kExact, 5, examples.set(), rig.context(), &report);
+  const QuadraticPenalty penalty(&rig.arena(), "ewc");
+  const at::Tensor fisher = ConsolidateFisher(penalty, "ewc", FisherEstimator::kExact, 5,
+                                              examples.set(), rig.context(), &report);
   ASSERT_EQ(report.importance.size(), 1u);
   const ImportanceSnapshot& snapshot = report.importance[0];
   EXPECT_EQ(snapshot.strategy, "ewc");
@@ -244,9 +245,10 @@ TEST(ConsolidateFisherTest, RecordsTheEstimateForDurableInspection) {
 TEST(ConsolidateFisherTest, ATaskWithoutExamplesLeavesNoRecord) {
   FisherRig rig(RigOptions(4, {8}, 3));
   BoundaryReport report;
+  const QuadraticPenalty penalty(&rig.arena(), "ewc");
   const at::Tensor fisher =
-      ConsolidateFisher("ewc", FisherEstimator::kExact, 0, RandomExamples(rig, 0, 4, 1).set(),
-                        rig.context(), &report);
+      ConsolidateFisher(penalty, "ewc", FisherEstimator::kExact, 0,
+                        RandomExamples(rig, 0, 4, 1).set(), rig.context(), &report);
   EXPECT_FALSE(fisher.defined());
   EXPECT_TRUE(report.importance.empty());
 }
