@@ -24,7 +24,8 @@ Protocol Online() {
 }
 
 // Adam is never reset between tasks, there is no weight decay, and pixels are divided by 255 and no
-// more: ours as theirs. Penalties hold to the last weights of a task. Joint is `--strategy finetune --tasks 1`.
+// more: ours as theirs. Penalties hold to the last weights of a task. Joint is `--strategy finetune
+// --tasks 1`.
 Protocol Vdv() {
   Protocol vdv;
   vdv.name = "vdv";
