@@ -41,6 +41,12 @@ bool Optimizer::plain() const {
   return options_.kind == OptimizerKind::kSgd && options_.momentum == 0;
 }
 
+Optimizer::Rate Optimizer::RateOf(double factor) const {
+  const double value = factor * learning_rate();
+  return {value, static_cast<float>(value),
+          static_cast<float>(1.0 - value * options_.weight_decay)};
+}
+
 double Optimizer::second_correction() const {
   return 1.0 - std::pow(options_.beta2, static_cast<double>(steps_));
 }
@@ -57,6 +63,7 @@ void Optimizer::Step(const std::vector<LayerTrace>& traces, absl::Span<ProximalP
                      PathIntegral* path) {
   if (plain()) {
     ++steps_;
+    for (ProximalPull* pull : pulls) pull->Prepare(*this);
     StepPlain(traces, pulls, path);
     return;
   }
@@ -72,13 +79,15 @@ void Optimizer::Step(const std::vector<LayerTrace>& traces, absl::Span<ProximalP
 void Optimizer::StepWithGradient(const at::Tensor& gradient, absl::Span<ProximalPull* const> pulls,
                                  absl::Span<UpdateObserver* const> observers) {
   ++steps_;
+  for (ProximalPull* pull : pulls) pull->Prepare(*this);
   const float* values = gradient.data_ptr<float>();
-  for (const auto& [first, end] : arena_->trained_ranges()) {
-    for (int64_t begin = first; begin < end; begin += kTile) {
-      const int64_t count = std::min(kTile, end - begin);
+  for (const ParameterArena::TrainedRange& range : arena_->trained_ranges()) {
+    const Rate rate = RateOf(range.rate_factor);
+    for (int64_t begin = range.begin; begin < range.end; begin += kTile) {
+      const int64_t count = std::min(kTile, range.end - begin);
       for (UpdateObserver* observer : observers) observer->BeforeUpdate(begin, count);
-      UpdateFlat(values, begin, count);
-      for (ProximalPull* pull : pulls) pull->Apply(begin, count, *this);
+      UpdateFlat(values, begin, count, rate);
+      for (ProximalPull* pull : pulls) pull->Apply(begin, count, rate.value, *this);
       for (UpdateObserver* observer : observers) {
         observer->AfterUpdate(begin, count, values + begin);
       }
@@ -102,11 +111,10 @@ void Optimizer::WriteGradient(const std::vector<LayerTrace>& traces,
 
 void Optimizer::StepPlain(const std::vector<LayerTrace>& traces,
                           absl::Span<ProximalPull* const> pulls, PathIntegral* path) {
-  const float rate = static_cast<float>(learning_rate());
-  const float decay = static_cast<float>(1.0 - learning_rate() * options_.weight_decay);
   float* values = arena_->flat().data_ptr<float>();
   for (const LayerTrace& trace : traces) {
     const ParameterArena::Slot& weight = arena_->slot(trace.weight);
+    const Rate rate = RateOf(arena_->rate_factor(trace.weight));
     RankUpdate update;
     update.weights = values + weight.offset;
     update.input = trace.input.data_ptr<float>();
@@ -114,8 +122,8 @@ void Optimizer::StepPlain(const std::vector<LayerTrace>& traces,
     update.rows = trace.input.size(0);
     update.out = weight.rows;
     update.in = weight.columns;
-    update.decay = decay;
-    update.rate = rate;
+    update.decay = rate.kept;
+    update.rate = rate.step;
     if (path != nullptr) update.path = path->floats() + weight.offset;
     absl::Span<ProximalPull* const> rest = pulls;
     if (update.rows <= kRankRows || path != nullptr) {
@@ -126,43 +134,42 @@ void Optimizer::StepPlain(const std::vector<LayerTrace>& traces,
       }
       ActiveKernels().rank_update(update);
     } else {
-      WeightProduct(update.delta, update.input, update.rows, update.out, update.in, decay, rate,
-                    update.weights);
+      WeightProduct(update.delta, update.input, update.rows, update.out, update.in,
+                    update.decay, update.rate, update.weights);
     }
-    for (ProximalPull* pull : rest) pull->Apply(weight.offset, weight.count(), *this);
+    for (ProximalPull* pull : rest) {
+      pull->Apply(weight.offset, weight.count(), rate.value, *this);
+    }
     if (trace.bias != kNoParameter) StepBias(trace, pulls, path);
   }
 }
 
 void Optimizer::StepBias(const LayerTrace& trace, absl::Span<ProximalPull* const> pulls,
                          PathIntegral* path) {
-  const float rate = static_cast<float>(learning_rate());
-  const float decay = static_cast<float>(1.0 - learning_rate() * options_.weight_decay);
+  const Rate rate = RateOf(arena_->rate_factor(trace.bias));
   const ParameterArena::Slot& bias = arena_->slot(trace.bias);
   bias_gradient_.resize(static_cast<size_t>(bias.rows));
   ActiveKernels().column_sums(trace.output_gradient.data_ptr<float>(), trace.input.size(0),
                               bias.rows, bias_gradient_.data());
   if (path != nullptr) path->BeforeUpdate(bias.offset, bias.rows);
   ActiveKernels().descend(arena_->flat().data_ptr<float>() + bias.offset, bias_gradient_.data(),
-                          bias.rows, decay, rate);
-  for (ProximalPull* pull : pulls) pull->Apply(bias.offset, bias.rows, *this);
+                          bias.rows, rate.kept, rate.step);
+  for (ProximalPull* pull : pulls) pull->Apply(bias.offset, bias.rows, rate.value, *this);
   if (path != nullptr) path->AfterUpdate(bias.offset, bias.rows, bias_gradient_.data());
 }
 
-void Optimizer::UpdateFlat(const float* gradient, int64_t begin, int64_t count) {
+void Optimizer::UpdateFlat(const float* gradient, int64_t begin, int64_t count, const Rate& rate) {
   float* parameters = arena_->flat().data_ptr<float>() + begin;
-  const float rate = static_cast<float>(learning_rate());
   const float weight_decay = static_cast<float>(options_.weight_decay);
-  const float kept = static_cast<float>(1.0 - learning_rate() * options_.weight_decay);
   if (plain()) {
-    ActiveKernels().descend(parameters, gradient + begin, count, kept, rate);
+    ActiveKernels().descend(parameters, gradient + begin, count, rate.kept, rate.step);
     return;
   }
   float* moment1 = arena_->Companion(moment1_).data_ptr<float>() + begin;
   if (!adaptive()) {
     ActiveKernels().descend_with_momentum(parameters, gradient + begin, moment1, count,
                                           static_cast<float>(options_.momentum), weight_decay,
-                                          rate);
+                                          rate.step);
     return;
   }
   AdamUpdate update;
@@ -171,12 +178,12 @@ void Optimizer::UpdateFlat(const float* gradient, int64_t begin, int64_t count) 
   update.moment1 = moment1;
   update.moment2 = arena_->Companion(moment2_).data_ptr<float>() + begin;
   update.count = count;
-  update.decay = options_.kind == OptimizerKind::kAdamW ? kept : 1.0f;
+  update.decay = options_.kind == OptimizerKind::kAdamW ? rate.kept : 1.0f;
   update.gradient_decay = options_.kind == OptimizerKind::kAdam ? weight_decay : 0.0f;
   update.beta1 = static_cast<float>(options_.beta1);
   update.beta2 = static_cast<float>(options_.beta2);
   const double first = 1.0 - std::pow(options_.beta1, static_cast<double>(steps_));
-  update.step_size = static_cast<float>(learning_rate() / first);
+  update.step_size = static_cast<float>(rate.value / first);
   update.inverse_root = static_cast<float>(1.0 / std::sqrt(second_correction()));
   update.epsilon = static_cast<float>(options_.epsilon);
   ActiveKernels().adam(update);

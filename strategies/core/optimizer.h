@@ -2,7 +2,8 @@
 // as torch::optim.
 //
 // Plain SGD never writes a gradient: each layer's update is one product into its weights,
-// W <- (1 - lr wd) W - lr delta^T a. The others write a flat gradient and update in one pass.
+// W <- (1 - lr wd) W - lr delta^T a. The others write a flat gradient and update in one pass. Each
+// parameter learns at its group's rate (ParameterArena::SetRateFactor): decay and pulls go by it.
 //
 // Threading: one thread. Ownership: moments are saved companions of the arena, so they survive
 //   growth of the head; the gradient is a derived one.
@@ -50,7 +51,7 @@ class Optimizer {
   void WriteGradient(const std::vector<LayerTrace>& traces, const at::Tensor& gradient) const;
 
   const OptimizerOptions& options() const { return options_; }
-  // Of the next step, as scheduled.
+  // Of the next step, as scheduled, where no factor counts.
   double learning_rate() const { return rate_.value(); }
   bool adaptive() const { return options_.kind != OptimizerKind::kSgd; }
   // Adam, AdamW: bias-corrected second moment is moment2() / second_correction().
@@ -73,12 +74,20 @@ class Optimizer {
   absl::Status LoadState(const StateReader& reader);
 
  private:
+  // Of a parameter in the next step.
+  struct Rate {
+    double value;
+    float step;  // value
+    float kept;  // what weight decay leaves, 1 - value * weight_decay
+  };
+
   bool plain() const;
+  Rate RateOf(double factor) const;
   void StepPlain(const std::vector<LayerTrace>& traces, absl::Span<ProximalPull* const> pulls,
                  PathIntegral* path);
   void StepBias(const LayerTrace& trace, absl::Span<ProximalPull* const> pulls,
                 PathIntegral* path);
-  void UpdateFlat(const float* gradient, int64_t begin, int64_t count);
+  void UpdateFlat(const float* gradient, int64_t begin, int64_t count, const Rate& rate);
 
   OptimizerOptions options_;
   LearningRate rate_;

@@ -62,6 +62,7 @@ absl::StatusOr<Observation> StepContext::PlainStep(TrainingBatch& batch) {
 }
 
 void StepContext::ClearHooks() {
+  backbone_rate_ = 1;
   pulls_.clear();
   class_loss_ = nullptr;
   loss_terms_.clear();
@@ -131,6 +132,8 @@ absl::optional<std::string> StepContext::Guard(double loss) const {
 }
 
 absl::optional<std::string> StepContext::Update() {
+  const LayerTrace& head = network_->traces().back();
+  arena_->SetRateFactor(backbone_rate_, {head.weight, head.bias});
   const double clip_norm = optimizer_->options().clip_norm;
   if (transforms_.empty() && observers_.empty() && clip_norm == 0) {
     if (paths_.empty()) {

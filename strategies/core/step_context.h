@@ -69,6 +69,8 @@ class StepContext {
   void set_embedding_cache(EmbeddingCache* cache) { embedding_cache_ = cache; }
 
   // Hooks of this step and of those inside it, in the order added. Cleared when the step ends.
+  // The learning rate below the head counts `factor` times.
+  void SlowBackbone(double factor) { backbone_rate_ *= factor; }
   void AddPull(ProximalPull* pull) { pulls_.push_back(pull); }
   absl::Span<ProximalPull* const> pulls() const { return pulls_; }
   void ReplaceClassLoss(ClassLoss loss) { class_loss_ = std::move(loss); }
@@ -114,6 +116,7 @@ class StepContext {
   PenaltySchedule penalty_schedule_;
   EmbeddingCache* embedding_cache_ = nullptr;
   int64_t boundaries_ = 0;
+  double backbone_rate_ = 1;
   std::vector<ProximalPull*> pulls_;
   ClassLoss class_loss_;
   std::vector<LossTerm> loss_terms_;

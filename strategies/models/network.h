@@ -88,7 +88,8 @@ class Network {
   // What the head saw in the last Forward, [rows, width].
   const at::Tensor& embeddings() const { return traces().back().input; }
 
-  // From now on only the head is trained: it is the only trace, and no pass backward goes below it.
+  // From now on only the head is trained: it is the only trace, no pass backward goes below it, and
+  // no update moves what is there.
   // False where the network cannot; then nothing has changed.
   virtual bool FreezeBelowHead() { return false; }
 
