@@ -44,22 +44,16 @@ class Rwalk final : public Strategy, public UpdateObserver {
     return seen;
   }
 
-  void BeforeUpdate(int64_t begin, int64_t count) override {
-    const float* theta = arena_->flat().data_ptr<float>() + begin;
-    before_.assign(theta, theta + count);
-  }
-
-  void AfterUpdate(int64_t begin, int64_t count, const float* gradient) override {
-    const float* theta = arena_->flat().data_ptr<float>() + begin;
-    const float* before = before_.data();
-    float* fisher = arena_->Companion(fisher_).data_ptr<float>() + begin;
-    float* score = arena_->Companion(score_).data_ptr<float>() + begin;
+  void AfterUpdate(const UpdatedBlock& block) override {
+    float* fisher = arena_->Companion(fisher_).data_ptr<float>() + block.begin;
+    float* score = arena_->Companion(score_).data_ptr<float>() + block.begin;
     const float alpha = static_cast<float>(alpha_);
     const float epsilon = static_cast<float>(epsilon_);
-    for (int64_t i = 0; i < count; ++i) {
-      const float change = theta[i] - before[i];
-      fisher[i] += alpha * (gradient[i] * gradient[i] - fisher[i]);
-      score[i] -= gradient[i] * change / (0.5f * fisher[i] * change * change + epsilon);
+    for (int64_t i = 0; i < block.count; ++i) {
+      const float gradient = block.gradient[i];
+      const float change = block.after[i] - block.before[i];
+      fisher[i] += alpha * (gradient * gradient - fisher[i]);
+      score[i] -= gradient * change / (0.5f * fisher[i] * change * change + epsilon);
     }
   }
 
@@ -112,8 +106,7 @@ class Rwalk final : public Strategy, public UpdateObserver {
   double lambda_ = 0;
   double alpha_ = 0;
   double epsilon_ = 0;
-  int64_t examples_ = 0;       // learned since the boundary
-  std::vector<float> before_;  // the block that is being updated
+  int64_t examples_ = 0;  // learned since the boundary
 };
 
 std::vector<ParameterHelp> Parameters() {

@@ -58,22 +58,15 @@ class Si final : public Strategy, public UpdateObserver {
     return seen;
   }
 
-  void BeforeUpdate(int64_t begin, int64_t count) override {
-    const float* theta = arena_->flat().data_ptr<float>() + begin;
-    before_.assign(theta, theta + count);
-  }
-
-  void AfterUpdate(int64_t begin, int64_t count, const float* gradient) override {
-    const float* theta = arena_->flat().data_ptr<float>() + begin;
-    const float* before = before_.data();
-    float* path = path_.floats() + begin;
-    const float* importance = penalty_.importance().data_ptr<float>() + begin;
-    const float* anchor = penalty_.anchor().data_ptr<float>() + begin;
+  void AfterUpdate(const UpdatedBlock& block) override {
+    float* path = path_.floats() + block.begin;
+    const float* importance = penalty_.importance().data_ptr<float>() + block.begin;
+    const float* anchor = penalty_.anchor().data_ptr<float>() + block.begin;
     const float strength = static_cast<float>(strength_);
-    for (int64_t i = 0; i < count; ++i) {
+    for (int64_t i = 0; i < block.count; ++i) {
       const float stiffness = std::clamp(strength * importance[i], 0.0f, kStiffnessMax);
-      const float pull = stiffness * (before[i] - anchor[i]);
-      path[i] -= (gradient[i] + pull) * (theta[i] - before[i]);
+      const float pull = stiffness * (block.before[i] - anchor[i]);
+      path[i] -= (block.gradient[i] + pull) * (block.after[i] - block.before[i]);
     }
   }
 
@@ -155,7 +148,6 @@ class Si final : public Strategy, public UpdateObserver {
   double strength_ = 0;                 // 2 c as scheduled for the step
   int64_t examples_ = 0;                // learned since the boundary
   std::vector<int64_t> anchored_rows_;  // by parameter
-  std::vector<float> before_;           // the block that is being updated
 };
 
 std::vector<ParameterHelp> Parameters() {

@@ -81,15 +81,18 @@ void Optimizer::StepWithGradient(const at::Tensor& gradient, absl::Span<Proximal
   ++steps_;
   for (ProximalPull* pull : pulls) pull->Prepare(*this);
   const float* values = gradient.data_ptr<float>();
+  const float* parameters = arena_->flat().data_ptr<float>();
+  if (!observers.empty()) before_.resize(kTile);
   for (const ParameterArena::TrainedRange& range : arena_->trained_ranges()) {
     const Rate rate = RateOf(range.rate_factor);
     for (int64_t begin = range.begin; begin < range.end; begin += kTile) {
       const int64_t count = std::min(kTile, range.end - begin);
-      for (UpdateObserver* observer : observers) observer->BeforeUpdate(begin, count);
+      const float* block = parameters + begin;
+      if (!observers.empty()) std::copy(block, block + count, before_.begin());
       UpdateFlat(values, begin, count, rate);
       for (ProximalPull* pull : pulls) pull->Apply(begin, count, rate.value, *this);
       for (UpdateObserver* observer : observers) {
-        observer->AfterUpdate(begin, count, values + begin);
+        observer->AfterUpdate({begin, count, values + begin, before_.data(), block});
       }
     }
   }
@@ -151,11 +154,12 @@ void Optimizer::StepBias(const LayerTrace& trace, absl::Span<ProximalPull* const
   bias_gradient_.resize(static_cast<size_t>(bias.rows));
   ActiveKernels().column_sums(trace.output_gradient.data_ptr<float>(), trace.input.size(0),
                               bias.rows, bias_gradient_.data());
-  if (path != nullptr) path->BeforeUpdate(bias.offset, bias.rows);
-  ActiveKernels().descend(arena_->flat().data_ptr<float>() + bias.offset, bias_gradient_.data(),
-                          bias.rows, rate.kept, rate.step);
+  float* values = arena_->flat().data_ptr<float>() + bias.offset;
+  if (path != nullptr) before_.assign(values, values + bias.rows);
+  ActiveKernels().descend(values, bias_gradient_.data(), bias.rows, rate.kept, rate.step);
   for (ProximalPull* pull : pulls) pull->Apply(bias.offset, bias.rows, rate.value, *this);
-  if (path != nullptr) path->AfterUpdate(bias.offset, bias.rows, bias_gradient_.data());
+  if (path == nullptr) return;
+  path->AfterUpdate({bias.offset, bias.rows, bias_gradient_.data(), before_.data(), values});
 }
 
 void Optimizer::UpdateFlat(const float* gradient, int64_t begin, int64_t count, const Rate& rate) {

@@ -98,6 +98,7 @@ class Optimizer {
   int64_t steps_ = 0;
   uint64_t gradient_generation_ = 0;  // of the arena when the gradient was last cleared
   std::vector<float> bias_gradient_;
+  std::vector<float> before_;  // the block that is being updated, where somebody observes
 };
 
 }  // namespace engram::strategies

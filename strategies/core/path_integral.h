@@ -12,7 +12,6 @@
 
 #include <cstdint>
 #include <string>
-#include <vector>
 
 #include "strategies/core/kernels.h"
 #include "strategies/core/parameter_arena.h"
@@ -29,20 +28,14 @@ class PathIntegral final : public UpdateObserver {
   const at::Tensor& values() const { return arena_->Companion(companion_); }
   float* floats() const { return values().data_ptr<float>(); }
 
-  void BeforeUpdate(int64_t begin, int64_t count) override {
-    const float* theta = arena_->flat().data_ptr<float>() + begin;
-    before_.assign(theta, theta + count);
-  }
-
-  void AfterUpdate(int64_t begin, int64_t count, const float* gradient) override {
-    const float* theta = arena_->flat().data_ptr<float>() + begin;
-    ActiveKernels().integrate_path(floats() + begin, gradient, before_.data(), theta, count);
+  void AfterUpdate(const UpdatedBlock& block) override {
+    ActiveKernels().integrate_path(floats() + block.begin, block.gradient, block.before,
+                                   block.after, block.count);
   }
 
  private:
   ParameterArena* arena_;
   CompanionId companion_;
-  std::vector<float> before_;  // the block that is being updated
 };
 
 }  // namespace engram::strategies

@@ -2,8 +2,8 @@
 // that hook into one step compose, whatever their order.
 //
 //   forward -> ClassLoss + LossTerms + EmbeddingTerms -> backward -> guard
-//           -> GradientTransforms, in the order added -> update, block by block, each block between
-//              UpdateObserver::BeforeUpdate and AfterUpdate, then the pulls (proximal_pull.h)
+//           -> GradientTransforms, in the order added -> update, block by block, each followed by
+//              the pulls (proximal_pull.h), then by the UpdateObservers
 //
 // Threading: called on the learner's thread, during the step for which they were added.
 // Ownership: StepContext holds them until the step ends; what they capture must live as long.
@@ -38,14 +38,20 @@ using EmbeddingTerm = std::function<double(const TrainingBatch& batch, const at:
 // Changes the flat gradient (arena layout) of the whole loss in place.
 using GradientTransform = std::function<void(const at::Tensor& gradient)>;
 
-// Sees every block of parameters just before and just after its update, while it is in cache; pulls
-// included in what After sees.
+// A block of the parameters, [begin, begin + count) of the flat array, and what an update did to it.
+struct UpdatedBlock {
+  int64_t begin = 0;
+  int64_t count = 0;
+  const float* gradient = nullptr;  // after transforms and before weight decay
+  const float* before = nullptr;
+  const float* after = nullptr;  // pulls included
+};
+
+// Sees every block of parameters just after its update, while it is in cache.
 class UpdateObserver {
  public:
   virtual ~UpdateObserver() = default;
-  virtual void BeforeUpdate(int64_t begin, int64_t count) = 0;
-  // `gradient` is that of the block, after transforms and before weight decay.
-  virtual void AfterUpdate(int64_t begin, int64_t count, const float* gradient) = 0;
+  virtual void AfterUpdate(const UpdatedBlock& block) = 0;
 };
 
 }  // namespace engram::strategies
