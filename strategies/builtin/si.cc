@@ -11,8 +11,8 @@
 // `relu` is that of the authors' code, on the accumulated Omega; the paper has none. An Omega below
 // 0 never pulls (ProximalPull).
 //
-// Memory: 4 P floats. Time: the path read and written, two more arrays read a step; beyond 16 rows,
-// with Adam or beside other hooks a gradient is written, too.
+// Memory: 4 P floats. Time: the path read and written, two more arrays read a step; with momentum,
+// Adam or beside other hooks the update is observed, which costs another pass.
 #include <algorithm>
 #include <memory>
 #include <utility>
@@ -59,7 +59,7 @@ class Si final : public Strategy, public UpdateObserver {
   }
 
   void AfterUpdate(const UpdatedBlock& block) override {
-    float* path = path_.floats() + block.begin;
+    float* path = path_.At(block.begin).path;
     const float* importance = penalty_.importance().data_ptr<float>() + block.begin;
     const float* anchor = penalty_.anchor().data_ptr<float>() + block.begin;
     const float strength = static_cast<float>(strength_);
@@ -127,7 +127,7 @@ class Si final : public Strategy, public UpdateObserver {
     const at::Tensor omega = at::empty({arena_->size()}, at::kFloat);
     const float* theta = arena_->flat().data_ptr<float>();
     const float* start = penalty_.anchor().data_ptr<float>();
-    const float* path = path_.floats();
+    const float* path = path_.values().data_ptr<float>();
     float* values = omega.data_ptr<float>();
     for (int64_t i = 0; i < arena_->size(); ++i) {
       const double change = static_cast<double>(theta[i]) - start[i];

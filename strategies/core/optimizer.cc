@@ -21,7 +21,7 @@ constexpr int64_t kTile = 8192;
 // (tests/bench/training).
 constexpr int64_t kRankRows = 16;
 
-// With a path to sum up, the BLAS route writes and reads a gradient as well.
+// With a path to sum up, the BLAS route writes and reads the layer's gradient as well.
 constexpr int64_t kPathRankRows = 32;
 static_assert(kPathRankRows <= kPathRows, "a path is summed up in one pass");
 
@@ -51,12 +51,8 @@ double Optimizer::second_correction() const {
   return 1.0 - std::pow(options_.beta2, static_cast<double>(steps_));
 }
 
-bool Optimizer::Integrates(const std::vector<LayerTrace>& traces,
-                           absl::Span<ProximalPull* const> pulls) const {
-  const bool thin = std::all_of(traces.begin(), traces.end(), [](const LayerTrace& trace) {
-    return trace.input.size(0) <= kPathRankRows;
-  });
-  return plain() && thin && pulls.size() <= 1;
+bool Optimizer::Integrates(absl::Span<ProximalPull* const> pulls) const {
+  return plain() && pulls.size() <= 1;
 }
 
 void Optimizer::Step(const std::vector<LayerTrace>& traces, absl::Span<ProximalPull* const> pulls,
@@ -64,7 +60,10 @@ void Optimizer::Step(const std::vector<LayerTrace>& traces, absl::Span<ProximalP
   if (plain()) {
     ++steps_;
     for (ProximalPull* pull : pulls) pull->Prepare(*this);
-    StepPlain(traces, pulls, path);
+    for (const LayerTrace& trace : traces) {
+      StepWeight(trace, {pulls, path});
+      if (trace.bias != kNoParameter) StepBias(trace, {pulls, path});
+    }
     return;
   }
   const at::Tensor& gradient = arena_->Companion(gradient_);
@@ -112,61 +111,74 @@ void Optimizer::WriteGradient(const std::vector<LayerTrace>& traces,
   }
 }
 
-void Optimizer::StepPlain(const std::vector<LayerTrace>& traces,
-                          absl::Span<ProximalPull* const> pulls, PathIntegral* path) {
-  float* values = arena_->flat().data_ptr<float>();
-  for (const LayerTrace& trace : traces) {
-    const ParameterArena::Slot& weight = arena_->slot(trace.weight);
-    const Rate rate = RateOf(arena_->rate_factor(trace.weight));
-    RankUpdate update;
-    update.weights = values + weight.offset;
-    update.input = trace.input.data_ptr<float>();
-    update.delta = trace.output_gradient.data_ptr<float>();
-    update.rows = trace.input.size(0);
-    update.out = weight.rows;
-    update.in = weight.columns;
-    update.decay = rate.kept;
-    update.rate = rate.step;
-    if (path != nullptr) update.path = path->floats() + weight.offset;
-    absl::Span<ProximalPull* const> rest = pulls;
-    if (update.rows <= kRankRows || path != nullptr) {
-      if (!pulls.empty()) {
-        update.fraction = pulls[0]->fraction().data_ptr<float>() + weight.offset;
-        update.anchor = pulls[0]->anchor().data_ptr<float>() + weight.offset;
-        rest = pulls.subspan(1);
-      }
-      ActiveKernels().rank_update(update);
-    } else {
-      WeightProduct(update.delta, update.input, update.rows, update.out, update.in,
-                    update.decay, update.rate, update.weights);
-    }
-    for (ProximalPull* pull : rest) {
+void Optimizer::StepWeight(const LayerTrace& trace, const Beside& beside) {
+  const ParameterArena::Slot& weight = arena_->slot(trace.weight);
+  const Rate rate = RateOf(arena_->rate_factor(trace.weight));
+  RankUpdate update;
+  update.input = trace.input.data_ptr<float>();
+  update.delta = trace.output_gradient.data_ptr<float>();
+  update.rows = trace.input.size(0);
+  update.out = weight.rows;
+  update.in = weight.columns;
+  if (update.rows <= (beside.path == nullptr ? kRankRows : kPathRankRows)) {
+    Run(update, weight.offset, rate, beside);
+    return;
+  }
+  if (beside.path == nullptr) {
+    WeightProduct(update.delta, update.input, update.rows, update.out, update.in, rate.kept,
+                  rate.step, arena_->flat().data_ptr<float>() + weight.offset);
+    for (ProximalPull* pull : beside.pulls) {
       pull->Apply(weight.offset, weight.count(), rate.value, *this);
     }
-    if (trace.bias != kNoParameter) StepBias(trace, pulls, path);
+    return;
   }
+  layer_gradient_.resize(static_cast<size_t>(weight.count()));
+  WeightProduct(update.delta, update.input, update.rows, update.out, update.in, /*decay=*/0,
+                /*rate=*/-1, layer_gradient_.data());
+  Descend(layer_gradient_.data(), weight.offset, weight.count(), rate, beside);
 }
 
-void Optimizer::StepBias(const LayerTrace& trace, absl::Span<ProximalPull* const> pulls,
-                         PathIntegral* path) {
-  const Rate rate = RateOf(arena_->rate_factor(trace.bias));
+void Optimizer::StepBias(const LayerTrace& trace, const Beside& beside) {
   const ParameterArena::Slot& bias = arena_->slot(trace.bias);
-  bias_gradient_.resize(static_cast<size_t>(bias.rows));
+  layer_gradient_.resize(static_cast<size_t>(bias.rows));
   ActiveKernels().column_sums(trace.output_gradient.data_ptr<float>(), trace.input.size(0),
-                              bias.rows, bias_gradient_.data());
-  float* values = arena_->flat().data_ptr<float>() + bias.offset;
-  if (path != nullptr) before_.assign(values, values + bias.rows);
-  ActiveKernels().descend(values, bias_gradient_.data(), bias.rows, rate.kept, rate.step);
-  for (ProximalPull* pull : pulls) pull->Apply(bias.offset, bias.rows, rate.value, *this);
-  if (path == nullptr) return;
-  path->AfterUpdate({bias.offset, bias.rows, bias_gradient_.data(), before_.data(), values});
+                              bias.rows, layer_gradient_.data());
+  Descend(layer_gradient_.data(), bias.offset, bias.rows,
+          RateOf(arena_->rate_factor(trace.bias)), beside);
+}
+
+void Optimizer::Run(RankUpdate update, int64_t begin, const Rate& rate, const Beside& beside) {
+  update.weights = arena_->flat().data_ptr<float>() + begin;
+  update.decay = rate.kept;
+  update.rate = rate.step;
+  absl::Span<ProximalPull* const> rest = beside.pulls;
+  if (!rest.empty()) {
+    update.fraction = rest[0]->fraction().data_ptr<float>() + begin;
+    update.anchor = rest[0]->anchor().data_ptr<float>() + begin;
+    rest.remove_prefix(1);
+  }
+  if (beside.path != nullptr) update.sums = beside.path->At(begin);
+  ActiveKernels().rank_update(update);
+  for (ProximalPull* pull : rest) pull->Apply(begin, update.out * update.in, rate.value, *this);
+}
+
+void Optimizer::Descend(const float* gradient, int64_t begin, int64_t count, const Rate& rate,
+                        const Beside& beside) {
+  static constexpr float kWhole = 1;
+  RankUpdate update;
+  update.input = gradient;
+  update.delta = &kWhole;
+  update.rows = 1;
+  update.out = 1;
+  update.in = count;
+  Run(update, begin, rate, beside);
 }
 
 void Optimizer::UpdateFlat(const float* gradient, int64_t begin, int64_t count, const Rate& rate) {
   float* parameters = arena_->flat().data_ptr<float>() + begin;
   const float weight_decay = static_cast<float>(options_.weight_decay);
   if (plain()) {
-    ActiveKernels().descend(parameters, gradient + begin, count, rate.kept, rate.step);
+    Descend(gradient + begin, begin, count, rate, {});
     return;
   }
   float* moment1 = arena_->Companion(moment1_).data_ptr<float>() + begin;

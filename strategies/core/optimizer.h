@@ -8,7 +8,7 @@
 // Threading: one thread. Ownership: moments are saved companions of the arena, so they survive
 //   growth of the head; the gradient is a derived one.
 // Failure: none; the caller has guarded the traces.
-// Bounds: 0 (SGD), 2 (momentum) or 3 (Adam, AdamW) companions.
+// Bounds: 0 (SGD), 2 (momentum) or 3 (Adam, AdamW) companions; the gradient of one layer.
 #pragma once
 
 #include <cstdint>
@@ -17,6 +17,7 @@
 #include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "strategies/api/options.h"
+#include "strategies/core/kernels.h"
 #include "strategies/core/learning_rate.h"
 #include "strategies/core/parameter_arena.h"
 #include "strategies/core/state_archive.h"
@@ -33,13 +34,12 @@ class Optimizer {
   Optimizer(const OptimizerOptions& options, ParameterArena* arena);
 
   // One step of mean loss from the traces of the last Backward, then the pulls, block by block.
-  // `path` only where Integrates says so.
+  // `path` only where Integrates says so; what has no trace adds nothing to it.
   void Step(const std::vector<LayerTrace>& traces, absl::Span<ProximalPull* const> pulls,
             PathIntegral* path = nullptr);
 
   // Step can sum up a path: it updates each weight in one pass.
-  bool Integrates(const std::vector<LayerTrace>& traces,
-                  absl::Span<ProximalPull* const> pulls) const;
+  bool Integrates(absl::Span<ProximalPull* const> pulls) const;
 
   // The same from a flat gradient in the arena's layout; observers see each block change. Only
   // ParameterArena::trained_ranges() move.
@@ -83,10 +83,18 @@ class Optimizer {
 
   bool plain() const;
   Rate RateOf(double factor) const;
-  void StepPlain(const std::vector<LayerTrace>& traces, absl::Span<ProximalPull* const> pulls,
-                 PathIntegral* path);
-  void StepBias(const LayerTrace& trace, absl::Span<ProximalPull* const> pulls,
-                PathIntegral* path);
+  // What is the same for all layers of a plain step.
+  struct Beside {
+    absl::Span<ProximalPull* const> pulls;
+    const PathIntegral* path = nullptr;
+  };
+  void StepWeight(const LayerTrace& trace, const Beside& beside);
+  void StepBias(const LayerTrace& trace, const Beside& beside);
+  // `update`, of the parameters from `begin` on, and what is beside it.
+  void Run(RankUpdate update, int64_t begin, const Rate& rate, const Beside& beside);
+  // The same from a gradient that is written.
+  void Descend(const float* gradient, int64_t begin, int64_t count, const Rate& rate,
+               const Beside& beside);
   void UpdateFlat(const float* gradient, int64_t begin, int64_t count, const Rate& rate);
 
   OptimizerOptions options_;
@@ -97,7 +105,7 @@ class Optimizer {
   CompanionId moment2_ = -1;
   int64_t steps_ = 0;
   uint64_t gradient_generation_ = 0;  // of the arena when the gradient was last cleared
-  std::vector<float> bias_gradient_;
+  std::vector<float> layer_gradient_;
   std::vector<float> before_;  // the block that is being updated, where somebody observes
 };
 

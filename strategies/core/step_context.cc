@@ -140,7 +140,7 @@ absl::optional<std::string> StepContext::Update() {
       optimizer_->Step(network_->traces(), pulls_);
       return absl::nullopt;
     }
-    if (paths_.size() == 1 && optimizer_->Integrates(network_->traces(), pulls_)) {
+    if (paths_.size() == 1 && optimizer_->Integrates(pulls_)) {
       optimizer_->Step(network_->traces(), pulls_, paths_[0]);
       return absl::nullopt;
     }

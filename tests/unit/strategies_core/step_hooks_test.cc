@@ -2,7 +2,6 @@
 #include "strategies/core/step_hooks.h"
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 #include <vector>
 
