@@ -25,6 +25,17 @@ constexpr int64_t kRankRows = 16;
 constexpr int64_t kPathRankRows = 32;
 static_assert(kPathRankRows <= kPathRows, "a path is summed up in one pass");
 
+void WriteBiasGradient(const LayerTrace& trace, int64_t out, float* gradient) {
+  const float* delta = trace.output_gradient.data_ptr<float>();
+  const int64_t rows = trace.input.size(0);
+  if (!trace.bias_input.defined()) {
+    ActiveKernels().column_sums(delta, rows, out, gradient);
+    return;
+  }
+  WeightProduct(delta, trace.bias_input.data_ptr<float>(), rows, out, /*in=*/1, /*decay=*/0,
+                /*rate=*/-1, gradient);
+}
+
 }  // namespace
 
 Optimizer::Optimizer(const OptimizerOptions& options, ParameterArena* arena)
@@ -107,7 +118,7 @@ void Optimizer::WriteGradient(const std::vector<LayerTrace>& traces,
     WeightProduct(delta, trace.input.data_ptr<float>(), rows, weight.rows, weight.columns,
                   /*decay=*/0, /*rate=*/-1, values + weight.offset);
     if (trace.bias == kNoParameter) continue;
-    ActiveKernels().column_sums(delta, rows, weight.rows, values + arena_->slot(trace.bias).offset);
+    WriteBiasGradient(trace, weight.rows, values + arena_->slot(trace.bias).offset);
   }
 }
 
@@ -141,8 +152,7 @@ void Optimizer::StepWeight(const LayerTrace& trace, const Beside& beside) {
 void Optimizer::StepBias(const LayerTrace& trace, const Beside& beside) {
   const ParameterArena::Slot& bias = arena_->slot(trace.bias);
   layer_gradient_.resize(static_cast<size_t>(bias.rows));
-  ActiveKernels().column_sums(trace.output_gradient.data_ptr<float>(), trace.input.size(0),
-                              bias.rows, layer_gradient_.data());
+  WriteBiasGradient(trace, bias.rows, layer_gradient_.data());
   Descend(layer_gradient_.data(), bias.offset, bias.rows,
           RateOf(arena_->rate_factor(trace.bias)), beside);
 }

@@ -76,6 +76,8 @@ class StepContext {
   void ReplaceClassLoss(ClassLoss loss) { class_loss_ = std::move(loss); }
   void AddLossTerm(LossTerm term) { loss_terms_.push_back(std::move(term)); }
   void AddEmbeddingTerm(EmbeddingTerm term) { embedding_terms_.push_back(std::move(term)); }
+  // Of the traces; none after a transform of the gradient, which they come before.
+  void AddTraceTransform(TraceTransform transform);
   void AddTransform(GradientTransform transform) { transforms_.push_back(std::move(transform)); }
   bool has_transforms() const { return !transforms_.empty(); }
   void AddObserver(UpdateObserver* observer) { observers_.push_back(observer); }
@@ -106,6 +108,8 @@ class StepContext {
   at::Tensor KeepLogits(const at::Tensor& logits, int64_t rows);
 
  private:
+  absl::optional<std::string> GuardTraces(const std::vector<LayerTrace>& traces) const;
+
   const ModelOptions* options_;
   ParameterArena* arena_;
   Network* network_;
@@ -121,9 +125,11 @@ class StepContext {
   ClassLoss class_loss_;
   std::vector<LossTerm> loss_terms_;
   std::vector<EmbeddingTerm> embedding_terms_;
+  std::vector<TraceTransform> trace_transforms_;
   std::vector<GradientTransform> transforms_;
   std::vector<UpdateObserver*> observers_;
   std::vector<PathIntegral*> paths_;
+  std::vector<LayerTrace> transformed_;
   at::Tensor logit_gradient_;
   at::Tensor embedding_gradient_;
   at::Tensor flat_gradient_;

@@ -2,7 +2,7 @@
 // that hook into one step compose, whatever their order.
 //
 //   forward -> ClassLoss + LossTerms + EmbeddingTerms -> backward -> guard
-//           -> GradientTransforms, in the order added -> update, block by block, each followed by
+//           -> TraceTransforms -> GradientTransforms, in the order added -> update, block by block, each followed by
 //              the pulls (proximal_pull.h), then by the UpdateObservers
 //
 // Threading: called on the learner's thread, during the step for which they were added.
@@ -15,10 +15,12 @@
 
 #include <cstdint>
 #include <functional>
+#include <vector>
 
 #include "strategies/core/cross_entropy.h"
 #include "strategies/core/training_batch.h"
 #include "strategies/core/unit_map.h"
+#include "strategies/models/network.h"
 
 namespace engram::strategies {
 
@@ -34,6 +36,11 @@ using LossTerm = std::function<double(const TrainingBatch& batch, const at::Tens
 // The same at what the head sees (Network::embeddings), [rows, width].
 using EmbeddingTerm = std::function<double(const TrainingBatch& batch, const at::Tensor& embeddings,
                                            const at::Tensor& gradient)>;
+
+// Changes what the step's gradient is made of, delta^T a of each layer: a copy of the network's
+// traces, whose tensors are the network's own and may be replaced, but not written. Cheaper than to
+// change the gradient, which then is never written.
+using TraceTransform = std::function<void(std::vector<LayerTrace>* traces)>;
 
 // Changes the flat gradient (arena layout) of the whole loss in place.
 using GradientTransform = std::function<void(const at::Tensor& gradient)>;

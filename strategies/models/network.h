@@ -35,6 +35,8 @@ struct LayerTrace {
   at::Tensor output_gradient;  // [rows, out], d loss / d (a W^T + b); valid after Backward
   ParameterId weight = 0;      // [out, in]
   ParameterId bias = 0;        // [out, 1], or kNoParameter
+  // [rows, 1], what the bias is multiplied by; undefined: 1. Networks leave it so.
+  at::Tensor bias_input;
 };
 
 // Working memory of ForwardPass::Run: one a thread, reused.

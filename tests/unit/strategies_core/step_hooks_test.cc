@@ -125,6 +125,49 @@ TEST_F(StepHooksTest, ATransformThatBreaksTheGradientSkipsTheStep) {
   EXPECT_TRUE(rig_.arena.flat().equal(before));
 }
 
+// What enters each weight product, times 2, in tensors of its own.
+void DoubleTraces(std::vector<LayerTrace>* traces) {
+  for (LayerTrace& trace : *traces) {
+    trace.input = trace.input * 2;
+    trace.bias_input = torch::full({trace.input.size(0), 1}, 2.0f);
+  }
+}
+
+TEST_F(StepHooksTest, TransformsOfTracesComeBeforeThoseOfTheGradient) {
+  const at::Tensor expected = HookedGradient() * 2;
+  rig_.context->AddTraceTransform(DoubleTraces);
+  at::Tensor seen;
+  rig_.context->AddTransform([&](const at::Tensor& gradient) { seen = gradient.clone(); });
+  const at::Tensor before = rig_.arena.flat().clone();
+  ASSERT_FALSE(rig_.context->PlainStep(*rig_.batch)->skipped);
+  EXPECT_LT((seen - expected).abs().max().item<double>(), 1e-6);
+  const at::Tensor moved = before - rig_.optimizer->learning_rate() * expected;
+  EXPECT_LT((rig_.arena.flat() - moved).abs().max().item<double>(), 1e-6);
+}
+
+TEST_F(StepHooksTest, AFusedUpdateTakesTransformedTraces) {
+  const at::Tensor gradient = HookedGradient() * 4;
+  for (int i = 0; i < 2; ++i) rig_.context->AddTraceTransform(DoubleTraces);
+  const at::Tensor before = rig_.arena.flat().clone();
+  ASSERT_FALSE(rig_.context->PlainStep(*rig_.batch)->skipped);
+  const at::Tensor weight_moved = before - rig_.optimizer->learning_rate() * gradient;
+  const ParameterId head = rig_.network->traces().back().weight;
+  const at::Tensor off = rig_.arena.View(head) - rig_.arena.View(weight_moved, head);
+  EXPECT_LT(off.abs().max().item<double>(), 1e-6);
+  EXPECT_FALSE(rig_.network->traces().back().bias_input.defined());
+}
+
+TEST_F(StepHooksTest, ATransformThatBreaksATraceSkipsTheStep) {
+  const at::Tensor before = rig_.arena.flat().clone();
+  rig_.context->AddTraceTransform([](std::vector<LayerTrace>* traces) {
+    traces->front().input = traces->front().input * std::numeric_limits<float>::infinity();
+  });
+  const auto seen = rig_.context->PlainStep(*rig_.batch);
+  EXPECT_TRUE(seen->skipped);
+  EXPECT_FALSE(seen->skip_reason.empty());
+  EXPECT_TRUE(rig_.arena.flat().equal(before));
+}
+
 TEST_F(StepHooksTest, ALongGradientIsClippedAndAShortOneIsNot) {
   const at::Tensor gradient = HookedGradient();
   const double norm = gradient.norm().item<double>();
