@@ -9,9 +9,8 @@
 // weights of the latest boundary. g is the gradient of the batch (its square is not the Fisher per
 // example of ewc) without the penalty, dtheta the true change.
 //
-// Memory: 6 P floats. Time: Fisher and score read and written, two more arrays read and a division
-// a weight and step; with momentum, Adam or beside other hooks the update is observed, which costs
-// another pass.
+// Memory: 6 P floats. Time: Fisher and score read and written, two more arrays read a step; with
+// momentum, Adam or beside other hooks the update is observed, which costs another pass.
 #include <memory>
 #include <utility>
 #include <vector>

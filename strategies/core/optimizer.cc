@@ -21,9 +21,7 @@ constexpr int64_t kTile = 8192;
 // (tests/bench/training).
 constexpr int64_t kRankRows = 16;
 
-// With a path to sum up, the BLAS route writes and reads the layer's gradient as well.
-constexpr int64_t kPathRankRows = 32;
-static_assert(kPathRankRows <= kPathRows, "a path is summed up in one pass");
+static_assert(kRankRows <= kPathRows, "a path is summed up in one pass");
 
 void WriteBiasGradient(const LayerTrace& trace, int64_t out, float* gradient) {
   const float* delta = trace.output_gradient.data_ptr<float>();
@@ -131,7 +129,7 @@ void Optimizer::StepWeight(const LayerTrace& trace, const Beside& beside) {
   update.rows = trace.input.size(0);
   update.out = weight.rows;
   update.in = weight.columns;
-  if (update.rows <= (beside.path == nullptr ? kRankRows : kPathRankRows)) {
+  if (update.rows <= kRankRows) {
     Run(update, weight.offset, rate, beside);
     return;
   }

@@ -45,7 +45,7 @@ using TraceTransform = std::function<void(std::vector<LayerTrace>* traces)>;
 // Changes the flat gradient (arena layout) of the whole loss in place.
 using GradientTransform = std::function<void(const at::Tensor& gradient)>;
 
-// A block of the parameters, [begin, begin + count) of the flat array, and what an update did to it.
+// Parameters [begin, begin + count) of the flat array, and what an update did to them.
 struct UpdatedBlock {
   int64_t begin = 0;
   int64_t count = 0;
