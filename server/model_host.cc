@@ -210,7 +210,8 @@ absl::StatusOr<v1::Model> Host::Create(const v1::CreateModelRequest& request) {
   ENGRAM_RETURN_IF_ERROR(CheckRoom(request.name()));
   ENGRAM_ASSIGN_OR_RETURN(
       const storage::ModelRow row,
-      store_->catalog().Create(request.name(), spec.SerializeAsString(), weights));
+      store_->catalog().Create(request.name(), spec.SerializeAsString(),
+                               {weights, spec.weights().sha256()}));
   const std::shared_ptr<LiveModel> model = MakeModel(row, spec);
   // Its log is empty, so it serves after one turn; no strand knows it yet.
   if (options_.enter_compute_thread) options_.enter_compute_thread();

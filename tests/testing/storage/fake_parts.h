@@ -105,7 +105,7 @@ class FakeStore::Catalog : public storage::ModelCatalog {
   explicit Catalog(Shared* shared) : shared_(shared) {}
 
   absl::StatusOr<storage::ModelRow> Create(absl::string_view name, std::string spec,
-                                           absl::string_view weights) override;
+                                           const storage::StartingWeights& weights) override;
   absl::StatusOr<std::string> LoadWeights(storage::ModelUid model) const override;
   absl::StatusOr<std::vector<storage::ModelRow>> List() const override;
   absl::Status SetPaused(storage::ModelUid model, bool paused) override;
