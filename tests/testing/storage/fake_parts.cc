@@ -172,8 +172,14 @@ absl::StatusOr<ModelRow> FakeStore::Catalog::Create(absl::string_view name, std:
 
 absl::StatusOr<std::string> FakeStore::Catalog::LoadWeights(ModelUid model) const {
   base::MutexLock lock(&mutex_);
+  ++weights_loads_;
   const auto found = weights_.find(model);
   return found == weights_.end() ? std::string() : found->second;
+}
+
+int64_t FakeStore::Catalog::weights_loads() const {
+  base::MutexLock lock(&mutex_);
+  return weights_loads_;
 }
 
 absl::StatusOr<std::vector<ModelRow>> FakeStore::Catalog::List() const {

@@ -264,6 +264,30 @@ TEST(TuneTest, ALostCheckpointIsReplayedThroughTheDecision) {
   EXPECT_EQ(Bits(&bench), bits);
 }
 
+TEST(TuneTest, CandidatesOfAPretrainedModelBeginWithItsWeightsWhichAreReadOnce) {
+  ModelBench weighted(TunedSpec(v1::Tune::PROPOSE), "weights"), drawn(TunedSpec(v1::Tune::PROPOSE));
+  EXPECT_EQ(weighted.store().weights_loads(), 1);
+  const RestorableLearner stored = weighted.Stored(), without = drawn.Stored();
+  ASSERT_EQ(stored.shadows.size(), 3u);
+  for (size_t i = 0; i < 3; ++i) EXPECT_NE(Bits(stored.shadows[i]), Bits(without.shadows[i]));
+}
+
+TEST(TuneTest, AModelOfAnotherShapeIsReplayedFromItsWeightsWhenItsCheckpointsAreDamaged) {
+  v1::ModelSpec spec = TunedSpec(v1::Tune::PROMOTE);
+  spec.mutable_tune()->mutable_candidates(1)->mutable_spec()->mutable_mlp()->add_hidden(32);
+  ModelBench bench(spec, "weights");
+  bench.CheckpointNow();
+  LearnThrough(&bench, [] {});
+  bench.CheckpointNow();
+  const std::string bits = Bits(&bench);
+  const auto checkpoints = *bench.model().ListCheckpoints();
+  for (const v1::Checkpoint& checkpoint : checkpoints) {
+    bench.store().CorruptCheckpoint(bench.uid(), checkpoint.id());
+  }
+  bench.Restart();
+  EXPECT_EQ(Bits(&bench), bits);
+}
+
 TEST(TuneTest, CandidatesThatDivergeOrFailAreDroppedAndSaidSo) {
   ModelBench bench(TunedSpec(v1::Tune::PROMOTE));
   bench.script().best_rate = kBestRate;
