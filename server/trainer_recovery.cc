@@ -76,8 +76,8 @@ absl::Status Trainer::ChooseStart(const LearnerFactory& fresh) {
     }
     ENGRAM_RETURN_IF_ERROR(ScanRollbacks(applied + 1, scanned_from - 1));
     scanned_from = applied + 1;
-    absl::StatusOr<StreamState> state =
-        row == nullptr ? absl::StatusOr<StreamState>(created) : StreamState::Parse(row->stream_state);
+    absl::StatusOr<StreamState> state = created;
+    if (row != nullptr) state = StreamState::Parse(row->stream_state);
     absl::Status placed = state.status();
     absl::StatusOr<bool> started = false;
     if (placed.ok()) placed = PlaceAt(applied, *std::move(state));
