@@ -36,6 +36,12 @@ class FeatureExtraction final : public Strategy {
     return next(batch, context);
   }
 
+  void AddGauges(LearnerGauges* gauges) const override {
+    if (!caches_) return;
+    gauges->named["embedding_lookups"] = static_cast<double>(cache_.lookups());
+    gauges->named["embedding_hits"] = static_cast<double>(cache_.hits());
+  }
+
  private:
   BackboneRate freeze_;
   bool caches_;
