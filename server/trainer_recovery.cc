@@ -55,7 +55,7 @@ LearnerFactory Trainer::FreshLearners() {
       ENGRAM_ASSIGN_OR_RETURN(*weights, context_.store->catalog().LoadWeights(context_.uid));
     }
     ENGRAM_RETURN_IF_ERROR(learner->StartFrom(ToPretrainedWeights(state_.spec(), *weights)));
-    if (!several) *weights = std::string();
+    if (!several) std::string().swap(*weights);  // assigning an empty one would keep the memory
     return learner;
   };
 }
