@@ -9,7 +9,6 @@
 // of new rows and the head's part of both passes.
 #include <memory>
 
-#include "strategies/core/backbone_rate.h"
 #include "strategies/core/embedding_cache.h"
 #include "strategies/core/registry.h"
 
@@ -19,11 +18,8 @@ namespace {
 class FeatureExtraction final : public Strategy {
  public:
   FeatureExtraction(const StrategyParameters& parameters, const StrategyEnvironment& environment)
-      : freeze_(environment.arena, environment.network),
-        caches_(parameters.Integer("cached_rows") > 0),
-        cache_(environment.network, parameters.Integer("cached_rows")) {
-    freeze_.set_factor(0);
-  }
+      : caches_(parameters.Integer("cached_rows") > 0),
+        cache_(environment.network, parameters.Integer("cached_rows")) {}
 
   absl::string_view Name() const override { return "feature_extraction"; }
   StrategyTraits Traits() const override { return {/*interleaved_tasks=*/true, false}; }
@@ -31,8 +27,6 @@ class FeatureExtraction final : public Strategy {
   absl::StatusOr<Observation> Observe(TrainingBatch& batch, StepContext& context,
                                       Next next) override {
     if (caches_) context.set_embedding_cache(&cache_);
-    // Without a trace a layer gets no gradient, but decay reaches what a flat update runs over.
-    if (context.optimizer().options().weight_decay > 0) context.AddObserver(&freeze_);
     return next(batch, context);
   }
 
@@ -43,7 +37,6 @@ class FeatureExtraction final : public Strategy {
   }
 
  private:
-  BackboneRate freeze_;
   bool caches_;
   EmbeddingCache cache_;
 };

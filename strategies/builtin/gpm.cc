@@ -3,6 +3,7 @@
 // evaluated. A linear layer's gradient is a sum of its inputs times something, so a step that is
 // orthogonal to all inputs of the past leaves what the layer answers to them as it was:
 //   g_W <- g_W - g_W M M^T      M: an orthonormal basis of the layer's past inputs
+// Of a batch, g_W = delta^T a: what is projected are its rows, g_W M M^T = delta^T (a M M^T).
 // At a boundary M grows by the singular vectors that hold `energy` of the ended task's inputs
 // (eq. 9; core/input_subspace.h), the bias included as an input of 1. A head of its own a task
 // needs none: the other tasks' outputs get no gradient.
@@ -10,7 +11,8 @@
 // complement. When directions_max are taken, nothing more of a layer is protected.
 //
 // Memory: at most directions_max (in + 1) floats a layer.
-// Time: two products of the step's rows with M a layer; an SVD a layer at a boundary.
+// Time: two products of the step's rows with M a layer, as much as rank / out forward and backward
+// passes through it; an SVD a layer at a boundary.
 #include <memory>
 #include <utility>
 #include <vector>
@@ -38,10 +40,13 @@ class Gpm final : public Strategy {
   absl::StatusOr<Observation> Observe(TrainingBatch& batch, StepContext& context,
                                       Next next) override {
     // As long as nobody changed the gradient before us it is that of the traces.
-    const bool is_plain = !context.has_transforms();
-    context.AddTransform([this, &context, is_plain](const at::Tensor& gradient) {
-      Project(context.network().traces(), is_plain, gradient);
-    });
+    if (context.has_transforms()) {
+      context.AddTransform([this, &context](const at::Tensor& gradient) {
+        Project(context.network().traces(), gradient);
+      });
+    } else if (!spaces_.empty()) {
+      context.AddTraceTransform([this](std::vector<LayerTrace>* traces) { Project(traces); });
+    }
     return next(batch, context);
   }
 
@@ -79,17 +84,19 @@ class Gpm final : public Strategy {
   }
 
  private:
-  void Project(const std::vector<LayerTrace>& traces, bool is_plain, const at::Tensor& gradient) {
+  void Project(std::vector<LayerTrace>* traces) {
+    for (LayerTrace& trace : *traces) {
+      const auto space = spaces_.find(trace.weight);
+      if (space != spaces_.end() && space->second.rank() > 0) space->second.RemoveFrom(&trace);
+    }
+  }
+
+  void Project(const std::vector<LayerTrace>& traces, const at::Tensor& gradient) const {
     for (const LayerTrace& trace : traces) {
       const auto space = spaces_.find(trace.weight);
       if (space == spaces_.end() || space->second.rank() == 0) continue;
-      const at::Tensor weight = arena_->View(gradient, trace.weight);
-      const at::Tensor bias = arena_->View(gradient, trace.bias);
-      if (is_plain) {
-        space->second.RemoveFrom(trace, weight, bias);
-      } else {
-        space->second.RemoveFrom(weight, bias);
-      }
+      space->second.RemoveFrom(arena_->View(gradient, trace.weight),
+                               arena_->View(gradient, trace.bias));
     }
   }
 

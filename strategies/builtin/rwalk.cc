@@ -9,7 +9,9 @@
 // weights of the latest boundary. g is the gradient of the batch (its square is not the Fisher per
 // example of ewc) without the penalty, dtheta the true change.
 //
-// Memory: 6 P floats. Time: a gradient is written, and four more arrays are read a step.
+// Memory: 6 P floats. Time: Fisher and score read and written, two more arrays read and a division
+// a weight and step; with momentum, Adam or beside other hooks the update is observed, which costs
+// another pass.
 #include <memory>
 #include <utility>
 #include <vector>
@@ -21,13 +23,12 @@
 namespace engram::strategies {
 namespace {
 
-class Rwalk final : public Strategy, public UpdateObserver {
+class Rwalk final : public Strategy {
  public:
   Rwalk(const StrategyParameters& parameters, const StrategyEnvironment& environment)
       : arena_(environment.arena),
         penalty_(arena_, "rwalk"),
-        fisher_(arena_->AddCompanion("rwalk.fisher", ParameterArena::Persistence::kSaved)),
-        score_(arena_->AddCompanion("rwalk.score", ParameterArena::Persistence::kSaved)),
+        walk_(arena_, "rwalk.score", "rwalk.fisher"),
         past_score_(arena_->AddCompanion("rwalk.past_score", ParameterArena::Persistence::kSaved)),
         unit_scale_(parameters.Choice("scale") == "unit") {
     Reconfigure(parameters);
@@ -38,40 +39,21 @@ class Rwalk final : public Strategy, public UpdateObserver {
   absl::StatusOr<Observation> Observe(TrainingBatch& batch, StepContext& context,
                                       Next next) override {
     penalty_.Join(context.Strength(2 * lambda_), &context);
-    context.AddObserver(this);
+    context.AddPath(&walk_);
     ENGRAM_ASSIGN_OR_RETURN(Observation seen, next(batch, context));
     if (!seen.skipped) examples_ += batch.stream_rows();
     return seen;
   }
 
-  void BeforeUpdate(int64_t begin, int64_t count) override {
-    const float* theta = arena_->flat().data_ptr<float>() + begin;
-    before_.assign(theta, theta + count);
-  }
-
-  void AfterUpdate(int64_t begin, int64_t count, const float* gradient) override {
-    const float* theta = arena_->flat().data_ptr<float>() + begin;
-    const float* before = before_.data();
-    float* fisher = arena_->Companion(fisher_).data_ptr<float>() + begin;
-    float* score = arena_->Companion(score_).data_ptr<float>() + begin;
-    const float alpha = static_cast<float>(alpha_);
-    const float epsilon = static_cast<float>(epsilon_);
-    for (int64_t i = 0; i < count; ++i) {
-      const float change = theta[i] - before[i];
-      fisher[i] += alpha * (gradient[i] * gradient[i] - fisher[i]);
-      score[i] -= gradient[i] * change / (0.5f * fisher[i] * change * change + epsilon);
-    }
-  }
-
   absl::Status Consolidate(const TaskBoundary& boundary, const ConsolidationSet& examples,
                            StepContext& context, BoundaryReport* report) override {
     if (examples_ == 0) return absl::OkStatus();
-    const at::Tensor& score = arena_->Companion(score_);
+    const at::Tensor& score = walk_.values();
     const at::Tensor& past_score = arena_->Companion(past_score_);
     past_score.add_(score.clamp_min_(0));
     if (penalty_.terms() > 0) past_score.mul_(0.5);
     score.zero_();
-    const at::Tensor importance = Scaled(arena_->Companion(fisher_)) + Scaled(past_score);
+    const at::Tensor importance = Scaled(walk_.fisher()) + Scaled(past_score);
     RecordImportance({"rwalk", boundary.ended_task, "running_fisher_and_score",
                       "the examples' own labels, by batch", std::exchange(examples_, 0), ""},
                      *arena_, importance, arena_->flat(), report);
@@ -81,8 +63,7 @@ class Rwalk final : public Strategy, public UpdateObserver {
 
   void Reconfigure(const StrategyParameters& parameters) override {
     lambda_ = parameters.Number("lambda");
-    alpha_ = parameters.Number("alpha");
-    epsilon_ = parameters.Number("epsilon");
+    walk_.SetMetric(parameters.Number("alpha"), parameters.Number("epsilon"));
   }
 
   void SaveState(StateWriter* writer) const override {
@@ -105,15 +86,11 @@ class Rwalk final : public Strategy, public UpdateObserver {
 
   ParameterArena* arena_;
   QuadraticPenalty penalty_;
-  CompanionId fisher_;
-  CompanionId score_;       // s, of the task
+  PathIntegral walk_;       // F; s, of the task
   CompanionId past_score_;  // s~
   bool unit_scale_;
   double lambda_ = 0;
-  double alpha_ = 0;
-  double epsilon_ = 0;
-  int64_t examples_ = 0;       // learned since the boundary
-  std::vector<float> before_;  // the block that is being updated
+  int64_t examples_ = 0;  // learned since the boundary
 };
 
 std::vector<ParameterHelp> Parameters() {
@@ -159,7 +136,7 @@ StrategyEntry Rwalk() {
       "the loss for the distance it moved in that metric. At a boundary the sum of both becomes\n"
       "the importance that pulls each weight to where it was; older credit is halved each time.";
   entry.help.memory = "6 P floats for any number of tasks; no example";
-  entry.help.time = "the gradient written and four more arrays read a step; boundaries are free";
+  entry.help.time = "two arrays read and written, two more read a step; boundaries are free";
   entry.help.when = "As si; the newest tasks weigh most.";
   entry.help.parameters = Parameters();
   entry.make =

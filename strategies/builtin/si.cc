@@ -11,8 +11,8 @@
 // `relu` is that of the authors' code, on the accumulated Omega; the paper has none. An Omega below
 // 0 never pulls (ProximalPull).
 //
-// Memory: 4 P floats. Time: the path read and written, two more arrays read a step; beyond 16 rows,
-// with Adam or beside other hooks a gradient is written, too.
+// Memory: 4 P floats. Time: the path read and written, two more arrays read a step; with momentum,
+// Adam or beside other hooks the update is observed, which costs another pass.
 #include <algorithm>
 #include <memory>
 #include <utility>
@@ -58,22 +58,15 @@ class Si final : public Strategy, public UpdateObserver {
     return seen;
   }
 
-  void BeforeUpdate(int64_t begin, int64_t count) override {
-    const float* theta = arena_->flat().data_ptr<float>() + begin;
-    before_.assign(theta, theta + count);
-  }
-
-  void AfterUpdate(int64_t begin, int64_t count, const float* gradient) override {
-    const float* theta = arena_->flat().data_ptr<float>() + begin;
-    const float* before = before_.data();
-    float* path = path_.floats() + begin;
-    const float* importance = penalty_.importance().data_ptr<float>() + begin;
-    const float* anchor = penalty_.anchor().data_ptr<float>() + begin;
+  void AfterUpdate(const UpdatedBlock& block) override {
+    float* path = path_.At(block.begin).path;
+    const float* importance = penalty_.importance().data_ptr<float>() + block.begin;
+    const float* anchor = penalty_.anchor().data_ptr<float>() + block.begin;
     const float strength = static_cast<float>(strength_);
-    for (int64_t i = 0; i < count; ++i) {
+    for (int64_t i = 0; i < block.count; ++i) {
       const float stiffness = std::clamp(strength * importance[i], 0.0f, kStiffnessMax);
-      const float pull = stiffness * (before[i] - anchor[i]);
-      path[i] -= (gradient[i] + pull) * (theta[i] - before[i]);
+      const float pull = stiffness * (block.before[i] - anchor[i]);
+      path[i] -= (block.gradient[i] + pull) * (block.after[i] - block.before[i]);
     }
   }
 
@@ -134,7 +127,7 @@ class Si final : public Strategy, public UpdateObserver {
     const at::Tensor omega = at::empty({arena_->size()}, at::kFloat);
     const float* theta = arena_->flat().data_ptr<float>();
     const float* start = penalty_.anchor().data_ptr<float>();
-    const float* path = path_.floats();
+    const float* path = path_.values().data_ptr<float>();
     float* values = omega.data_ptr<float>();
     for (int64_t i = 0; i < arena_->size(); ++i) {
       const double change = static_cast<double>(theta[i]) - start[i];
@@ -155,7 +148,6 @@ class Si final : public Strategy, public UpdateObserver {
   double strength_ = 0;                 // 2 c as scheduled for the step
   int64_t examples_ = 0;                // learned since the boundary
   std::vector<int64_t> anchored_rows_;  // by parameter
-  std::vector<float> before_;           // the block that is being updated
 };
 
 std::vector<ParameterHelp> Parameters() {

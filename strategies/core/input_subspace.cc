@@ -5,7 +5,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "storage/base/status_macros.h"
-#include "strategies/core/kernels.h"
 #include "strategies/models/products.h"
 
 namespace engram::strategies {
@@ -52,26 +51,26 @@ void InputSubspace::RemoveFrom(const at::Tensor& weight_gradient,
   bias_gradient.addmm_(inside, offsets_, 1, -1);
 }
 
-void InputSubspace::RemoveFrom(const LayerTrace& trace, const at::Tensor& weight_gradient,
-                               const at::Tensor& bias_gradient) {
-  // (a, 1) B^T is what a linear layer of weights_ and offsets_ answers.
-  const int64_t rows = trace.input.size(0), inputs = weights_.size(1);
-  const int64_t out = weight_gradient.size(0);
-  coefficients_.resize(static_cast<size_t>(rows * rank()));
-  inside_.resize(static_cast<size_t>(rows * (inputs + 1)));
-  float* inside_ones = inside_.data() + rows * inputs;
-  ForwardProduct(trace.input.data_ptr<float>(), weights_.data_ptr<float>(), rows, rank(), inputs,
-                 coefficients_.data());
-  ActiveKernels().add_bias(coefficients_.data(), offsets_.data_ptr<float>(), rows, rank(),
-                           /*relu=*/false);
-  BackwardProduct(coefficients_.data(), weights_.data_ptr<float>(), rows, rank(), inputs,
-                  inside_.data());
-  BackwardProduct(coefficients_.data(), offsets_.data_ptr<float>(), rows, rank(), 1, inside_ones);
-  const float* delta = trace.output_gradient.data_ptr<float>();
-  WeightProduct(delta, inside_.data(), rows, out, inputs, /*decay=*/1, /*rate=*/1,
-                weight_gradient.data_ptr<float>());
-  WeightProduct(delta, inside_ones, rows, out, 1, /*decay=*/1, /*rate=*/1,
-                bias_gradient.data_ptr<float>());
+void InputSubspace::RemoveFrom(LayerTrace* trace) {
+  const int64_t rows = trace->input.size(0), inputs = weights_.size(1);
+  const at::Tensor ones =
+      trace->bias_input.defined() ? trace->bias_input : at::ones({rows, 1}, at::kFloat);
+  if (!coefficients_.defined() || coefficients_.size(0) != rows ||
+      coefficients_.size(1) != rank()) {
+    coefficients_ = at::empty({rows, rank()}, at::kFloat);
+    inside_ = at::empty({rows, inputs}, at::kFloat);
+    outside_ = at::empty({rows, inputs}, at::kFloat);
+    outside_ones_ = at::empty({rows, 1}, at::kFloat);
+  }
+  ForwardProduct(trace->input.data_ptr<float>(), weights_.data_ptr<float>(), rows, rank(), inputs,
+                 coefficients_.data_ptr<float>());
+  coefficients_.addmm_(ones, offsets_.t());
+  BackwardProduct(coefficients_.data_ptr<float>(), weights_.data_ptr<float>(), rows, rank(),
+                  inputs, inside_.data_ptr<float>());
+  at::sub_out(outside_, trace->input, inside_);
+  at::addmm_out(outside_ones_, ones, coefficients_, offsets_, 1, -1);
+  trace->input = outside_;
+  trace->bias_input = outside_ones_;
 }
 
 void InputSubspace::SaveState(const std::string& name, StateWriter* writer) const {

@@ -39,9 +39,9 @@ class InputSubspace {
   // Removes the span from any gradient of the layer, [out, inputs] and [out, 1], in place: g -= g
   // B^T B.
   void RemoveFrom(const at::Tensor& weight_gradient, const at::Tensor& bias_gradient) const;
-  // The same where the gradient is delta^T a of a trace with few rows: only the rows are projected.
-  void RemoveFrom(const LayerTrace& trace, const at::Tensor& weight_gradient,
-                  const at::Tensor& bias_gradient);
+  // The same before the gradient delta^T (a, 1) is formed: removes the span from the rows (a, 1).
+  // The trace's inputs then are buffers of this object, overwritten by the next call.
+  void RemoveFrom(LayerTrace* trace);
 
   void SaveState(const std::string& name, StateWriter* writer) const;
   absl::Status LoadState(const std::string& name, const StateReader& reader);
@@ -50,8 +50,10 @@ class InputSubspace {
   int64_t directions_max_;
   at::Tensor weights_;
   at::Tensor offsets_;
-  std::vector<float> coefficients_;  // [rows, rank]
-  std::vector<float> inside_;        // [rows, inputs], then [rows, 1]
+  at::Tensor coefficients_;  // [rows, rank]
+  at::Tensor inside_;        // [rows, inputs]
+  at::Tensor outside_;       // [rows, inputs]
+  at::Tensor outside_ones_;  // [rows, 1]
 };
 
 }  // namespace engram::strategies

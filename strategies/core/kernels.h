@@ -12,9 +12,21 @@
 
 namespace engram::strategies {
 
+// What is summed up of each weight along its path, from the gradient g that an update took and the
+// change d that it made:
+//   path <- path - g d
+// or, where `fisher` is given, in its metric:
+//   fisher <- fisher + share (g^2 - fisher),   path <- path - g d / (fisher d^2 / 2 + damping)
+struct PathSums {
+  float* path = nullptr;
+  float* fisher = nullptr;
+  float share = 0;
+  float damping = 0;
+};
+
 // One layer's update W <- decay * W - rate * g with g = delta^T a, then the pull towards `anchor`
-// where `fraction` is given, in one pass over W; where `path` is given, path -= g * (change of W).
-// Shapes: weights, fraction, anchor, path [out, in]; a [n, in]; delta [n, out].
+// where `fraction` is given, and the sums where `sums.path` is, in one pass over W.
+// Shapes: weights, fraction, anchor, sums [out, in]; a [n, in]; delta [n, out].
 struct RankUpdate {
   float* weights = nullptr;
   const float* input = nullptr;
@@ -26,7 +38,7 @@ struct RankUpdate {
   float rate = 0;
   const float* fraction = nullptr;
   const float* anchor = nullptr;
-  float* path = nullptr;  // `rows` up to kPathRows
+  PathSums sums;  // `rows` up to kPathRows
 };
 
 // As many terms as one pass takes.
@@ -80,8 +92,6 @@ struct Kernels {
                         int64_t in, float* result);
   void (*rank_update)(const RankUpdate& update);
 
-  // theta <- decay * theta - rate * gradient.
-  void (*descend)(float* parameters, const float* gradient, int64_t count, float decay, float rate);
   // g = gradient + gradient_decay * theta; buffer <- momentum * buffer + g; theta -= rate * buffer.
   void (*descend_with_momentum)(float* parameters, const float* gradient, float* buffer,
                                 int64_t count, float momentum, float gradient_decay, float rate);
@@ -89,9 +99,8 @@ struct Kernels {
   // theta <- theta + fraction * (anchor - theta).
   void (*pull)(float* parameters, const float* fraction, const float* anchor, int64_t count);
   void (*pull_adaptive)(const AdaptivePull& pull);
-  // path -= gradient * (after - before).
-  void (*integrate_path)(float* path, const float* gradient, const float* before,
-                         const float* after, int64_t count);
+  void (*sum_path)(const PathSums& sums, const float* gradient, const float* before,
+                   const float* after, int64_t count);
 };
 
 // The variant in use. Chosen once, at the first call.

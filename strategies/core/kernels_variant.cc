@@ -128,61 +128,90 @@ void ThinBackward(const float* delta, const float* weights, int64_t rows, int64_
   }
 }
 
-// Columns [j, j + kVectors * kLanes) of one weight row: decay, the rank-n sum, the pull, the path.
-// `scales` are the deltas, times -rate without a path.
-template <int kVectors, bool kPath>
+enum class Sums { kNone, kPath, kWalk };
+
+// `path` and, for a walk, `fisher` of one weight or vector of weights.
+template <Sums kSums, typename T>
+inline void AddToPath(const PathSums& sums, T gradient, T change, T* path, T* fisher) {
+  T fall = gradient * change;
+  if (kSums == Sums::kWalk) {
+    *fisher += sums.share * (gradient * gradient - *fisher);
+    fall /= 0.5f * *fisher * change * change + sums.damping;
+  }
+  *path -= fall;
+}
+
+template <Sums kSums>
+inline float* FisherAt(const PathSums& sums, int64_t at) {
+  return kSums == Sums::kWalk ? sums.fisher + at : nullptr;
+}
+
+// Columns [j, j + kVectors * kLanes) of one weight row: decay, the rank-n sum, the pull, the sums.
+// `scales` are the deltas, times -rate without sums.
+template <int kVectors, Sums kSums>
 inline void RankBlock(const RankUpdate& u, int64_t row, int64_t j, const float* scales,
                       const float* const* inputs, int64_t terms) {
-  float* weights = u.weights + row * u.in + j;
-  Vector sums[kVectors];
+  constexpr bool kSummed = kSums != Sums::kNone;
+  const int64_t at = row * u.in + j;
+  float* weights = u.weights + at;
+  Vector updated[kVectors];
   Vector gradient[kVectors] = {};
-  for (int v = 0; v < kVectors; ++v) sums[v] = Load(weights + v * kLanes) * u.decay;
-  Vector* const target = kPath ? gradient : sums;
+  for (int v = 0; v < kVectors; ++v) updated[v] = Load(weights + v * kLanes) * u.decay;
+  Vector* const target = kSummed ? gradient : updated;
   for (int64_t t = 0; t < terms; ++t) {
     const Vector scale = Splat(scales[t]);
     for (int v = 0; v < kVectors; ++v) target[v] += scale * Load(inputs[t] + j + v * kLanes);
   }
-  if (kPath) {
-    for (int v = 0; v < kVectors; ++v) sums[v] -= u.rate * gradient[v];
+  if (kSummed) {
+    for (int v = 0; v < kVectors; ++v) updated[v] -= u.rate * gradient[v];
   }
   if (u.fraction != nullptr) {
-    const float* fraction = u.fraction + row * u.in + j;
-    const float* anchor = u.anchor + row * u.in + j;
+    const float* fraction = u.fraction + at;
+    const float* anchor = u.anchor + at;
     for (int v = 0; v < kVectors; ++v) {
-      sums[v] += Load(fraction + v * kLanes) * (Load(anchor + v * kLanes) - sums[v]);
+      updated[v] += Load(fraction + v * kLanes) * (Load(anchor + v * kLanes) - updated[v]);
     }
   }
-  if (kPath) {
-    float* path = u.path + row * u.in + j;
-    for (int v = 0; v < kVectors; ++v) {
-      const Vector change = sums[v] - Load(weights + v * kLanes);
-      Store(path + v * kLanes, Load(path + v * kLanes) - gradient[v] * change);
-    }
+  for (int v = 0; kSummed && v < kVectors; ++v) {
+    float* const path = u.sums.path + at + v * kLanes;
+    float* const fisher = FisherAt<kSums>(u.sums, at + v * kLanes);
+    Vector path_sum = Load(path);
+    Vector fisher_sum = kSums == Sums::kWalk ? Load(fisher) : Vector{};
+    const Vector change = updated[v] - Load(weights + v * kLanes);
+    AddToPath<kSums>(u.sums, gradient[v], change, &path_sum, &fisher_sum);
+    Store(path, path_sum);
+    if (kSums == Sums::kWalk) Store(fisher, fisher_sum);
   }
-  for (int v = 0; v < kVectors; ++v) Store(weights + v * kLanes, sums[v]);
+  for (int v = 0; v < kVectors; ++v) Store(weights + v * kLanes, updated[v]);
 }
 
+template <Sums kSums>
 inline void RankTail(const RankUpdate& u, int64_t row, int64_t begin, const float* scales,
                      const float* const* inputs, int64_t terms) {
+  constexpr bool kSummed = kSums != Sums::kNone;
   for (int64_t j = begin; j < u.in; ++j) {
     const int64_t at = row * u.in + j;
     const float old = u.weights[at];
-    float sum = old * u.decay;
+    float updated = old * u.decay;
     float gradient = 0;
-    float* const target = u.path != nullptr ? &gradient : &sum;
+    float* const target = kSummed ? &gradient : &updated;
     for (int64_t t = 0; t < terms; ++t) *target += scales[t] * inputs[t][j];
-    if (u.path != nullptr) sum -= u.rate * gradient;
-    if (u.fraction != nullptr) sum += u.fraction[at] * (u.anchor[at] - sum);
-    if (u.path != nullptr) u.path[at] -= gradient * (sum - old);
-    u.weights[at] = sum;
+    if (kSummed) updated -= u.rate * gradient;
+    if (u.fraction != nullptr) updated += u.fraction[at] * (u.anchor[at] - updated);
+    if (kSummed) {
+      AddToPath<kSums>(u.sums, gradient, updated - old, u.sums.path + at,
+                       FisherAt<kSums>(u.sums, at));
+    }
+    u.weights[at] = updated;
   }
 }
 
 constexpr int64_t kTermsMax = kPathRows;
 
-template <bool kPath>
+template <Sums kSums>
 void RankUpdateSome(const RankUpdate& u) {
-  constexpr int kBlock = kPath ? 4 : 7;
+  constexpr bool kSummed = kSums != Sums::kNone;
+  constexpr int kBlock = kSummed ? 4 : 7;
   float scales[kTermsMax];
   const float* inputs[kTermsMax];
   for (int64_t row = 0; row < u.out; ++row) {
@@ -191,38 +220,37 @@ void RankUpdateSome(const RankUpdate& u) {
     for (int64_t n = 0; n < u.rows; ++n) {
       const float delta = u.delta[n * u.out + row];
       if (delta == 0) continue;
-      scales[terms] = kPath ? delta : -u.rate * delta;
+      scales[terms] = kSummed ? delta : -u.rate * delta;
       inputs[terms++] = u.input + n * u.in;
     }
-    if (terms == 0 && u.decay == 1 && u.fraction == nullptr) continue;
+    // A walk's Fisher fades without a gradient, too.
+    const bool idle = terms == 0 && u.decay == 1 && u.fraction == nullptr;
+    if (idle && kSums != Sums::kWalk) continue;
     int64_t j = 0;
     for (; j + kBlock * kLanes <= u.in; j += kBlock * kLanes) {
-      RankBlock<kBlock, kPath>(u, row, j, scales, inputs, terms);
+      RankBlock<kBlock, kSums>(u, row, j, scales, inputs, terms);
     }
-    for (; j + kLanes <= u.in; j += kLanes) RankBlock<1, kPath>(u, row, j, scales, inputs, terms);
-    RankTail(u, row, j, scales, inputs, terms);
+    for (; j + kLanes <= u.in; j += kLanes) RankBlock<1, kSums>(u, row, j, scales, inputs, terms);
+    RankTail<kSums>(u, row, j, scales, inputs, terms);
   }
 }
 
 void RankUpdateAll(const RankUpdate& update) {
-  if (update.path != nullptr) return RankUpdateSome<true>(update);
+  if (update.sums.fisher != nullptr) return RankUpdateSome<Sums::kWalk>(update);
+  if (update.sums.path != nullptr) return RankUpdateSome<Sums::kPath>(update);
   RankUpdate part = update;
   int64_t left = update.rows;
   for (; left > kTermsMax; left -= kTermsMax) {
     part.rows = kTermsMax;
     part.fraction = nullptr;
-    RankUpdateSome<false>(part);
+    RankUpdateSome<Sums::kNone>(part);
     part.input += kTermsMax * part.in;
     part.delta += kTermsMax * part.out;
     part.decay = 1;
   }
   part.rows = left;
   part.fraction = update.fraction;
-  RankUpdateSome<false>(part);
-}
-
-void Descend(float* parameters, const float* gradient, int64_t count, float decay, float rate) {
-  for (int64_t i = 0; i < count; ++i) parameters[i] = decay * parameters[i] - rate * gradient[i];
+  RankUpdateSome<Sums::kNone>(part);
 }
 
 void DescendWithMomentum(float* parameters, const float* gradient, float* buffer, int64_t count,
@@ -264,17 +292,27 @@ void PullAdaptive(const AdaptivePull& p) {
   }
 }
 
-void IntegratePath(float* path, const float* gradient, const float* before, const float* after,
-                   int64_t count) {
-  for (int64_t i = 0; i < count; ++i) path[i] -= gradient[i] * (after[i] - before[i]);
+template <Sums kSums>
+void SumPathSome(const PathSums& sums, const float* gradient, const float* before,
+                 const float* after, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) {
+    AddToPath<kSums>(sums, gradient[i], after[i] - before[i], sums.path + i,
+                     FisherAt<kSums>(sums, i));
+  }
+}
+
+void SumPath(const PathSums& sums, const float* gradient, const float* before, const float* after,
+             int64_t count) {
+  if (sums.fisher != nullptr) return SumPathSome<Sums::kWalk>(sums, gradient, before, after, count);
+  SumPathSome<Sums::kPath>(sums, gradient, before, after, count);
 }
 
 }  // namespace
 
 Kernels ENGRAM_KERNELS(const char* name) {
-  return {name,        AddBias,      MaskByActivation, LargestMagnitude, ColumnSums,
-          ThinProduct, ThinBackward, RankUpdateAll,    Descend,          DescendWithMomentum,
-          Adam,        Pull,         PullAdaptive,     IntegratePath};
+  return {name,        AddBias,      MaskByActivation, LargestMagnitude,    ColumnSums,
+          ThinProduct, ThinBackward, RankUpdateAll,    DescendWithMomentum, Adam,
+          Pull,        PullAdaptive, SumPath};
 }
 
 }  // namespace engram::strategies

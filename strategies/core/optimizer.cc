@@ -21,9 +21,20 @@ constexpr int64_t kTile = 8192;
 // (tests/bench/training).
 constexpr int64_t kRankRows = 16;
 
-// With a path to sum up, the BLAS route writes and reads a gradient as well.
+// With a path to sum up, the BLAS route writes and reads the layer's gradient as well.
 constexpr int64_t kPathRankRows = 32;
 static_assert(kPathRankRows <= kPathRows, "a path is summed up in one pass");
+
+void WriteBiasGradient(const LayerTrace& trace, int64_t out, float* gradient) {
+  const float* delta = trace.output_gradient.data_ptr<float>();
+  const int64_t rows = trace.input.size(0);
+  if (!trace.bias_input.defined()) {
+    ActiveKernels().column_sums(delta, rows, out, gradient);
+    return;
+  }
+  WeightProduct(delta, trace.bias_input.data_ptr<float>(), rows, out, /*in=*/1, /*decay=*/0,
+                /*rate=*/-1, gradient);
+}
 
 }  // namespace
 
@@ -41,23 +52,29 @@ bool Optimizer::plain() const {
   return options_.kind == OptimizerKind::kSgd && options_.momentum == 0;
 }
 
+Optimizer::Rate Optimizer::RateOf(double factor) const {
+  const double value = factor * learning_rate();
+  return {value, static_cast<float>(value),
+          static_cast<float>(1.0 - value * options_.weight_decay)};
+}
+
 double Optimizer::second_correction() const {
   return 1.0 - std::pow(options_.beta2, static_cast<double>(steps_));
 }
 
-bool Optimizer::Integrates(const std::vector<LayerTrace>& traces,
-                           absl::Span<ProximalPull* const> pulls) const {
-  const bool thin = std::all_of(traces.begin(), traces.end(), [](const LayerTrace& trace) {
-    return trace.input.size(0) <= kPathRankRows;
-  });
-  return plain() && thin && pulls.size() <= 1;
+bool Optimizer::Integrates(absl::Span<ProximalPull* const> pulls) const {
+  return plain() && pulls.size() <= 1;
 }
 
 void Optimizer::Step(const std::vector<LayerTrace>& traces, absl::Span<ProximalPull* const> pulls,
                      PathIntegral* path) {
   if (plain()) {
     ++steps_;
-    StepPlain(traces, pulls, path);
+    for (ProximalPull* pull : pulls) pull->Prepare(*this);
+    for (const LayerTrace& trace : traces) {
+      StepWeight(trace, {pulls, path});
+      if (trace.bias != kNoParameter) StepBias(trace, {pulls, path});
+    }
     return;
   }
   const at::Tensor& gradient = arena_->Companion(gradient_);
@@ -72,15 +89,20 @@ void Optimizer::Step(const std::vector<LayerTrace>& traces, absl::Span<ProximalP
 void Optimizer::StepWithGradient(const at::Tensor& gradient, absl::Span<ProximalPull* const> pulls,
                                  absl::Span<UpdateObserver* const> observers) {
   ++steps_;
+  for (ProximalPull* pull : pulls) pull->Prepare(*this);
   const float* values = gradient.data_ptr<float>();
-  for (const auto& [first, end] : arena_->trained_ranges()) {
-    for (int64_t begin = first; begin < end; begin += kTile) {
-      const int64_t count = std::min(kTile, end - begin);
-      for (UpdateObserver* observer : observers) observer->BeforeUpdate(begin, count);
-      UpdateFlat(values, begin, count);
-      for (ProximalPull* pull : pulls) pull->Apply(begin, count, *this);
+  const float* parameters = arena_->flat().data_ptr<float>();
+  if (!observers.empty()) before_.resize(kTile);
+  for (const ParameterArena::TrainedRange& range : arena_->trained_ranges()) {
+    const Rate rate = RateOf(range.rate_factor);
+    for (int64_t begin = range.begin; begin < range.end; begin += kTile) {
+      const int64_t count = std::min(kTile, range.end - begin);
+      const float* block = parameters + begin;
+      if (!observers.empty()) std::copy(block, block + count, before_.begin());
+      UpdateFlat(values, begin, count, rate);
+      for (ProximalPull* pull : pulls) pull->Apply(begin, count, rate.value, *this);
       for (UpdateObserver* observer : observers) {
-        observer->AfterUpdate(begin, count, values + begin);
+        observer->AfterUpdate({begin, count, values + begin, before_.data(), block});
       }
     }
   }
@@ -96,73 +118,84 @@ void Optimizer::WriteGradient(const std::vector<LayerTrace>& traces,
     WeightProduct(delta, trace.input.data_ptr<float>(), rows, weight.rows, weight.columns,
                   /*decay=*/0, /*rate=*/-1, values + weight.offset);
     if (trace.bias == kNoParameter) continue;
-    ActiveKernels().column_sums(delta, rows, weight.rows, values + arena_->slot(trace.bias).offset);
+    WriteBiasGradient(trace, weight.rows, values + arena_->slot(trace.bias).offset);
   }
 }
 
-void Optimizer::StepPlain(const std::vector<LayerTrace>& traces,
-                          absl::Span<ProximalPull* const> pulls, PathIntegral* path) {
-  const float rate = static_cast<float>(learning_rate());
-  const float decay = static_cast<float>(1.0 - learning_rate() * options_.weight_decay);
-  float* values = arena_->flat().data_ptr<float>();
-  for (const LayerTrace& trace : traces) {
-    const ParameterArena::Slot& weight = arena_->slot(trace.weight);
-    RankUpdate update;
-    update.weights = values + weight.offset;
-    update.input = trace.input.data_ptr<float>();
-    update.delta = trace.output_gradient.data_ptr<float>();
-    update.rows = trace.input.size(0);
-    update.out = weight.rows;
-    update.in = weight.columns;
-    update.decay = decay;
-    update.rate = rate;
-    if (path != nullptr) update.path = path->floats() + weight.offset;
-    absl::Span<ProximalPull* const> rest = pulls;
-    if (update.rows <= kRankRows || path != nullptr) {
-      if (!pulls.empty()) {
-        update.fraction = pulls[0]->fraction().data_ptr<float>() + weight.offset;
-        update.anchor = pulls[0]->anchor().data_ptr<float>() + weight.offset;
-        rest = pulls.subspan(1);
-      }
-      ActiveKernels().rank_update(update);
-    } else {
-      WeightProduct(update.delta, update.input, update.rows, update.out, update.in, decay, rate,
-                    update.weights);
+void Optimizer::StepWeight(const LayerTrace& trace, const Beside& beside) {
+  const ParameterArena::Slot& weight = arena_->slot(trace.weight);
+  const Rate rate = RateOf(arena_->rate_factor(trace.weight));
+  RankUpdate update;
+  update.input = trace.input.data_ptr<float>();
+  update.delta = trace.output_gradient.data_ptr<float>();
+  update.rows = trace.input.size(0);
+  update.out = weight.rows;
+  update.in = weight.columns;
+  if (update.rows <= (beside.path == nullptr ? kRankRows : kPathRankRows)) {
+    Run(update, weight.offset, rate, beside);
+    return;
+  }
+  if (beside.path == nullptr) {
+    WeightProduct(update.delta, update.input, update.rows, update.out, update.in, rate.kept,
+                  rate.step, arena_->flat().data_ptr<float>() + weight.offset);
+    for (ProximalPull* pull : beside.pulls) {
+      pull->Apply(weight.offset, weight.count(), rate.value, *this);
     }
-    for (ProximalPull* pull : rest) pull->Apply(weight.offset, weight.count(), *this);
-    if (trace.bias != kNoParameter) StepBias(trace, pulls, path);
+    return;
   }
+  layer_gradient_.resize(static_cast<size_t>(weight.count()));
+  WeightProduct(update.delta, update.input, update.rows, update.out, update.in, /*decay=*/0,
+                /*rate=*/-1, layer_gradient_.data());
+  Descend(layer_gradient_.data(), weight.offset, weight.count(), rate, beside);
 }
 
-void Optimizer::StepBias(const LayerTrace& trace, absl::Span<ProximalPull* const> pulls,
-                         PathIntegral* path) {
-  const float rate = static_cast<float>(learning_rate());
-  const float decay = static_cast<float>(1.0 - learning_rate() * options_.weight_decay);
+void Optimizer::StepBias(const LayerTrace& trace, const Beside& beside) {
   const ParameterArena::Slot& bias = arena_->slot(trace.bias);
-  bias_gradient_.resize(static_cast<size_t>(bias.rows));
-  ActiveKernels().column_sums(trace.output_gradient.data_ptr<float>(), trace.input.size(0),
-                              bias.rows, bias_gradient_.data());
-  if (path != nullptr) path->BeforeUpdate(bias.offset, bias.rows);
-  ActiveKernels().descend(arena_->flat().data_ptr<float>() + bias.offset, bias_gradient_.data(),
-                          bias.rows, decay, rate);
-  for (ProximalPull* pull : pulls) pull->Apply(bias.offset, bias.rows, *this);
-  if (path != nullptr) path->AfterUpdate(bias.offset, bias.rows, bias_gradient_.data());
+  layer_gradient_.resize(static_cast<size_t>(bias.rows));
+  WriteBiasGradient(trace, bias.rows, layer_gradient_.data());
+  Descend(layer_gradient_.data(), bias.offset, bias.rows,
+          RateOf(arena_->rate_factor(trace.bias)), beside);
 }
 
-void Optimizer::UpdateFlat(const float* gradient, int64_t begin, int64_t count) {
+void Optimizer::Run(RankUpdate update, int64_t begin, const Rate& rate, const Beside& beside) {
+  update.weights = arena_->flat().data_ptr<float>() + begin;
+  update.decay = rate.kept;
+  update.rate = rate.step;
+  absl::Span<ProximalPull* const> rest = beside.pulls;
+  if (!rest.empty()) {
+    update.fraction = rest[0]->fraction().data_ptr<float>() + begin;
+    update.anchor = rest[0]->anchor().data_ptr<float>() + begin;
+    rest.remove_prefix(1);
+  }
+  if (beside.path != nullptr) update.sums = beside.path->At(begin);
+  ActiveKernels().rank_update(update);
+  for (ProximalPull* pull : rest) pull->Apply(begin, update.out * update.in, rate.value, *this);
+}
+
+void Optimizer::Descend(const float* gradient, int64_t begin, int64_t count, const Rate& rate,
+                        const Beside& beside) {
+  static constexpr float kWhole = 1;
+  RankUpdate update;
+  update.input = gradient;
+  update.delta = &kWhole;
+  update.rows = 1;
+  update.out = 1;
+  update.in = count;
+  Run(update, begin, rate, beside);
+}
+
+void Optimizer::UpdateFlat(const float* gradient, int64_t begin, int64_t count, const Rate& rate) {
   float* parameters = arena_->flat().data_ptr<float>() + begin;
-  const float rate = static_cast<float>(learning_rate());
   const float weight_decay = static_cast<float>(options_.weight_decay);
-  const float kept = static_cast<float>(1.0 - learning_rate() * options_.weight_decay);
   if (plain()) {
-    ActiveKernels().descend(parameters, gradient + begin, count, kept, rate);
+    Descend(gradient + begin, begin, count, rate, {});
     return;
   }
   float* moment1 = arena_->Companion(moment1_).data_ptr<float>() + begin;
   if (!adaptive()) {
     ActiveKernels().descend_with_momentum(parameters, gradient + begin, moment1, count,
                                           static_cast<float>(options_.momentum), weight_decay,
-                                          rate);
+                                          rate.step);
     return;
   }
   AdamUpdate update;
@@ -171,12 +204,12 @@ void Optimizer::UpdateFlat(const float* gradient, int64_t begin, int64_t count) 
   update.moment1 = moment1;
   update.moment2 = arena_->Companion(moment2_).data_ptr<float>() + begin;
   update.count = count;
-  update.decay = options_.kind == OptimizerKind::kAdamW ? kept : 1.0f;
+  update.decay = options_.kind == OptimizerKind::kAdamW ? rate.kept : 1.0f;
   update.gradient_decay = options_.kind == OptimizerKind::kAdam ? weight_decay : 0.0f;
   update.beta1 = static_cast<float>(options_.beta1);
   update.beta2 = static_cast<float>(options_.beta2);
   const double first = 1.0 - std::pow(options_.beta1, static_cast<double>(steps_));
-  update.step_size = static_cast<float>(learning_rate() / first);
+  update.step_size = static_cast<float>(rate.value / first);
   update.inverse_root = static_cast<float>(1.0 / std::sqrt(second_correction()));
   update.epsilon = static_cast<float>(options_.epsilon);
   ActiveKernels().adam(update);

@@ -89,19 +89,33 @@ void ParameterArena::SetTrained(std::vector<ParameterId> ids) {
   ++generation_;
 }
 
+void ParameterArena::SetRateFactor(double factor, std::vector<ParameterId> ids) {
+  std::sort(ids.begin(), ids.end());
+  if (factor == rate_factor_ && (factor == 1 || ids == full_rate_)) return;
+  rate_factor_ = factor;
+  full_rate_ = std::move(ids);
+  FindTrainedRanges();
+  ++generation_;
+}
+
+double ParameterArena::rate_factor(ParameterId id) const {
+  return std::binary_search(full_rate_.begin(), full_rate_.end(), id) ? 1 : rate_factor_;
+}
+
 void ParameterArena::FindTrainedRanges() {
   trained_ranges_.clear();
-  if (all_trained_) {
-    trained_ranges_.emplace_back(0, size_);
-    return;
-  }
-  for (const ParameterId id : trained_) {
-    const Slot& place = slot(id);
-    const int64_t end = place.offset + RoundUp(place.capacity * place.columns);
-    if (!trained_ranges_.empty() && trained_ranges_.back().second == place.offset) {
-      trained_ranges_.back().second = end;
+  for (size_t i = 0; i < placed_; ++i) {
+    const ParameterId id = static_cast<ParameterId>(i);
+    if (!all_trained_ && !std::binary_search(trained_.begin(), trained_.end(), id)) continue;
+    const int64_t begin = slots_[i].offset;
+    const int64_t end = begin + RoundUp(slots_[i].capacity * slots_[i].columns);
+    const double factor = rate_factor(id);
+    const bool joins = !trained_ranges_.empty() && trained_ranges_.back().end == begin &&
+                       trained_ranges_.back().rate_factor == factor;
+    if (joins) {
+      trained_ranges_.back().end = end;
     } else {
-      trained_ranges_.emplace_back(place.offset, end);
+      trained_ranges_.push_back({begin, end, factor});
     }
   }
 }

@@ -17,7 +17,6 @@
 
 #include <cstdint>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/strings/string_view.h"
@@ -57,14 +56,25 @@ class ParameterArena {
   // Names the parameters that updates may move; every one until the first call. The others stand
   // still bit for bit, whatever moments and decay they have.
   void SetTrained(std::vector<ParameterId> ids);
-  // Their places in a flat array: [begin, end), ascending, neighbours joined.
-  const std::vector<std::pair<int64_t, int64_t>>& trained_ranges() const { return trained_ranges_; }
+  // The learning rate of all parameters but `ids` is `factor` times the optimizer's: a parameter
+  // group of torch.optim. 1 until the first call; a call takes the place of the one before.
+  void SetRateFactor(double factor, std::vector<ParameterId> ids);
+  double rate_factor(ParameterId id) const;
+
+  // A part of a flat array that updates may move, at one learning rate.
+  struct TrainedRange {
+    int64_t begin = 0;
+    int64_t end = 0;
+    double rate_factor = 1;
+  };
+  // Ascending, neighbours of one rate joined.
+  const std::vector<TrainedRange>& trained_ranges() const { return trained_ranges_; }
 
   // Floats in one flat array, gaps and reserve included.
   int64_t size() const { return size_; }
   // Parameters in use.
   int64_t parameter_count() const;
-  // Changes whenever addresses did, or which parameters are trained.
+  // Changes whenever addresses did, or which parameters are trained, or at which rate.
   uint64_t generation() const { return generation_; }
 
   const at::Tensor& flat() const { return flat_; }
@@ -99,7 +109,9 @@ class ParameterArena {
   at::Tensor flat_;
   std::vector<ParameterId> trained_;  // ascending
   bool all_trained_ = true;
-  std::vector<std::pair<int64_t, int64_t>> trained_ranges_;
+  double rate_factor_ = 1;
+  std::vector<ParameterId> full_rate_;  // ascending; those that rate_factor_ does not count for
+  std::vector<TrainedRange> trained_ranges_;
   int64_t size_ = 0;
   size_t placed_ = 0;  // slots that have a place
   uint64_t generation_ = 0;

@@ -45,7 +45,7 @@ void QuadraticPenalty::AddOnline(const at::Tensor& importance, double gamma) {
 
 void QuadraticPenalty::Join(double lambda, StepContext* context) {
   if (terms_ == 0 || lambda == 0) return;
-  pull_.Prepare(lambda, context->optimizer());
+  pull_.set_lambda(lambda);
   context->AddPull(&pull_);
 }
 

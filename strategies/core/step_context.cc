@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "storage/base/check.h"
 #include "strategies/core/cross_entropy.h"
 #include "strategies/core/kernels.h"
 
@@ -23,6 +24,10 @@ const at::Tensor& Shaped(at::Tensor& buffer, int64_t rows, int64_t columns) {
     buffer = at::empty({rows, columns}, at::kFloat);
   }
   return buffer;
+}
+
+double Largest(const at::Tensor& values) {
+  return ActiveKernels().largest_magnitude(values.data_ptr<float>(), values.numel());
 }
 
 // Shortens a gradient to at most this length (Pascanu et al. 2013, algorithm 1).
@@ -62,13 +67,20 @@ absl::StatusOr<Observation> StepContext::PlainStep(TrainingBatch& batch) {
 }
 
 void StepContext::ClearHooks() {
+  backbone_rate_ = 1;
   pulls_.clear();
   class_loss_ = nullptr;
   loss_terms_.clear();
   embedding_terms_.clear();
+  trace_transforms_.clear();
   transforms_.clear();
   observers_.clear();
   paths_.clear();
+}
+
+void StepContext::AddTraceTransform(TraceTransform transform) {
+  ENGRAM_CHECK(transforms_.empty());
+  trace_transforms_.push_back(std::move(transform));
 }
 
 void StepContext::Augment(TrainingBatch& batch) {
@@ -115,13 +127,16 @@ double StepContext::LossGradient(const TrainingBatch& batch, const at::Tensor& g
 absl::optional<std::string> StepContext::Guard(double loss) const {
   if (!std::isfinite(loss)) return "loss is not finite";
   if (loss > kLossMax) return absl::StrCat("loss ", loss, " exceeds ", kLossMax);
-  for (const LayerTrace& trace : network_->traces()) {
-    const double input =
-        ActiveKernels().largest_magnitude(trace.input.data_ptr<float>(), trace.input.numel());
-    const double delta = ActiveKernels().largest_magnitude(trace.output_gradient.data_ptr<float>(),
-                                                           trace.output_gradient.numel());
+  return GuardTraces(network_->traces());
+}
+
+absl::optional<std::string> StepContext::GuardTraces(const std::vector<LayerTrace>& traces) const {
+  for (const LayerTrace& trace : traces) {
+    const double ones = trace.bias_input.defined() ? Largest(trace.bias_input) : 1;
+    const double input = std::max(ones, Largest(trace.input));
     // No element of delta^T a, nor of the bias gradient, is larger.
-    const double bound = static_cast<double>(trace.input.size(0)) * delta * std::max(1.0, input);
+    const double bound =
+        static_cast<double>(trace.input.size(0)) * Largest(trace.output_gradient) * input;
     if (bound <= kGradientMax) continue;
     const std::string& name = arena_->slot(trace.weight).name;
     if (!std::isfinite(bound)) return absl::StrCat("gradient of ", name, " is not finite");
@@ -131,14 +146,24 @@ absl::optional<std::string> StepContext::Guard(double loss) const {
 }
 
 absl::optional<std::string> StepContext::Update() {
+  const LayerTrace& head = network_->traces().back();
+  arena_->SetRateFactor(backbone_rate_, {head.weight, head.bias});
   const double clip_norm = optimizer_->options().clip_norm;
+  if (!trace_transforms_.empty()) {
+    transformed_ = network_->traces();
+    for (const TraceTransform& transform : trace_transforms_) transform(&transformed_);
+    absl::optional<std::string> reason = GuardTraces(transformed_);
+    if (reason.has_value()) return reason;
+  }
+  const std::vector<LayerTrace>& traces =
+      trace_transforms_.empty() ? network_->traces() : transformed_;
   if (transforms_.empty() && observers_.empty() && clip_norm == 0) {
     if (paths_.empty()) {
-      optimizer_->Step(network_->traces(), pulls_);
+      optimizer_->Step(traces, pulls_);
       return absl::nullopt;
     }
-    if (paths_.size() == 1 && optimizer_->Integrates(network_->traces(), pulls_)) {
-      optimizer_->Step(network_->traces(), pulls_, paths_[0]);
+    if (paths_.size() == 1 && optimizer_->Integrates(pulls_)) {
+      optimizer_->Step(traces, pulls_, paths_[0]);
       return absl::nullopt;
     }
   }
@@ -146,13 +171,10 @@ absl::optional<std::string> StepContext::Update() {
     flat_gradient_ = at::zeros({arena_->size()}, at::kFloat);
     gradient_generation_ = arena_->generation();
   }
-  optimizer_->WriteGradient(network_->traces(), flat_gradient_);
+  optimizer_->WriteGradient(traces, flat_gradient_);
   for (const GradientTransform& transform : transforms_) transform(flat_gradient_);
   // What no transform touched is within what the guard allowed.
-  const double largest = transforms_.empty()
-                             ? 0
-                             : ActiveKernels().largest_magnitude(flat_gradient_.data_ptr<float>(),
-                                                                 flat_gradient_.numel());
+  const double largest = transforms_.empty() ? 0 : Largest(flat_gradient_);
   if (!(largest <= kGradientMax)) {
     return absl::StrCat("transformed gradient reaches ", largest, ", more than ", kGradientMax);
   }

@@ -69,11 +69,15 @@ class StepContext {
   void set_embedding_cache(EmbeddingCache* cache) { embedding_cache_ = cache; }
 
   // Hooks of this step and of those inside it, in the order added. Cleared when the step ends.
+  // The learning rate below the head counts `factor` times.
+  void SlowBackbone(double factor) { backbone_rate_ *= factor; }
   void AddPull(ProximalPull* pull) { pulls_.push_back(pull); }
   absl::Span<ProximalPull* const> pulls() const { return pulls_; }
   void ReplaceClassLoss(ClassLoss loss) { class_loss_ = std::move(loss); }
   void AddLossTerm(LossTerm term) { loss_terms_.push_back(std::move(term)); }
   void AddEmbeddingTerm(EmbeddingTerm term) { embedding_terms_.push_back(std::move(term)); }
+  // Of the traces; none after a transform of the gradient, which they come before.
+  void AddTraceTransform(TraceTransform transform);
   void AddTransform(GradientTransform transform) { transforms_.push_back(std::move(transform)); }
   bool has_transforms() const { return !transforms_.empty(); }
   void AddObserver(UpdateObserver* observer) { observers_.push_back(observer); }
@@ -104,6 +108,8 @@ class StepContext {
   at::Tensor KeepLogits(const at::Tensor& logits, int64_t rows);
 
  private:
+  absl::optional<std::string> GuardTraces(const std::vector<LayerTrace>& traces) const;
+
   const ModelOptions* options_;
   ParameterArena* arena_;
   Network* network_;
@@ -114,13 +120,16 @@ class StepContext {
   PenaltySchedule penalty_schedule_;
   EmbeddingCache* embedding_cache_ = nullptr;
   int64_t boundaries_ = 0;
+  double backbone_rate_ = 1;
   std::vector<ProximalPull*> pulls_;
   ClassLoss class_loss_;
   std::vector<LossTerm> loss_terms_;
   std::vector<EmbeddingTerm> embedding_terms_;
+  std::vector<TraceTransform> trace_transforms_;
   std::vector<GradientTransform> transforms_;
   std::vector<UpdateObserver*> observers_;
   std::vector<PathIntegral*> paths_;
+  std::vector<LayerTrace> transformed_;
   at::Tensor logit_gradient_;
   at::Tensor embedding_gradient_;
   at::Tensor flat_gradient_;

@@ -2,8 +2,8 @@
 // that hook into one step compose, whatever their order.
 //
 //   forward -> ClassLoss + LossTerms + EmbeddingTerms -> backward -> guard
-//           -> GradientTransforms, in the order added -> update, block by block, each block between
-//              UpdateObserver::BeforeUpdate and AfterUpdate, then the pulls (proximal_pull.h)
+//           -> TraceTransforms -> GradientTransforms, in the order added -> update, block by block, each followed by
+//              the pulls (proximal_pull.h), then by the UpdateObservers
 //
 // Threading: called on the learner's thread, during the step for which they were added.
 // Ownership: StepContext holds them until the step ends; what they capture must live as long.
@@ -15,10 +15,12 @@
 
 #include <cstdint>
 #include <functional>
+#include <vector>
 
 #include "strategies/core/cross_entropy.h"
 #include "strategies/core/training_batch.h"
 #include "strategies/core/unit_map.h"
+#include "strategies/models/network.h"
 
 namespace engram::strategies {
 
@@ -35,17 +37,28 @@ using LossTerm = std::function<double(const TrainingBatch& batch, const at::Tens
 using EmbeddingTerm = std::function<double(const TrainingBatch& batch, const at::Tensor& embeddings,
                                            const at::Tensor& gradient)>;
 
+// Changes what the step's gradient is made of, delta^T a of each layer: a copy of the network's
+// traces, whose tensors are the network's own and may be replaced, but not written. Cheaper than to
+// change the gradient, which then is never written.
+using TraceTransform = std::function<void(std::vector<LayerTrace>* traces)>;
+
 // Changes the flat gradient (arena layout) of the whole loss in place.
 using GradientTransform = std::function<void(const at::Tensor& gradient)>;
 
-// Sees every block of parameters just before and just after its update, while it is in cache; pulls
-// included in what After sees.
+// A block of the parameters, [begin, begin + count) of the flat array, and what an update did to it.
+struct UpdatedBlock {
+  int64_t begin = 0;
+  int64_t count = 0;
+  const float* gradient = nullptr;  // after transforms and before weight decay
+  const float* before = nullptr;
+  const float* after = nullptr;  // pulls included
+};
+
+// Sees every block of parameters just after its update, while it is in cache.
 class UpdateObserver {
  public:
   virtual ~UpdateObserver() = default;
-  virtual void BeforeUpdate(int64_t begin, int64_t count) = 0;
-  // `gradient` is that of the block, after transforms and before weight decay.
-  virtual void AfterUpdate(int64_t begin, int64_t count, const float* gradient) = 0;
+  virtual void AfterUpdate(const UpdatedBlock& block) = 0;
 };
 
 }  // namespace engram::strategies

@@ -158,6 +158,7 @@ class Mlp : public Network {
   bool FreezeBelowHead() override {
     frozen_ = true;
     head_trace_ = {traces_.back()};
+    arena_->SetTrained({traces_.back().weight, traces_.back().bias});
     return true;
   }
 

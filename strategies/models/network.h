@@ -35,6 +35,8 @@ struct LayerTrace {
   at::Tensor output_gradient;  // [rows, out], d loss / d (a W^T + b); valid after Backward
   ParameterId weight = 0;      // [out, in]
   ParameterId bias = 0;        // [out, 1], or kNoParameter
+  // [rows, 1], what the bias is multiplied by; undefined: 1. Networks leave it so.
+  at::Tensor bias_input;
 };
 
 // Working memory of ForwardPass::Run: one a thread, reused.
@@ -88,7 +90,8 @@ class Network {
   // What the head saw in the last Forward, [rows, width].
   const at::Tensor& embeddings() const { return traces().back().input; }
 
-  // From now on only the head is trained: it is the only trace, and no pass backward goes below it.
+  // From now on only the head is trained: it is the only trace, no pass backward goes below it, and
+  // no update moves what is there.
   // False where the network cannot; then nothing has changed.
   virtual bool FreezeBelowHead() { return false; }
 

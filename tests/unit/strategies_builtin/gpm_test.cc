@@ -5,6 +5,8 @@
 
 #include "gtest/gtest.h"
 #include "strategies/core/input_subspace.h"
+#include "strategies/core/path_integral.h"
+#include "strategies/core/quadratic_penalty.h"
 #include "tests/unit/strategies_builtin/projection_rig.h"
 
 namespace engram::strategies {
@@ -73,22 +75,36 @@ TEST_F(InputSubspaceTest, NeverExceedsItsBoundAndIgnoresWhatIsNotFinite) {
   EXPECT_EQ(narrow.rank(), 3);  // two inputs and the bias
 }
 
+// [out, inputs + 1] of a trace's weight and bias.
+at::Tensor GradientOf(const LayerTrace& trace) {
+  const at::Tensor ones =
+      trace.bias_input.defined() ? trace.bias_input : at::ones({trace.input.size(0), 1});
+  const at::Tensor inputs = at::cat({trace.input, ones}, 1).to(at::kDouble);
+  return at::mm(trace.output_gradient.t().to(at::kDouble), inputs);
+}
+
 TEST_F(InputSubspaceTest, RemovesItsSpanAlikeFromAGradientAndFromItsTrace) {
-  InputSubspace space(20, 64);
+  InputSubspace space(20, 64), other(20, 64);
   space.Extend(torch::randn({6, 20}), 1.0);
+  other.Extend(torch::randn({4, 20}), 1.0);
   for (const int64_t rows : {3, 40}) {
     LayerTrace trace;
     trace.input = torch::randn({rows, 20});
     trace.output_gradient = torch::randn({rows, 5});
-    const at::Tensor weight = at::mm(trace.output_gradient.t(), trace.input);
-    const at::Tensor bias = trace.output_gradient.sum(0).unsqueeze(1).contiguous();
-    const at::Tensor gradient = at::cat({weight, bias}, 1).to(at::kDouble);
-    const at::Tensor expected = gradient - at::mm(at::mm(gradient, Basis(space).t()), Basis(space));
-    const at::Tensor weight_2 = weight.clone(), bias_2 = bias.clone();
+    const at::Tensor input = trace.input.clone();
+    const at::Tensor gradient = GradientOf(trace);
+    at::Tensor expected = gradient - at::mm(at::mm(gradient, Basis(space).t()), Basis(space));
+    const at::Tensor weight = gradient.narrow(1, 0, 20).to(at::kFloat);
+    const at::Tensor bias = gradient.narrow(1, 20, 1).to(at::kFloat);
     space.RemoveFrom(weight, bias);
-    space.RemoveFrom(trace, weight_2, bias_2);
     EXPECT_LT(LargestGap(at::cat({weight, bias}, 1).to(at::kDouble), expected), 1e-4);
-    EXPECT_LT(LargestGap(at::cat({weight_2, bias_2}, 1).to(at::kDouble), expected), 1e-4);
+    const LayerTrace before = trace;
+    space.RemoveFrom(&trace);
+    EXPECT_LT(LargestGap(GradientOf(trace), expected), 1e-4);
+    EXPECT_TRUE(before.input.equal(input));  // the network's own tensor is left alone
+    other.RemoveFrom(&trace);
+    expected = expected - at::mm(at::mm(expected, Basis(other).t()), Basis(other));
+    EXPECT_LT(LargestGap(GradientOf(trace), expected), 1e-4);
   }
 }
 
@@ -153,17 +169,66 @@ TEST_F(GpmTest, TheNextTaskIsStillLearned) {
   EXPECT_LT(rig.Learn(next_).loss, 0.9 * before);
 }
 
-TEST_F(GpmTest, BehindAnotherTransformTheGradientItselfIsProjected) {
-  ProjectionRig plain(ProjectionModel(), kWholeSpan), behind(ProjectionModel(), kWholeSpan);
-  for (ProjectionRig* rig : {&plain, &behind}) {
+struct UpdateCase {
+  std::string name;
+  OptimizerKind kind = OptimizerKind::kSgd;
+  double momentum = 0;
+  double weight_decay = 0;
+  double clip_norm = 0;
+  int copies = 1;  // of the next task's rows in a batch
+};
+
+class GpmUpdateTest : public GpmTest, public testing::WithParamInterface<UpdateCase> {};
+
+// Three layers, with a pull and a path beside: from the projected rows of the traces as from the
+// gradient that another transform had before.
+TEST_P(GpmUpdateTest, ProjectsTheRowsAsItWouldTheGradient) {
+  ModelOptions model = ProjectionModel();
+  model.optimizer.kind = GetParam().kind;
+  model.optimizer.momentum = GetParam().momentum;
+  model.optimizer.weight_decay = GetParam().weight_decay;
+  model.optimizer.clip_norm = GetParam().clip_norm;
+  std::vector<int32_t> classes;
+  for (int copy = 0; copy < GetParam().copies; ++copy) classes.insert(classes.end(), {1, 2, 0, 1});
+  const LabelledRows next(6, classes, 1, 2);
+  ProjectionRig rows(model, kWholeSpan), gradient(model, kWholeSpan);
+  PathIntegral rows_path(&rows.rig.arena, "path"), gradient_path(&gradient.rig.arena, "path");
+  QuadraticPenalty rows_pull(&rows.rig.arena, "pull"), gradient_pull(&gradient.rig.arena, "pull");
+  const auto prepare = [&](ProjectionRig* rig, QuadraticPenalty* pull) {
     rig->Learn(past_);
     rig->Boundary(past_);
+    const at::Tensor importance = at::zeros({rig->rig.arena.size()});
+    rig->rig.arena.View(importance, 0).fill_(1);
+    pull->AddOnline(importance, 0);
+  };
+  prepare(&rows, &rows_pull);
+  prepare(&gradient, &gradient_pull);
+  ASSERT_LT(LargestGap(rows.Weights(), gradient.Weights()), 1e-6);
+  const at::Tensor before = rows.Weights();
+  for (int step = 0; step < 3; ++step) {
+    rows_pull.Join(0.5, rows.rig.context.get());
+    rows.rig.context->AddPath(&rows_path);
+    rows.Learn(next);
+    gradient_pull.Join(0.5, gradient.rig.context.get());
+    gradient.rig.context->AddPath(&gradient_path);
+    gradient.rig.context->AddTransform([](const at::Tensor&) {});
+    gradient.Learn(next);
   }
-  plain.Learn(next_);
-  behind.rig.context->AddTransform([](const at::Tensor&) {});
-  behind.Learn(next_);
-  EXPECT_LT(LargestGap(plain.Weights(), behind.Weights()), 1e-6);
+  EXPECT_GT(LargestGap(rows.Weights(), before), 1e-3);
+  EXPECT_LT(LargestGap(rows.Weights(), gradient.Weights()), 1e-5);
+  const double largest = gradient_path.values().abs().max().item<double>();
+  EXPECT_LT(LargestGap(rows_path.values(), gradient_path.values()), 1e-4 * largest);
 }
+
+INSTANTIATE_TEST_SUITE_P(
+    Updates, GpmUpdateTest,
+    testing::Values(UpdateCase{"sgd"}, UpdateCase{"sgd_wide", OptimizerKind::kSgd, 0, 0, 0, 12},
+                    UpdateCase{"sgd_decay", OptimizerKind::kSgd, 0, 0.01},
+                    UpdateCase{"sgd_clip", OptimizerKind::kSgd, 0, 0, 0.1},
+                    UpdateCase{"momentum", OptimizerKind::kSgd, 0.9, 0.01},
+                    UpdateCase{"adam", OptimizerKind::kAdam, 0, 0.01},
+                    UpdateCase{"adamw", OptimizerKind::kAdamW, 0, 0.01}),
+    [](const auto& test) { return test.param.name; });
 
 TEST_F(GpmTest, HeadsOfTasksAreNotProjected) {
   ModelOptions model = ProjectionModel();

@@ -58,6 +58,35 @@ TEST(RwalkTest, ImportanceIsThatOfTheScalarLoop) {
   }
 }
 
+// An observer of nothing: whoever observes makes the optimizer write the gradient.
+class Bystander final : public UpdateObserver {
+  void AfterUpdate(const UpdatedBlock&) override {}
+};
+
+TEST(RwalkTest, TheWalkIsTheSameInsideTheUpdateAndObservingIt) {
+  for (const int64_t row_count : {5, 40}) {
+    std::vector<int32_t> classes;
+    for (int64_t i = 0; i < row_count; ++i) classes.push_back(static_cast<int32_t>(i % 3));
+    StrategyRig fused(RigModel(), Spec(2, "raw")), observed(RigModel(), Spec(2, "raw"));
+    ScalarWalk walk(7 * 5 + 7 + 3 * 7 + 3);
+    Bystander bystander;
+    for (int32_t task = 0; task < 3; ++task) {
+      for (uint64_t step = 0; step < 8; ++step) {
+        const Rows rows(5, classes, 0, 50 * task + step);
+        walk.Step(fused.Step(rows));
+        observed.rig.context->AddObserver(&bystander);
+        observed.Step(rows);
+      }
+      const at::Tensor importance = Recorded(fused.Boundary(task));
+      EXPECT_LT(Deviation(importance, Recorded(observed.Boundary(task))), 2e-4) << task;
+      EXPECT_LT(Deviation(importance, walk.Boundary(task == 0, false)), 2e-4) << task;
+      EXPECT_LT(Deviation(fused.Compact(fused.rig.arena.flat()),
+                          observed.Compact(observed.rig.arena.flat())),
+                1e-5);
+    }
+  }
+}
+
 TEST(RwalkTest, ThePenaltyIsReplacedAtEachBoundaryAndPullsToTheLatestWeights) {
   StrategyRig rig(RigModel(), Spec(5, "unit"));
   for (int32_t task = 0; task < 2; ++task) {

@@ -104,19 +104,46 @@ TEST(KernelsTest, RankUpdateEqualsItsFormula) {
   }
 }
 
-TEST(KernelsTest, RankUpdateSumsUpThePath) {
+// Sums of a path, with and without a metric, in double.
+struct SumsByHand {
+  SumsByHand(const at::Tensor& path_start, const at::Tensor& fisher_start, bool metric,
+             const at::Tensor& gradient, const at::Tensor& change)
+      : path(path_start.to(at::kDouble)), fisher(fisher_start.to(at::kDouble)) {
+    const at::Tensor g = gradient.to(at::kDouble), d = change.to(at::kDouble);
+    if (metric) fisher = fisher + kShare * (g * g - fisher);
+    path = path - g * d / (metric ? 0.5 * fisher * d * d + kDamping : torch::ones_like(g));
+  }
+  static constexpr double kShare = 0.2, kDamping = 1e-3;
+  at::Tensor path, fisher;
+};
+
+PathSums Sums(const at::Tensor& path, const at::Tensor& fisher, bool metric) {
+  PathSums sums;
+  sums.path = path.data_ptr<float>();
+  if (metric) sums.fisher = fisher.data_ptr<float>();
+  sums.share = SumsByHand::kShare;
+  sums.damping = SumsByHand::kDamping;
+  return sums;
+}
+
+class PathSumsTest : public testing::TestWithParam<bool> {};
+
+TEST_P(PathSumsTest, AreThoseOfTheScalarFormulaInTheUpdateAndBesideIt) {
   for (int64_t in : kWidths) {
     for (int64_t rows : {1, 10, static_cast<int>(kPathRows)}) {
       const int64_t out = 6;
       const at::Tensor a = torch::randn({rows, in});
       const at::Tensor delta = torch::relu(torch::randn({rows, out}));
+      delta.select(1, 2).zero_();  // an output without a gradient
       const at::Tensor before = torch::randn({out, in}), start = torch::randn({out, in});
+      const at::Tensor fisher_start = torch::rand({out, in});
       const at::Tensor fraction = torch::rand({out, in}), anchor = torch::randn({out, in});
       const at::Tensor gradient = delta.t().mm(a);
       const at::Tensor weights = before.clone(), path = start.clone();
+      const at::Tensor fisher = fisher_start.clone();
       RankUpdate update;
       update.weights = weights.data_ptr<float>();
-      update.path = path.data_ptr<float>();
+      update.sums = Sums(path, fisher, GetParam());
       update.input = a.data_ptr<float>();
       update.delta = delta.data_ptr<float>();
       update.rows = rows;
@@ -130,16 +157,21 @@ TEST(KernelsTest, RankUpdateSumsUpThePath) {
       const at::Tensor moved = before * 0.9 - gradient * 0.05;
       const at::Tensor after = moved + fraction * (anchor - moved);
       EXPECT_LT(Difference(weights, after), 1e-4) << rows << "x" << in;
-      const at::Tensor sum = start - gradient * (after - before);
-      EXPECT_LT(Difference(path, sum), 1e-3 * sum.abs().max().item<double>()) << rows << "x" << in;
-      const at::Tensor apart = start.clone();
-      ActiveKernels().integrate_path(apart.data_ptr<float>(), gradient.data_ptr<float>(),
-                                     before.data_ptr<float>(), after.data_ptr<float>(),
-                                     out * in);
-      EXPECT_LT(Difference(apart, sum), 1e-4 * sum.abs().max().item<double>());
+      const SumsByHand expected(start, fisher_start, GetParam(), gradient, weights - before);
+      const double largest = expected.path.abs().max().item<double>();
+      EXPECT_LT(Difference(path, expected.path), 1e-3 * largest) << rows << "x" << in;
+      const double stiffest = expected.fisher.abs().max().item<double>();
+      EXPECT_LT(Difference(fisher, expected.fisher), 1e-4 * stiffest) << rows << "x" << in;
+      const at::Tensor apart = start.clone(), fisher_apart = fisher_start.clone();
+      ActiveKernels().sum_path(Sums(apart, fisher_apart, GetParam()), gradient.data_ptr<float>(),
+                               before.data_ptr<float>(), weights.data_ptr<float>(), out * in);
+      EXPECT_LT(Difference(apart, expected.path), 1e-4 * largest);
+      EXPECT_LT(Difference(fisher_apart, expected.fisher), 1e-4 * stiffest);
     }
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Metric, PathSumsTest, testing::Bool());
 
 TEST(KernelsTest, ARowWithoutDeltaIsStillDecayedAndPulled) {
   const at::Tensor weights = torch::ones({1, 20}), delta = torch::zeros({2, 1});

@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <tuple>
+#include <vector>
+
 namespace engram::strategies {
 namespace {
 
@@ -30,19 +33,44 @@ TEST(ParameterArenaTest, EveryParameterStartsAtACacheLine) {
   for (const auto& slot : a.arena.slots()) EXPECT_EQ(slot.offset % 16, 0) << slot.name;
 }
 
+// (begin, end, rate factor)
+using Ranges = std::vector<std::tuple<int64_t, int64_t, double>>;
+
+Ranges TrainedRanges(const ParameterArena& arena) {
+  Ranges ranges;
+  for (const ParameterArena::TrainedRange& range : arena.trained_ranges()) {
+    ranges.emplace_back(range.begin, range.end, range.rate_factor);
+  }
+  return ranges;
+}
+
 TEST(ParameterArenaTest, TrainedRangesJoinNeighboursAndFollowTheLayout) {
-  using Ranges = std::vector<std::pair<int64_t, int64_t>>;
   Arena a;
-  EXPECT_EQ(a.arena.trained_ranges(), (Ranges{{0, a.arena.size()}}));
+  EXPECT_EQ(TrainedRanges(a.arena), (Ranges{{0, a.arena.size(), 1}}));
   const uint64_t generation = a.arena.generation();
   a.arena.SetTrained({a.bias, a.head});
   EXPECT_GT(a.arena.generation(), generation);
   const int64_t head = a.arena.slot(a.head).offset;
-  EXPECT_EQ(a.arena.trained_ranges(), (Ranges{{head, a.arena.size()}}));
+  EXPECT_EQ(TrainedRanges(a.arena), (Ranges{{head, a.arena.size(), 1}}));
   a.arena.SetTrained({a.body, a.bias});
   a.arena.GrowRows({a.head, a.bias}, 40);
   const int64_t bias = a.arena.slot(a.bias).offset;
-  EXPECT_EQ(a.arena.trained_ranges(), (Ranges{{0, 16}, {bias, a.arena.size()}}));
+  EXPECT_EQ(TrainedRanges(a.arena), (Ranges{{0, 16, 1}, {bias, a.arena.size(), 1}}));
+}
+
+TEST(ParameterArenaTest, ARateFactorCountsForAllButTheParametersNamed) {
+  Arena a;
+  a.arena.SetRateFactor(0.5, {a.bias, a.head});
+  const int64_t head = a.arena.slot(a.head).offset;
+  EXPECT_EQ(TrainedRanges(a.arena), (Ranges{{0, head, 0.5}, {head, a.arena.size(), 1}}));
+  EXPECT_EQ(a.arena.rate_factor(a.body), 0.5);
+  EXPECT_EQ(a.arena.rate_factor(a.bias), 1);
+  const uint64_t generation = a.arena.generation();
+  a.arena.SetRateFactor(0.5, {a.head, a.bias});
+  EXPECT_EQ(a.arena.generation(), generation);
+  a.arena.SetRateFactor(1, {});
+  EXPECT_GT(a.arena.generation(), generation);
+  EXPECT_EQ(TrainedRanges(a.arena), (Ranges{{0, a.arena.size(), 1}}));
 }
 
 TEST(ParameterArenaTest, GrowthWithinCapacityKeepsAddresses) {

@@ -49,15 +49,17 @@ struct Pair {
     pull.Invalidate();
   }
 
-  void Step(const std::vector<ProximalPull*>& pulls) {
+  void Step(const std::vector<ProximalPull*>& pulls, double backbone_rate = 1) {
     const SmallBatch rows = stream.Next(classes);
     pulled.arena.flat().copy_(free.arena.flat());
     pulled.Load(rows.View());
     free.Load(rows.View());
     for (ProximalPull* pull : pulls) pulled.context->AddPull(pull);
+    for (Rig* rig : {&pulled, &free}) rig->context->SlowBackbone(backbone_rate);
     ASSERT_FALSE(pulled.context->PlainStep(*pulled.batch)->skipped);
     pulled.context->ClearHooks();
     ASSERT_FALSE(free.context->PlainStep(*free.batch)->skipped);
+    free.context->ClearHooks();
   }
 
   Rig pulled, free;
@@ -75,7 +77,7 @@ at::Tensor Proximal(const at::Tensor& theta, const at::Tensor& eta, double lambd
 TEST(ProximalPullTest, UnderSgdItIsTheClosedFormAfterTheTaskStep) {
   for (int64_t rows : {6, 40}) {  // fused into the update, and after the BLAS
     Pair pair(Options(OptimizerKind::kSgd, 0), rows);
-    pair.first.Prepare(20, *pair.pulled.optimizer);
+    pair.first.set_lambda(20);
     pair.Step({&pair.first});
     const at::Tensor expected =
         Proximal(pair.free.arena.flat(), at::scalar_tensor(0.1), 20, pair.first);
@@ -85,7 +87,7 @@ TEST(ProximalPullTest, UnderSgdItIsTheClosedFormAfterTheTaskStep) {
 
 TEST(ProximalPullTest, UnderMomentumTheRateIsTheSame) {
   Pair pair(Options(OptimizerKind::kSgd, 0.9));
-  pair.first.Prepare(5, *pair.pulled.optimizer);
+  pair.first.set_lambda(5);
   pair.Step({&pair.first});
   const at::Tensor expected =
       Proximal(pair.free.arena.flat(), at::scalar_tensor(0.1), 5, pair.first);
@@ -94,7 +96,7 @@ TEST(ProximalPullTest, UnderMomentumTheRateIsTheSame) {
 
 TEST(ProximalPullTest, UnderAdamTheRateIsThatOfEachParameter) {
   Pair pair(Options(OptimizerKind::kAdam, 0));
-  pair.first.Prepare(0.5, *pair.pulled.optimizer);
+  pair.first.set_lambda(0.5);
   for (int i = 0; i < 3; ++i) pair.Step({&pair.first});
   const Optimizer& optimizer = *pair.free.optimizer;
   const at::Tensor moment = optimizer.moment2() / optimizer.second_correction();
@@ -107,7 +109,7 @@ TEST(ProximalPullTest, UnderAdamTheRateIsThatOfEachParameter) {
 
 TEST(ProximalPullTest, NoLambdaDiverges) {
   Pair pair(Options(OptimizerKind::kSgd, 0));
-  pair.first.Prepare(1e12, *pair.pulled.optimizer);
+  pair.first.set_lambda(1e12);
   pair.Step({&pair.first});
   const at::Tensor used = pair.first.importance() > 1e-3;
   const at::Tensor off = (pair.pulled.arena.flat() - pair.first.anchor()).abs() * used;
@@ -118,7 +120,7 @@ TEST(ProximalPullTest, WithoutImportanceNothingMoves) {
   Pair pair(Options(OptimizerKind::kSgd, 0));
   pair.first.importance().zero_();
   pair.first.Invalidate();
-  pair.first.Prepare(100, *pair.pulled.optimizer);
+  pair.first.set_lambda(100);
   pair.Step({&pair.first});
   EXPECT_TRUE(pair.pulled.arena.flat().equal(pair.free.arena.flat()));
 }
@@ -128,7 +130,7 @@ TEST(ProximalPullTest, AnImportanceBelowZeroPullsNothing) {
     Pair pair(Options(kind, 0));
     pair.first.importance().neg_();
     pair.first.Invalidate();
-    pair.first.Prepare(1e12, *pair.pulled.optimizer);
+    pair.first.set_lambda(1e12);
     pair.Step({&pair.first});
     EXPECT_TRUE(pair.pulled.arena.flat().equal(pair.free.arena.flat()));
   }
@@ -138,7 +140,7 @@ TEST(ProximalPullTest, UnderAdamAnAbsurdWeightEndsAtTheAnchor) {
   Pair pair(Options(OptimizerKind::kAdam, 0));
   pair.first.importance().mul_(1e30);
   pair.first.Invalidate();
-  pair.first.Prepare(1e12, *pair.pulled.optimizer);
+  pair.first.set_lambda(1e12);
   pair.Step({&pair.first});
   const at::Tensor used = pair.first.importance() > 0;
   const at::Tensor off = (pair.pulled.arena.flat() - pair.first.anchor()).abs() * used;
@@ -149,8 +151,8 @@ TEST(ProximalPullTest, TwoPullsApplyOneAfterTheOther) {
   Pair pair(Options(OptimizerKind::kSgd, 0));
   ProximalPull second(&pair.pulled.arena, "second");
   pair.Fill(second);
-  pair.first.Prepare(3, *pair.pulled.optimizer);
-  second.Prepare(8, *pair.pulled.optimizer);
+  pair.first.set_lambda(3);
+  second.set_lambda(8);
   pair.Step({&pair.first, &second});
   const at::Tensor rate = at::scalar_tensor(0.1);
   const at::Tensor once = Proximal(pair.free.arena.flat(), rate, 3, pair.first);
@@ -158,14 +160,37 @@ TEST(ProximalPullTest, TwoPullsApplyOneAfterTheOther) {
   EXPECT_LT((pair.pulled.arena.flat() - expected).abs().max().item<double>(), 1e-5);
 }
 
+TEST(ProximalPullTest, EachGroupIsPulledAtItsOwnRate) {
+  for (const OptimizerKind kind : {OptimizerKind::kSgd, OptimizerKind::kAdam}) {
+    for (const int64_t rows : {6, 40}) {
+      Pair pair(Options(kind, 0), rows);
+      pair.first.set_lambda(20);
+      pair.Step({&pair.first}, 0.25);
+      const double rate = pair.free.optimizer->learning_rate();
+      at::Tensor eta = torch::full({pair.free.arena.size()}, 0.25 * rate);
+      for (const ParameterId id : {2, 3}) pair.free.arena.View(eta, id).fill_(rate);  // the head
+      if (kind == OptimizerKind::kAdam) {
+        const Optimizer& optimizer = *pair.free.optimizer;
+        const at::Tensor moment = optimizer.moment2() / optimizer.second_correction();
+        eta /= moment.sqrt() + optimizer.options().epsilon;
+      }
+      const at::Tensor expected = Proximal(pair.free.arena.flat(), eta, 20, pair.first);
+      const at::Tensor used = pair.first.importance() > 0;
+      const at::Tensor difference = (pair.pulled.arena.flat() - expected).abs() * used;
+      EXPECT_LT(difference.max().item<double>(), 1e-4) << rows;
+    }
+  }
+}
+
 TEST(ProximalPullTest, PrepareFollowsTheLearningRate) {
   Pair pair(Options(OptimizerKind::kSgd, 0));
-  pair.first.Prepare(2, *pair.pulled.optimizer);
+  pair.first.set_lambda(2);
+  pair.first.Prepare(*pair.pulled.optimizer);
   const at::Tensor before = pair.first.fraction().clone();
   OptimizerOptions next = pair.pulled.optimizer->options();
   next.learning_rate = 0.2;
   pair.pulled.optimizer->Reconfigure(next);
-  pair.first.Prepare(2, *pair.pulled.optimizer);
+  pair.first.Prepare(*pair.pulled.optimizer);
   const at::Tensor weight = 0.2 * 2 * pair.first.importance();
   EXPECT_FALSE(pair.first.fraction().equal(before));
   EXPECT_LT((pair.first.fraction() - weight / (1 + weight)).abs().max().item<double>(), 1e-6);

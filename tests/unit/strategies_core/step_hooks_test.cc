@@ -2,7 +2,6 @@
 #include "strategies/core/step_hooks.h"
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 #include <vector>
 
@@ -126,6 +125,49 @@ TEST_F(StepHooksTest, ATransformThatBreaksTheGradientSkipsTheStep) {
   EXPECT_TRUE(rig_.arena.flat().equal(before));
 }
 
+// What enters each weight product, times 2, in tensors of its own.
+void DoubleTraces(std::vector<LayerTrace>* traces) {
+  for (LayerTrace& trace : *traces) {
+    trace.input = trace.input * 2;
+    trace.bias_input = torch::full({trace.input.size(0), 1}, 2.0f);
+  }
+}
+
+TEST_F(StepHooksTest, TransformsOfTracesComeBeforeThoseOfTheGradient) {
+  const at::Tensor expected = HookedGradient() * 2;
+  rig_.context->AddTraceTransform(DoubleTraces);
+  at::Tensor seen;
+  rig_.context->AddTransform([&](const at::Tensor& gradient) { seen = gradient.clone(); });
+  const at::Tensor before = rig_.arena.flat().clone();
+  ASSERT_FALSE(rig_.context->PlainStep(*rig_.batch)->skipped);
+  EXPECT_LT((seen - expected).abs().max().item<double>(), 1e-6);
+  const at::Tensor moved = before - rig_.optimizer->learning_rate() * expected;
+  EXPECT_LT((rig_.arena.flat() - moved).abs().max().item<double>(), 1e-6);
+}
+
+TEST_F(StepHooksTest, AFusedUpdateTakesTransformedTraces) {
+  const at::Tensor gradient = HookedGradient() * 4;
+  for (int i = 0; i < 2; ++i) rig_.context->AddTraceTransform(DoubleTraces);
+  const at::Tensor before = rig_.arena.flat().clone();
+  ASSERT_FALSE(rig_.context->PlainStep(*rig_.batch)->skipped);
+  const at::Tensor weight_moved = before - rig_.optimizer->learning_rate() * gradient;
+  const ParameterId head = rig_.network->traces().back().weight;
+  const at::Tensor off = rig_.arena.View(head) - rig_.arena.View(weight_moved, head);
+  EXPECT_LT(off.abs().max().item<double>(), 1e-6);
+  EXPECT_FALSE(rig_.network->traces().back().bias_input.defined());
+}
+
+TEST_F(StepHooksTest, ATransformThatBreaksATraceSkipsTheStep) {
+  const at::Tensor before = rig_.arena.flat().clone();
+  rig_.context->AddTraceTransform([](std::vector<LayerTrace>* traces) {
+    traces->front().input = traces->front().input * std::numeric_limits<float>::infinity();
+  });
+  const auto seen = rig_.context->PlainStep(*rig_.batch);
+  EXPECT_TRUE(seen->skipped);
+  EXPECT_FALSE(seen->skip_reason.empty());
+  EXPECT_TRUE(rig_.arena.flat().equal(before));
+}
+
 TEST_F(StepHooksTest, ALongGradientIsClippedAndAShortOneIsNot) {
   const at::Tensor gradient = HookedGradient();
   const double norm = gradient.norm().item<double>();
@@ -141,34 +183,33 @@ TEST_F(StepHooksTest, ALongGradientIsClippedAndAShortOneIsNot) {
   }
 }
 
-// Sums gradient * change, as a path integral does.
-class PathIntegral : public UpdateObserver {
- public:
-  explicit PathIntegral(const at::Tensor& flat) : flat_(flat) {}
-  void BeforeUpdate(int64_t begin, int64_t count) override {
-    before_ = flat_.narrow(0, begin, count).clone();
-  }
-  void AfterUpdate(int64_t begin, int64_t count, const float* gradient) override {
-    const at::Tensor change = flat_.narrow(0, begin, count) - before_;
-    const at::Tensor slope = at::from_blob(const_cast<float*>(gradient), {count}, at::kFloat);
-    sum_ += (change * slope).sum().item<double>();
-  }
-  double sum() const { return sum_; }
+at::Tensor Copy(const float* values, int64_t count) {
+  return at::from_blob(const_cast<float*>(values), {count}, at::kFloat).clone();
+}
 
- private:
-  at::Tensor flat_;
-  at::Tensor before_;
-  double sum_ = 0;
+// Keeps what it saw, in the arena's layout.
+class Witness : public UpdateObserver {
+ public:
+  void AfterUpdate(const UpdatedBlock& block) override {
+    gradient.push_back(Copy(block.gradient, block.count));
+    before.push_back(Copy(block.before, block.count));
+    after.push_back(Copy(block.after, block.count));
+  }
+  std::vector<at::Tensor> gradient, before, after;
 };
 
-TEST_F(StepHooksTest, ObserversSeeEveryBlockBeforeAndAfter) {
+TEST_F(StepHooksTest, EveryObserverSeesEveryBlockAsItWasAndAsItIs) {
   const at::Tensor gradient = HookedGradient();
-  PathIntegral integral(rig_.arena.flat());
-  rig_.context->AddObserver(&integral);
+  const at::Tensor before = rig_.arena.flat().clone();
+  Witness first, second;
+  for (Witness* witness : {&first, &second}) rig_.context->AddObserver(witness);
   ASSERT_FALSE(rig_.context->PlainStep(*rig_.batch)->skipped);
-  const double expected =
-      -rig_.optimizer->learning_rate() * gradient.square().sum().item<double>();
-  EXPECT_NEAR(integral.sum(), expected, 1e-5 * std::abs(expected));
+  for (const Witness& witness : {first, second}) {
+    EXPECT_TRUE(at::cat(witness.gradient).equal(gradient));
+    EXPECT_TRUE(at::cat(witness.before).equal(before));
+    EXPECT_TRUE(at::cat(witness.after).equal(rig_.arena.flat()));
+  }
+  EXPECT_FALSE(before.equal(rig_.arena.flat()));
 }
 
 TEST_F(StepHooksTest, AFrozenCopyAnswersAsTheNetworkDidEvenWhenTheHeadGrew) {
