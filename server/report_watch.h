@@ -15,6 +15,7 @@
 namespace engram::server {
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* StartReportWatch(const Edge& edge,
-                                                             const grpc::ByteBuffer& request);
+                                                             const grpc::CallbackServerContext& context,
+                                                           const grpc::ByteBuffer& request);
 
 }  // namespace engram::server
