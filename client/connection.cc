@@ -47,7 +47,7 @@ absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> CredentialsOf(
   }
   if (options.tls_ca_file.empty()) {
     if (!options.tls_certificate_file.empty()) {
-      return absl::InvalidArgumentError("a client certificate needs TLS: give the server's CA file");
+      return absl::InvalidArgumentError("a client certificate needs the server's CA file too");
     }
     if (!options.token.empty() && !IsLocal(options.target)) {
       return absl::InvalidArgumentError(absl::StrCat("a token goes to ", options.target,

@@ -1,5 +1,5 @@
 // The door that every handler of engram.v1 goes through: who calls, whether the row of kRpcs lets
-// them, and whether the server takes calls at all, in this order, so that a stranger learns nothing.
+// them, whether the server takes calls at all, in this order, so that a stranger learns nothing.
 //
 // Threading: free functions without state.
 // Failure: UNAUTHENTICATED, PERMISSION_DENIED (authority.h), UNAVAILABLE (call_gate.h).

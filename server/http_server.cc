@@ -14,9 +14,12 @@
 #include "prometheus/metric_family.h"
 #include "prometheus/text_serializer.h"
 #include "server/config.h"
+#include "server/errors.h"
 #include "server/logging.h"
 #include "server/rpc_table.h"
 #include "server/thread_stacks.h"
+#include "server/tls_files.h"
+#include "server/tls_front.h"
 #include "storage/base/status_macros.h"
 
 namespace engram::server {
@@ -64,8 +67,8 @@ const CivetCallbacks& Callbacks() {
 class Pages : public CivetHandler {
  public:
   Pages(const prometheus::Collectable* metrics, const ServingBoard* board,
-        const Authority* authority, bool local)
-      : metrics_(metrics), board_(board), authority_(authority), local_(local) {}
+        const Authority* authority, bool roles_may_call)
+      : metrics_(metrics), board_(board), authority_(authority), roles_may_call_(roles_may_call) {}
 
   bool handleGet(CivetServer*, mg_connection* connection) override {
     return Send(connection, Page(connection), true);
@@ -87,7 +90,7 @@ class Pages : public CivetHandler {
     const absl::string_view path = uri == nullptr ? "" : uri;
     const auto row = std::find_if(kPages.begin(), kPages.end(),
                                   [path](const AccessRow& each) { return each.name == path; });
-    if (row == kPages.end() || (!local_ && row->role != Role::kAnybody)) return NotFoundPage();
+    if (row == kPages.end() || (!roles_may_call_ && row->role != Role::kAnybody)) return NotFoundPage();
     const absl::Status allowed = CheckCaller(connection, *row);
     if (absl::IsPermissionDenied(allowed)) return Refusal(403, "Forbidden", allowed);
     if (!allowed.ok()) return Refusal(401, "Unauthorized", allowed);
@@ -135,7 +138,7 @@ class Pages : public CivetHandler {
   const prometheus::Collectable* const metrics_;
   const ServingBoard* const board_;
   const Authority* const authority_;
-  const bool local_;
+  const bool roles_may_call_;  // otherwise only what anybody may see is there
 };
 
 class CivetHttpServer final : public HttpServer {
@@ -143,11 +146,14 @@ class CivetHttpServer final : public HttpServer {
   // Throws CivetException when it cannot listen.
   CivetHttpServer(const std::string& listen, const ListenAddress& address,
                   const prometheus::Collectable* metrics, const ServingBoard* board,
-                  const Authority* authority)
-      : pages_(metrics, board, authority, address.local_only),
-        civet_(std::vector<std::string>{"listening_ports", listen, "num_threads", "8",
-                                        "request_timeout_ms", "1000", "keep_alive_timeout_ms", "0",
-                                        "linger_timeout_ms", "0", "max_request_size", "8192"},
+                  const HttpAccess& access)
+      : pages_(metrics, board, access.authority,
+               address.local_only || (access.tls.has_value() && access.authority != nullptr)),
+        civet_(std::vector<std::string>{"listening_ports",
+                                        access.tls.has_value() ? "127.0.0.1:0" : listen,
+                                        "num_threads", "8", "request_timeout_ms", "1000",
+                                        "keep_alive_timeout_ms", "0", "linger_timeout_ms", "0",
+                                        "max_request_size", "8192"},
                &Callbacks()) {
     civet_.addHandler("/", pages_);
     const std::vector<int> ports = civet_.getListeningPorts();
@@ -156,6 +162,7 @@ class CivetHttpServer final : public HttpServer {
   }
   // CivetWeb's acceptor looks at its stop flag every two seconds, or when somebody connects.
   ~CivetHttpServer() override {
+    front_.reset();
     std::atomic<bool> closed{false};
     std::thread closer([this, &closed] {
       civet_.close();
@@ -170,6 +177,13 @@ class CivetHttpServer final : public HttpServer {
 
   const std::string& address() const override { return address_; }
 
+  absl::Status StartFront(const std::string& listen, const ListenAddress& address,
+                          const v1::Tls& tls) {
+    ENGRAM_ASSIGN_OR_RETURN(front_, TlsFront::Start(address.host, address.port, tls, port_));
+    address_ = absl::StrCat(listen.substr(0, listen.rfind(':')), ":", front_->port());
+    return absl::OkStatus();
+  }
+
  private:
   void Knock() const {
     char error[128];
@@ -182,18 +196,29 @@ class CivetHttpServer final : public HttpServer {
   CivetServer civet_;
   int port_ = 0;
   std::string address_;
+  std::unique_ptr<TlsFront> front_;
 };
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(
     const std::string& listen, const prometheus::Collectable* metrics, const ServingBoard* board,
-    const Authority* authority) {
+    const HttpAccess& access) {
   ENGRAM_ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress("--http_listen", listen));
+  if (access.tls.has_value()) {
+    ENGRAM_RETURN_IF_ERROR(CheckTlsFiles("http_tls", *access.tls));
+    if (!access.tls->client_ca_file().empty()) {
+      return BadField("http_tls.client_ca_file", "the HTTP listener knows tokens only");
+    }
+  }
   Log(LogLevel::kDebug, "http_starting", {{"least_thread_stack", LeastThreadStack()}});
   // CivetWeb's constructor is the one place here that throws.
   try {
-    return std::make_unique<CivetHttpServer>(listen, address, metrics, board, authority);
+    auto made = std::make_unique<CivetHttpServer>(listen, address, metrics, board, access);
+    if (access.tls.has_value()) {
+      ENGRAM_RETURN_IF_ERROR(made->StartFront(listen, address, *access.tls));
+    }
+    return made;
   } catch (const CivetException&) {
     return absl::UnavailableError(
         absl::StrCat("HTTP: cannot listen on ", listen, ": port in use?"));

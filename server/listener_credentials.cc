@@ -99,7 +99,7 @@ absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeListenerCredentials
       CheckReachable(listen, address.local_only, tls, edge.authority != nullptr));
   std::shared_ptr<grpc::ServerCredentials> credentials;
   if (tls) {
-    ENGRAM_RETURN_IF_ERROR(CheckTlsFiles(edge.config.tls()));
+    ENGRAM_RETURN_IF_ERROR(CheckTlsFiles("tls", edge.config.tls()));
     credentials = MakeTlsCredentials(edge.config.tls());
   } else if (edge.authority != nullptr) {
     // In the clear and to this machine only; insecure credentials take no processor.

@@ -185,8 +185,10 @@ int Serve(const v1::ServerConfig& config, Authority* authority, storage::Store* 
   auto grpc = GrpcServer::Start(absl::GetFlag(FLAGS_listen), parts.edge, &parts.board);
   if (!grpc.ok()) return Fail(ListenExitCode(grpc.status()), grpc.status());
   const Exporter exporter(parts.edge);
+  HttpAccess http_access{authority, absl::nullopt};
+  if (config.has_http_tls()) http_access.tls = config.http_tls();
   auto http = HttpServer::Start(absl::GetFlag(FLAGS_http_listen), &exporter, &parts.board,
-                                       authority);
+                                http_access);
   if (!http.ok()) return Fail(ListenExitCode(http.status()), http.status());
 
   const absl::Status started = StartModels(config, parts.host.get());

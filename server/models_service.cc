@@ -89,7 +89,8 @@ class ModelsService final : public RawModels {
                                           const grpc::ByteBuffer* bytes,
                                           grpc::ByteBuffer* reply) override {
     return AnswerOnPool<v1::PauseTrainingRequest>(
-        edge_, Rpc::kPauseTraining, context, bytes, reply, [this](const v1::PauseTrainingRequest& request) {
+        edge_, Rpc::kPauseTraining, context, bytes, reply,
+        [this](const v1::PauseTrainingRequest& request) {
           return edge_.host->SetPaused(request.name(), true);
         });
   }

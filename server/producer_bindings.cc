@@ -20,7 +20,7 @@ absl::StatusOr<ProducerBindings> ProducerBindings::Make(const v1::Authentication
       const bool any_rest = absl::ConsumeSuffix(&name, "*");
       if (!IsName(name)) {
         return BadField(absl::StrCat(field, ".producers"),
-                        absl::StrCat("\"", Echo(producer), "\" ", kNameRule, ", then \"*\" or not"));
+                        absl::StrCat("\"", Echo(producer), "\" ", kNameRule, ", or end in \"*\""));
       }
       made.bindings_.push_back({binding.writer(), std::string(name), any_rest});
     }

@@ -70,16 +70,17 @@ absl::StatusOr<Key> ReadKey(absl::string_view field, const std::string& path) {
 
 }  // namespace
 
-absl::Status CheckTlsFiles(const v1::Tls& tls) {
+absl::Status CheckTlsFiles(absl::string_view field, const v1::Tls& tls) {
+  const auto name = [field](absl::string_view member) { return absl::StrCat(field, ".", member); };
   ENGRAM_ASSIGN_OR_RETURN(const Certificate certificate,
-                          ReadCertificate("tls.certificate_file", tls.certificate_file()));
-  ENGRAM_ASSIGN_OR_RETURN(const Key key, ReadKey("tls.key_file", tls.key_file()));
+                          ReadCertificate(name("certificate_file"), tls.certificate_file()));
+  ENGRAM_ASSIGN_OR_RETURN(const Key key, ReadKey(name("key_file"), tls.key_file()));
   if (X509_check_private_key(certificate.get(), key.get()) != 1) {
-    return BadField("tls.key_file", absl::StrCat(tls.key_file(), " is not the key of ",
-                                                 tls.certificate_file()));
+    return BadField(name("key_file"), absl::StrCat(tls.key_file(), " is not the key of ",
+                                                   tls.certificate_file()));
   }
   if (tls.client_ca_file().empty()) return absl::OkStatus();
-  return ReadCertificate("tls.client_ca_file", tls.client_ca_file()).status();
+  return ReadCertificate(name("client_ca_file"), tls.client_ca_file()).status();
 }
 
 }  // namespace engram::server

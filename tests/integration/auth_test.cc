@@ -115,6 +115,18 @@ class AuthTest : public ServerTest {
         .status;
   }
 
+  // Over TLS, by a client that is not ours. The reply, headers and all.
+  std::string Get(const std::string& path, const std::string& header) {
+    const auto finished = testing::RunToEnd(
+        {"/bin/sh", "-c",
+         absl::StrCat("printf 'GET ", path, " HTTP/1.1\\r\\nHost: x\\r\\n", header, "\\r\\n' | ",
+                      "openssl s_client -quiet -verify_return_error -CAfile ",
+                      credentials_->File("ca.pem"), " -connect ", server_->http_address())},
+        absl::Seconds(30), scratch_.path() + "/get." + std::to_string(++runs_));
+    EXPECT_TRUE(finished.ok()) << finished.status();
+    return finished.ok() ? finished->output : "";
+  }
+
   std::unique_ptr<Credentials> credentials_;
   int runs_ = 0;
 };
@@ -179,17 +191,24 @@ TEST_F(AuthTest, UnknownMethodsTellAStrangerNothing) {
 
 TEST_F(AuthTest, RefusedCallsAreCountedAndTokensAreNeverWritten) {
   EXPECT_EQ(ListModels(ChannelOf("")).error_code(), grpc::StatusCode::UNAUTHENTICATED);
-  const auto page = testing::HttpGet(server_->http_address(), "/metrics");
-  ASSERT_TRUE(page.ok()) << page.status();
-  EXPECT_NE(page->body.find("engram_rpc_server_duration_seconds_count{method=\"engram.v1.Models/"
+  const std::string page = Get("/metrics", "");
+  EXPECT_NE(page.find("engram_rpc_server_duration_seconds_count{method=\"engram.v1.Models/"
                             "ListModels\",code=\"UNAUTHENTICATED\"} 1"),
             std::string::npos);
-  EXPECT_EQ(testing::HttpGet(server_->http_address(), "/")->code, 401);
   ASSERT_EQ(*server_->Drain(), 0) << server_->Output();
   for (const char* role : {"reader", "writer", "admin"}) {
     EXPECT_EQ(server_->Output().find(credentials_->Token(role)), std::string::npos) << role;
   }
   EXPECT_EQ(server_->Output().find("Bearer"), std::string::npos);
+}
+
+TEST_F(AuthTest, PagesAreServedOverTlsToThoseWhoMay) {
+  const std::string token = "Authorization: Bearer " + credentials_->Token("reader");
+  EXPECT_NE(Get("/readyz", "").find("200 OK"), std::string::npos);
+  EXPECT_NE(Get("/", token + "\\r\\n").find("200 OK"), std::string::npos);
+  EXPECT_NE(Get("/", "").find("401 Unauthorized"), std::string::npos);
+  const auto plain = testing::HttpGet(server_->http_address(), "/readyz");
+  EXPECT_FALSE(plain.ok()) << plain->code << ": an answer in the clear";
 }
 
 TEST_F(AuthTest, TheCommandCarriesItsCredentials) {

@@ -187,7 +187,7 @@ TEST_F(TlsTest, WithTlsAndTokensTheServerListensToTheNetwork) {
 
 TEST_F(TlsTest, WhatCouldNotProtectIsRefusedAtStart) {
   const std::string config = credentials_->Config();
-  const std::string tls_only = config.substr(0, config.find("authentication"));
+  const std::string tls_only = config.substr(0, config.find("http_tls"));
   const std::string tokens_only = config.substr(config.find("authentication"));
   const std::vector<std::string> anywhere = {"--listen=0.0.0.0:0"};
   ExpectRefusedStart("", "configure tls and authentication", anywhere);
@@ -204,6 +204,9 @@ TEST_F(TlsTest, WhatCouldNotProtectIsRefusedAtStart) {
   WriteTokens(testing::ReadWholeFile(credentials_->File("tokens")), 0640);
   ExpectRefusedStart(config, "mode 0600");
   WriteTokens(testing::ReadWholeFile(credentials_->File("tokens")));
+  ExpectRefusedStart(with("http_tls {", "http_tls { client_ca_file: \"" +
+                                            credentials_->File("ca.pem") + "\""),
+                     "http_tls.client_ca_file");
   ASSERT_EQ(chmod(credentials_->File("server.key").c_str(), 0644), 0);
   ExpectRefusedStart(config, "open to everybody");
 }

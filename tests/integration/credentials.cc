@@ -31,7 +31,7 @@ std::string Credentials::Config(bool mutual) const {
   const std::string config = testing::ReadWholeFile(File("engramd.textproto"));
   if (!mutual) return config;
   return absl::StrReplaceAll(
-      config, {{"tls {", absl::StrCat("tls { client_ca_file: \"", File("ca.pem"), "\"")}});
+      config, {{"\ntls {", absl::StrCat("\ntls { client_ca_file: \"", File("ca.pem"), "\"")}});
 }
 
 std::shared_ptr<grpc::ChannelCredentials> Credentials::Channel(absl::string_view role,

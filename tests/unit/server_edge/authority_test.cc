@@ -260,7 +260,7 @@ TEST_F(GuardedEdgeTest, TokensDoNotLeaveThisMachineInTheClear) {
 TEST_F(GuardedEdgeTest, PagesPassTheSameTable) {
   const server::Exporter exporter(edge_);
   const auto http =
-      server::HttpServer::Start("127.0.0.1:0", &exporter, &board_, authority_.get());
+      server::HttpServer::Start("127.0.0.1:0", &exporter, &board_, {authority_.get(), {}});
   ASSERT_TRUE(http.ok()) << http.status();
   const auto get = [&http](const std::string& path, const std::string& header) {
     return HttpExchange((*http)->address(),
