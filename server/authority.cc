@@ -41,7 +41,7 @@ absl::optional<Identity> ParseUri(absl::string_view uri) {
 // Nobody, unless the certificate names exactly one identity.
 absl::optional<Identity> OfCertificate(const grpc::AuthContext& peer) {
   absl::optional<Identity> found;
-  for (const grpc::string_ref uri : peer.FindPropertyValues(GRPC_PEER_URI_PROPERTY_NAME)) {
+  for (const grpc::string_ref& uri : peer.FindPropertyValues(GRPC_PEER_URI_PROPERTY_NAME)) {
     if (!absl::StartsWith(View(uri), kIdentityUri)) continue;
     if (found.has_value()) return absl::nullopt;
     found = ParseUri(View(uri));

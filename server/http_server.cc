@@ -90,7 +90,8 @@ class Pages : public CivetHandler {
     const absl::string_view path = uri == nullptr ? "" : uri;
     const auto row = std::find_if(kPages.begin(), kPages.end(),
                                   [path](const AccessRow& each) { return each.name == path; });
-    if (row == kPages.end() || (!roles_may_call_ && row->role != Role::kAnybody)) return NotFoundPage();
+    if (row == kPages.end()) return NotFoundPage();
+    if (!roles_may_call_ && row->role != Role::kAnybody) return NotFoundPage();
     const absl::Status allowed = CheckCaller(connection, *row);
     if (absl::IsPermissionDenied(allowed)) return Refusal(403, "Forbidden", allowed);
     if (!allowed.ok()) return Refusal(401, "Unauthorized", allowed);

@@ -1,7 +1,7 @@
-// TLS in front of the HTTP listener, which keeps to loopback behind it: the bytes of a connection go
-// through as they are. CivetWeb's own TLS does not survive a handshake with OpenSSL 3 (README.md).
+// TLS in front of the HTTP listener, which keeps to loopback behind it: the bytes of a connection
+// go through as they are. CivetWeb's own TLS does not survive a handshake with OpenSSL 3 (README.md).
 //
-// Threading: a few threads of its own, each with one connection at a time; more wait in the backlog.
+// Threading: a few threads of its own, each with one connection at a time; others wait.
 // Ownership: owns its sockets and threads; the destructor ends them at once.
 // Failure of Start: UNAVAILABLE when the address cannot be listened on.
 // Bounds: 16 connections; 2 s a handshake; 10 s without a byte either way.
