@@ -12,6 +12,7 @@
 #include "tests/integration/server_test.h"
 #include "tests/testing/process/http_get.h"
 #include "tests/testing/process/raw_call.h"
+#include "tests/testing/process/status_details.h"
 
 namespace engram::integration {
 namespace {
