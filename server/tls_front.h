@@ -1,5 +1,6 @@
 // TLS in front of the HTTP listener, which keeps to loopback behind it: the bytes of a connection
-// go through as they are. CivetWeb's own TLS does not survive a handshake with OpenSSL 3 (README.md).
+// go through as they are. CivetWeb's own TLS does not survive a handshake with OpenSSL 3
+// (README.md).
 //
 // Threading: a few threads of its own, each with one connection at a time; others wait.
 // Ownership: owns its sockets and threads; the destructor ends them at once.

@@ -180,6 +180,7 @@ TEST_F(TlsTest, TheCommandShowsItsCertificate) {
 }
 
 TEST_F(TlsTest, WithTlsAndTokensTheServerListensToTheNetwork) {
+  credentials_->Renew("0.0.0.0");  // what the test connects to
   options_.flags = {"--listen=0.0.0.0:0"};
   StartWithTokens();
   EXPECT_TRUE(ListModelsBy(credentials_->Token("reader")).ok());

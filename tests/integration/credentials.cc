@@ -1,6 +1,7 @@
 #include "tests/integration/credentials.h"
 
 #include <utility>
+#include <vector>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
@@ -11,9 +12,10 @@
 
 namespace engram::integration {
 
-void Credentials::Renew() const {
-  const auto made = testing::RunToEnd({ENGRAM_CREDENTIALS_SCRIPT, folder_}, absl::Seconds(60),
-                                      folder_ + ".script.log");
+void Credentials::Renew(const std::string& server) const {
+  std::vector<std::string> command = {ENGRAM_CREDENTIALS_SCRIPT, folder_};
+  if (!server.empty()) command.push_back(server);
+  const auto made = testing::RunToEnd(command, absl::Seconds(60), folder_ + ".script.log");
   ASSERT_TRUE(made.ok()) << made.status();
   ASSERT_EQ(made->code, 0) << made->output;
 }

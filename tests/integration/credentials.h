@@ -16,8 +16,9 @@ class Credentials {
  public:
   // Runs the script; `folder` exists.
   explicit Credentials(std::string folder) : folder_(std::move(folder)) { Renew(); }
-  // Runs it again: other certificates of the same authority, the same tokens.
-  void Renew() const;
+  // Runs it again: other certificates of the same authority, the same tokens. Empty `server`: named
+  // localhost and its addresses.
+  void Renew(const std::string& server = "") const;
 
   std::string File(absl::string_view name) const;
   std::string Token(absl::string_view role) const;
