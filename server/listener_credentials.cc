@@ -91,15 +91,20 @@ std::shared_ptr<grpc::ServerCredentials> MakeTlsCredentials(const v1::Tls& tls) 
 
 }  // namespace
 
+absl::Status CheckListener(absl::string_view listen, const v1::ServerConfig& config,
+                           const Authority* authority) {
+  ENGRAM_ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress("--listen", listen));
+  ENGRAM_RETURN_IF_ERROR(
+      CheckReachable(listen, address.local_only, config.has_tls(), authority != nullptr));
+  return config.has_tls() ? CheckTlsFiles("tls", config.tls()) : absl::OkStatus();
+}
+
 absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeListenerCredentials(
     absl::string_view listen, const Edge& edge) {
+  ENGRAM_RETURN_IF_ERROR(CheckListener(listen, edge.config, edge.authority));
   ENGRAM_ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress("--listen", listen));
-  const bool tls = edge.config.has_tls();
-  ENGRAM_RETURN_IF_ERROR(
-      CheckReachable(listen, address.local_only, tls, edge.authority != nullptr));
   std::shared_ptr<grpc::ServerCredentials> credentials;
-  if (tls) {
-    ENGRAM_RETURN_IF_ERROR(CheckTlsFiles("tls", edge.config.tls()));
+  if (edge.config.has_tls()) {
     credentials = MakeTlsCredentials(edge.config.tls());
   } else if (edge.authority != nullptr) {
     // In the clear and to this machine only; insecure credentials take no processor.

@@ -21,6 +21,10 @@
 
 namespace engram::server {
 
+// What MakeListenerCredentials would refuse, before anything else is done for a start.
+absl::Status CheckListener(absl::string_view listen, const v1::ServerConfig& config,
+                           const Authority* authority);
+
 absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeListenerCredentials(
     absl::string_view listen, const Edge& edge);
 

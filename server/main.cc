@@ -28,6 +28,7 @@
 #include "server/flag_check.h"
 #include "server/grpc_server.h"
 #include "server/http_server.h"
+#include "server/listener_credentials.h"
 #include "server/logging.h"
 #include "server/process_env.h"
 #include "server/server_info.h"
@@ -221,6 +222,9 @@ int Run(char** argv) {
   if (!config.ok()) return Fail(EX_CONFIG, config.status());
   const auto authority = Authority::Make(*config);
   if (!authority.ok()) return Fail(EX_CONFIG, authority.status());
+  const absl::Status listener =
+      CheckListener(absl::GetFlag(FLAGS_listen), *config, authority->get());
+  if (!listener.ok()) return Fail(EX_CONFIG, listener);
   const absl::Status settled = SettleEnvironment(config->compute_threads(), argv);
   if (!settled.ok()) return Fail(EX_OSERR, settled);
 
