@@ -28,7 +28,7 @@ class RocksDbModelCatalog : public ModelCatalog {
   absl::Status Recover();
 
   absl::StatusOr<ModelRow> Create(absl::string_view name, std::string spec,
-                                  absl::string_view weights) override;
+                                  const StartingWeights& weights) override;
   absl::StatusOr<std::string> LoadWeights(ModelUid model) const override;
   absl::StatusOr<std::vector<ModelRow>> List() const override;
   absl::Status SetPaused(ModelUid model, bool paused) override;
@@ -46,7 +46,7 @@ class RocksDbModelCatalog : public ModelCatalog {
   absl::Status RecoverOrphans() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status SweepWeights() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<WeightsFile> WriteWeights(ModelUid model, int64_t now_ms,
-                                           absl::string_view weights);
+                                           const StartingWeights& weights);
 
   RocksDbEngine* const engine_;
   DiskWatch* const disk_;
