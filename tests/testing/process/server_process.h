@@ -23,6 +23,7 @@ struct ServerOptions {
   // ServerConfig in protobuf text form; empty: none.
   std::string config;
   std::vector<std::string> flags;
+  std::string binary = {};  // empty: engramd
   absl::Duration ready_within = absl::Seconds(30);
 };
 
@@ -43,6 +44,8 @@ class ServerProcess {
   absl::Status WaitListening();
   // The same, then waits until health says SERVING for the server, or for one model.
   absl::Status WaitReady(const std::string& model = "");
+  // How it ended, when it has.
+  absl::optional<Ended> Poll() { return child_->Poll(); }
   // SIGKILL, at this instant.
   void Kill() { child_->Kill(); }
   // SIGTERM and wait for the exit code.
