@@ -62,7 +62,6 @@ class Inspection {
       ENGRAM_RETURN_IF_ERROR(log.Open(model.uid));
       ENGRAM_RETURN_IF_ERROR(log.Producers(model.uid).status());
       ENGRAM_RETURN_IF_ERROR(checkpoints.List(model.uid).status());
-      ENGRAM_RETURN_IF_ERROR(catalog.ReportRows(model.uid).status());
     }
     return absl::OkStatus();
   }

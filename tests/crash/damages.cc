@@ -135,7 +135,8 @@ void AddDatabase(Table* table) {
            [](const std::string& path) { FlipAt(path, 0.3); })
       .Add("flipped in its footer", Expected::kRefused, true,
            [](const std::string& path) { FlipByte(path, fs::file_size(path) - 5); })
-      .Add("cut by 3 bytes", Expected::kRefused, false, [](const std::string& path) { Cut(path, 3); })
+      .Add("cut by 3 bytes", Expected::kRefused, false,
+           [](const std::string& path) { Cut(path, 3); })
       .Add("zeroed in the middle", Expected::kRefused, true,
            [](const std::string& path) { Zero(path, fs::file_size(path) / 2, 4096); })
       .AddWhole("tables swapped", Expected::kRefused, true, [](const StoreFiles& files) {
@@ -152,7 +153,8 @@ void AddTheRest(Table* table) {
            [](const std::string& path) { Zero(path, 0, fs::file_size(path)); })
       .Add("flipped in one slot", Expected::kWhole, true,
            [](const std::string& path) { FlipByte(path, 4); })
-      .Add("cut by 3 bytes", Expected::kWhole, false, [](const std::string& path) { Cut(path, 3); });
+      .Add("cut by 3 bytes", Expected::kWhole, false,
+           [](const std::string& path) { Cut(path, 3); });
   table->Kind("FORMAT", [](const StoreFiles& files) { return files.format; })
       .AddCommon(Expected::kRefused, false)
       .Add("flipped", Expected::kRefused, true,
@@ -168,7 +170,8 @@ void AddTheRest(Table* table) {
   table->Kind("checkpoint", [](const StoreFiles& files) { return files.checkpoints.back(); })
       .AddCommon(Expected::kWhole, false)
       .Add("flipped", Expected::kWhole, true, [](const std::string& path) { FlipAt(path, 0.7); })
-      .Add("cut by 3 bytes", Expected::kWhole, false, [](const std::string& path) { Cut(path, 3); })
+      .Add("cut by 3 bytes", Expected::kWhole, false,
+           [](const std::string& path) { Cut(path, 3); })
       .AddWhole("checkpoints swapped", Expected::kWhole, false, [](const StoreFiles& files) {
         Swap(files.checkpoints.back(), Need(files.checkpoints, 0));
       });
