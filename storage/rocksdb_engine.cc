@@ -118,11 +118,12 @@ void RocksDbEngine::LimitSpace(const DiskSpace& space) const {
 }
 
 absl::StatusOr<std::unique_ptr<RocksDbEngine>> RocksDbEngine::OpenForReading(
-    const std::string& folder, const StoreHooks& hooks) {
+    const std::string& folder, const StoreHooks& hooks, Reading reading) {
   std::unique_ptr<RocksDbEngine> engine(new RocksDbEngine(folder, true));
   engine->Fail(absl::FailedPreconditionError("opened for reading")).IgnoreError();
   rocksdb::DBOptions options = engine->UseFileSystem(hooks);
   options.info_log = std::make_shared<SilentLog>();
+  options.paranoid_checks = reading == Reading::kStrict;
   rocksdb::DB* db = nullptr;
   const rocksdb::Status opened = rocksdb::DB::OpenForReadOnly(
       options, engine->DatabaseFolder(), MakeColumnFamilies(), &engine->handles_, &db);

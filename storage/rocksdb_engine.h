@@ -54,8 +54,10 @@ class RocksDbEngine {
                                                              const StoreHooks& hooks,
                                                              DiskWatch* disk = nullptr);
   // Of a store that is there: changes not one byte of it, and refuses every Write.
-  static absl::StatusOr<std::unique_ptr<RocksDbEngine>> OpenForReading(const std::string& folder,
-                                                                       const StoreHooks& hooks);
+  // kLenient also opens what lacks a table or has a bad one, for what the others still say.
+  enum class Reading { kStrict, kLenient };
+  static absl::StatusOr<std::unique_ptr<RocksDbEngine>> OpenForReading(
+      const std::string& folder, const StoreHooks& hooks, Reading reading = Reading::kStrict);
   ~RocksDbEngine();
 
   absl::Status Write(rocksdb::WriteBatch* batch, Durability durability, Room room = Room::kAsk);

@@ -1,6 +1,7 @@
 #include "storage/rocksdb_inspection.h"
 
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -35,7 +36,12 @@ class Inspection {
 
   // In words.
   std::string LastGoodCheckpoints() {
-    if (engine_ == nullptr) return "unknown, the database cannot be read";
+    if (engine_ == nullptr) {
+      auto lenient = RocksDbEngine::OpenForReading(options_.folder, hooks_,
+                                                   RocksDbEngine::Reading::kLenient);
+      if (!lenient.ok()) return "unknown, the database cannot be read";
+      engine_ = *std::move(lenient);
+    }
     RocksDbModelCatalog catalog(engine_.get(), &disk_, options_);
     RocksDbCheckpointStore checkpoints(engine_.get(), &disk_, options_);
     if (!catalog.Recover().ok()) return "unknown, the catalogue of models cannot be read";
