@@ -136,14 +136,14 @@ absl::Status RocksDbModelCatalog::SweepWeights() {
 }
 
 absl::StatusOr<WeightsFile> RocksDbModelCatalog::WriteWeights(ModelUid model, int64_t now_ms,
-                                                              absl::string_view weights) {
+                                                              const StartingWeights& weights) {
   WeightsFile stored;
   stored.file = CheckpointFileName(ids_.Next(now_ms));
-  stored.bytes = static_cast<int64_t>(weights.size());
-  stored.sha256 = Sha256Hex(weights);
+  stored.bytes = static_cast<int64_t>(weights.bytes.size());
+  stored.sha256 = std::string(weights.sha256);
   disk_->Refresh();
   ENGRAM_RETURN_IF_ERROR(disk_->Check(stored.bytes));
-  ENGRAM_RETURN_IF_ERROR(weights_folder_.Write(model, stored.file, weights));
+  ENGRAM_RETURN_IF_ERROR(weights_folder_.Write(model, stored.file, weights.bytes));
   return stored;
 }
 
@@ -179,7 +179,7 @@ absl::StatusOr<std::string> RocksDbModelCatalog::LoadWeights(ModelUid model) con
 }
 
 absl::StatusOr<ModelRow> RocksDbModelCatalog::Create(absl::string_view name, std::string spec,
-                                                     absl::string_view weights) {
+                                                     const StartingWeights& weights) {
   base::MutexLock lock(&mutex_);
   for (const auto& [uid, row] : rows_) {
     if (row.name == name) {
@@ -191,7 +191,7 @@ absl::StatusOr<ModelRow> RocksDbModelCatalog::Create(absl::string_view name, std
   row.name = std::string(name);
   row.spec = std::move(spec);
   row.create_time_ms = now_ms_();
-  if (!weights.empty()) {
+  if (!weights.bytes.empty()) {
     ENGRAM_ASSIGN_OR_RETURN(row.weights, WriteWeights(row.uid, row.create_time_ms, weights));
   }
   rocksdb::WriteBatch batch;

@@ -31,7 +31,7 @@ class RocksDbModelCatalog : public ModelCatalog {
   absl::Status VerifyWeights(const ModelRow& row) const;
 
   absl::StatusOr<ModelRow> Create(absl::string_view name, std::string spec,
-                                  absl::string_view weights) override;
+                                  const StartingWeights& weights) override;
   absl::StatusOr<std::string> LoadWeights(ModelUid model) const override;
   absl::StatusOr<std::vector<ModelRow>> List() const override;
   absl::Status SetPaused(ModelUid model, bool paused) override;
@@ -48,7 +48,7 @@ class RocksDbModelCatalog : public ModelCatalog {
   absl::Status RecoverRows() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status RecoverOrphans() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<WeightsFile> WriteWeights(ModelUid model, int64_t now_ms,
-                                           absl::string_view weights);
+                                           const StartingWeights& weights);
 
   RocksDbEngine* const engine_;
   DiskWatch* const disk_;

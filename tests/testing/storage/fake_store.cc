@@ -46,6 +46,8 @@ void FakeStore::Crash() {
   log_->Crash();
 }
 
+int64_t FakeStore::weights_loads() const { return catalog_->weights_loads(); }
+
 void FakeStore::CorruptCheckpoint(storage::ModelUid model, std::string id) {
   checkpoints_->Corrupt(model, std::move(id));
 }

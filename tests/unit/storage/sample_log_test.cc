@@ -175,7 +175,7 @@ TEST_F(SampleLogFaultTest, AFailedSyncIsNeverAcknowledgedAndSticks) {
   EXPECT_EQ(log().Health(), failed);
   // The disk is well again; the log must not trust it.
   EXPECT_EQ(Append(log(), Records(kModel, {"later"})), failed);
-  EXPECT_EQ(store_->catalog().Create("name", "", "").status(), failed);
+  EXPECT_EQ(store_->catalog().Create("name", "", {}).status(), failed);
   EXPECT_EQ(log().DurableSequence(kModel), 3u);
   EXPECT_THAT(Payloads(), ElementsAre("1", "2", "3"));
   Reopen();
