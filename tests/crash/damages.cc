@@ -96,7 +96,7 @@ class Table {
 void AddDatabase(Table* table) {
   table->Kind("WAL", [](const StoreFiles& files) { return files.wals.back(); })
       .AddCommon(Expected::kRefused, true)
-      .Add("flipped at its start", Expected::kRefused, true,
+      .Add("flipped at its start", Expected::kRefused, false,
            [](const std::string& path) { FlipByte(path, 20); })
       .Add("flipped in the middle", Expected::kRefused, true,
            [](const std::string& path) { FlipAt(path, 0.5); })
@@ -123,7 +123,7 @@ void AddDatabase(Table* table) {
       });
   table->Kind("CURRENT", [](const StoreFiles& files) { return files.current; })
       .AddCommon(Expected::kRefused, true)
-      .Add("flipped", Expected::kRefused, true,
+      .Add("flipped", Expected::kRefused, false,
            [](const std::string& path) { FlipByte(path, 12); })
       .Add("naming another file", Expected::kRefused, false,
            [](const std::string& path) { Write(path, "MANIFEST-000001\n"); })
