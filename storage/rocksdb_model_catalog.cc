@@ -72,8 +72,7 @@ absl::Status RocksDbModelCatalog::Recover() {
   base::MutexLock lock(&mutex_);
   ENGRAM_RETURN_IF_ERROR(RecoverUidCounter());
   ENGRAM_RETURN_IF_ERROR(RecoverRows());
-  ENGRAM_RETURN_IF_ERROR(RecoverOrphans());
-  return SweepWeights();
+  return RecoverOrphans();
 }
 
 absl::Status RocksDbModelCatalog::RecoverUidCounter() {
@@ -122,6 +121,7 @@ absl::Status RocksDbModelCatalog::RecoverOrphans() {
 }
 
 absl::Status RocksDbModelCatalog::SweepWeights() {
+  base::MutexLock lock(&mutex_);
   ENGRAM_RETURN_IF_ERROR(weights_folder_.Prepare());
   std::map<ModelUid, std::string> named;
   for (const auto& [uid, row] : rows_) {
@@ -145,6 +145,14 @@ absl::StatusOr<WeightsFile> RocksDbModelCatalog::WriteWeights(ModelUid model, in
   ENGRAM_RETURN_IF_ERROR(disk_->Check(stored.bytes));
   ENGRAM_RETURN_IF_ERROR(weights_folder_.Write(model, stored.file, weights.bytes));
   return stored;
+}
+
+absl::Status RocksDbModelCatalog::VerifyWeights(const ModelRow& row) const {
+  const absl::Status found =
+      weights_folder_.Verify(row.uid, row.weights->file, {row.weights->bytes, row.weights->sha256},
+                             absl::StrCat("weights of model ", row.uid));
+  base::MutexLock lock(&mutex_);
+  return rows_.count(row.uid) > 0 ? found : absl::OkStatus();
 }
 
 absl::StatusOr<std::string> RocksDbModelCatalog::LoadWeights(ModelUid model) const {

@@ -23,9 +23,12 @@ class RocksDbModelCatalog : public ModelCatalog {
  public:
   RocksDbModelCatalog(RocksDbEngine* engine, DiskWatch* disk, const StoreOptions& options);
 
-  // Reads what is stored and sweeps files of weights that no row names. DATA_LOSS for a damaged
-  // row.
+  // Reads what is stored, and changes nothing. DATA_LOSS for a damaged row.
   absl::Status Recover();
+  // After Recover: deletes files of weights that no row names.
+  absl::Status SweepWeights();
+  // Whether a model's weights are what its row says; DATA_LOSS as LoadWeights.
+  absl::Status VerifyWeights(const ModelRow& row) const;
 
   absl::StatusOr<ModelRow> Create(absl::string_view name, std::string spec,
                                   const StartingWeights& weights) override;
@@ -44,7 +47,6 @@ class RocksDbModelCatalog : public ModelCatalog {
   absl::Status RecoverUidCounter() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status RecoverRows() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status RecoverOrphans() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::Status SweepWeights() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<WeightsFile> WriteWeights(ModelUid model, int64_t now_ms,
                                            const StartingWeights& weights);
 

@@ -26,7 +26,8 @@ std::string ServerBinary() { return ENGRAM_SERVER_BINARY; }
 std::string CommandBinary() { return ENGRAM_COMMAND_BINARY; }
 
 std::vector<std::string> ServerCommand(const ServerOptions& options) {
-  std::vector<std::string> argv = {ServerBinary(), "--data_dir=" + options.data_dir,
+  const std::string binary = options.binary.empty() ? ServerBinary() : options.binary;
+  std::vector<std::string> argv = {binary, "--data_dir=" + options.data_dir,
                                    "--listen=127.0.0.1:0", "--http_listen=127.0.0.1:0"};
   if (!options.config.empty()) {
     const std::string file = options.data_dir + ".textproto";

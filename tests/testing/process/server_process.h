@@ -26,6 +26,7 @@ struct ServerOptions {
   std::vector<std::string> flags;
   // What NewChannel connects with; none: in the clear.
   std::shared_ptr<grpc::ChannelCredentials> credentials;
+  std::string binary = {};  // empty: engramd
   absl::Duration ready_within = absl::Seconds(30);
 };
 
@@ -49,6 +50,8 @@ class ServerProcess {
   absl::Status WaitListening();
   // The same, then waits until health says SERVING for the server, or for one model.
   absl::Status WaitReady(const std::string& model = "");
+  // How it ended, when it has.
+  absl::optional<Ended> Poll() { return child_->Poll(); }
   // SIGKILL, at this instant.
   void Kill() { child_->Kill(); }
   // SIGTERM and wait for the exit code.

@@ -31,6 +31,10 @@ void FakeStore::ObserveCommits(std::function<void(double seconds)> observer) {
   log_->Observe(std::move(observer));
 }
 
+void FakeStore::ObserveHealth(std::function<void(const absl::Status& read_only)> observer) {
+  log_->ObserveHealth(std::move(observer));
+}
+
 std::string FakeStore::EngineVersion() const { return "fake"; }
 
 size_t FakeStore::Commit() { return log_->Commit(); }

@@ -39,6 +39,8 @@ class FakeStore : public storage::Store {
   storage::ModelCatalog& catalog() override;
   storage::StoreStatistics Statistics() const override;
   void ObserveCommits(std::function<void(double seconds)> observer) override;
+  void ObserveHealth(std::function<void(const absl::Status& read_only)> observer) override;
+  absl::Status Scrub() override { return absl::OkStatus(); }
   std::string EngineVersion() const override;
 
   // Makes everything submitted so far durable, in order, and runs the callbacks. Returns how many
