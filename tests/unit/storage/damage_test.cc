@@ -3,6 +3,7 @@
 #include <thread>
 
 #include "storage/codec.h"
+#include "storage/sha256.h"
 #include "tests/testing/storage/faulty_file_system.h"
 #include "tests/unit/storage/store_fixture.h"
 
@@ -18,7 +19,7 @@ class DamageTest : public StoreTest {
   // A model with 60 records in a table file and two checkpoints.
   DamageTest() {
     Open();
-    uid_ = store_->catalog().Create("m", "spec", "weights")->uid;
+    uid_ = store_->catalog().Create("m", "spec", {"weights", Sha256Hex("weights")})->uid;
     EXPECT_TRUE(log().Open(uid_).ok());
     for (int i = 0; i < 60; ++i) {
       EXPECT_TRUE(Append(log(), Records(uid_, {std::string(500, 'x')})).ok());

@@ -93,7 +93,7 @@ TEST_F(DiskRoomTest, ALogThatClosesWithoutRoomAnswersWhatWaits) {
 // A pause, a report row, an exemplar, an importance snapshot: nobody's log, the same file.
 TEST_F(DiskRoomTest, EveryWriterStopsBeforeTheDiskIsFull) {
   Open();
-  const ModelUid uid = store_->catalog().Create("m", "spec", "")->uid;
+  const ModelUid uid = store_->catalog().Create("m", "spec", {})->uid;
   const auto writes = [this, uid] {
     ImportanceRow importance;
     importance.tensors = "t";
