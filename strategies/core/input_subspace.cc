@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "storage/base/status_macros.h"
+#include "strategies/core/kernels.h"
 #include "strategies/models/products.h"
 
 namespace engram::strategies {
@@ -12,6 +13,9 @@ namespace {
 
 // A direction that holds less than this share of the squared length is rounding.
 constexpr double kShareMin = 1e-12;
+
+// Up to this many rows our loops beat the BLAS, as in models/products.cc.
+constexpr int64_t kThinRows = 16;
 
 }  // namespace
 
@@ -55,20 +59,33 @@ void InputSubspace::RemoveFrom(LayerTrace* trace) {
   const int64_t rows = trace->input.size(0), inputs = weights_.size(1);
   const at::Tensor ones =
       trace->bias_input.defined() ? trace->bias_input : at::ones({rows, 1}, at::kFloat);
-  if (!coefficients_.defined() || coefficients_.size(0) != rows ||
-      coefficients_.size(1) != rank()) {
-    coefficients_ = at::empty({rows, rank()}, at::kFloat);
-    inside_ = at::empty({rows, inputs}, at::kFloat);
+  if (!coefficients_.defined() || coefficients_.size(0) != rank() ||
+      coefficients_.size(1) != rows) {
+    coefficients_ = at::empty({rank(), rows}, at::kFloat);
     outside_ = at::empty({rows, inputs}, at::kFloat);
     outside_ones_ = at::empty({rows, 1}, at::kFloat);
   }
-  ForwardProduct(trace->input.data_ptr<float>(), weights_.data_ptr<float>(), rows, rank(), inputs,
-                 coefficients_.data_ptr<float>());
-  coefficients_.addmm_(ones, offsets_.t());
-  BackwardProduct(coefficients_.data_ptr<float>(), weights_.data_ptr<float>(), rows, rank(),
-                  inputs, inside_.data_ptr<float>());
-  at::sub_out(outside_, trace->input, inside_);
-  at::addmm_out(outside_ones_, ones, coefficients_, offsets_, 1, -1);
+  const bool thin = rows <= kThinRows;
+  const auto product = thin ? ActiveKernels().thin_product : ForwardProduct;
+  product(weights_.data_ptr<float>(), trace->input.data_ptr<float>(), rank(), rows, inputs,
+          coefficients_.data_ptr<float>());
+  coefficients_.addmm_(offsets_, ones.t());
+  outside_.copy_(trace->input);
+  RankUpdate update;
+  update.weights = outside_.data_ptr<float>();
+  update.input = weights_.data_ptr<float>();
+  update.delta = coefficients_.data_ptr<float>();
+  update.rows = rank();
+  update.out = rows;
+  update.in = inputs;
+  update.rate = 1;
+  if (thin) {
+    ActiveKernels().rank_update(update);
+  } else {
+    WeightProduct(update.delta, update.input, update.rows, update.out, update.in, update.decay,
+                  update.rate, update.weights);
+  }
+  at::addmm_out(outside_ones_, ones, coefficients_.t(), offsets_, 1, -1);
   trace->input = outside_;
   trace->bias_input = outside_ones_;
 }

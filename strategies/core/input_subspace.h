@@ -50,8 +50,7 @@ class InputSubspace {
   int64_t directions_max_;
   at::Tensor weights_;
   at::Tensor offsets_;
-  at::Tensor coefficients_;  // [rows, rank]
-  at::Tensor inside_;        // [rows, inputs]
+  at::Tensor coefficients_;  // [rank, rows]
   at::Tensor outside_;       // [rows, inputs]
   at::Tensor outside_ones_;  // [rows, 1]
 };

@@ -153,36 +153,33 @@ inline void RankBlock(const RankUpdate& u, int64_t row, int64_t j, const float* 
                       const float* const* inputs, int64_t terms) {
   constexpr bool kSummed = kSums != Sums::kNone;
   const int64_t at = row * u.in + j;
-  float* weights = u.weights + at;
-  Vector updated[kVectors];
-  Vector gradient[kVectors] = {};
-  for (int v = 0; v < kVectors; ++v) updated[v] = Load(weights + v * kLanes) * u.decay;
-  Vector* const target = kSummed ? gradient : updated;
+  const float* weights = u.weights + at;
+  Vector totals[kVectors];
+  for (int v = 0; v < kVectors; ++v) {
+    totals[v] = kSummed ? Vector{} : Load(weights + v * kLanes) * u.decay;
+  }
   for (int64_t t = 0; t < terms; ++t) {
     const Vector scale = Splat(scales[t]);
-    for (int v = 0; v < kVectors; ++v) target[v] += scale * Load(inputs[t] + j + v * kLanes);
+    for (int v = 0; v < kVectors; ++v) totals[v] += scale * Load(inputs[t] + j + v * kLanes);
   }
-  if (kSummed) {
-    for (int v = 0; v < kVectors; ++v) updated[v] -= u.rate * gradient[v];
-  }
-  if (u.fraction != nullptr) {
-    const float* fraction = u.fraction + at;
-    const float* anchor = u.anchor + at;
-    for (int v = 0; v < kVectors; ++v) {
-      updated[v] += Load(fraction + v * kLanes) * (Load(anchor + v * kLanes) - updated[v]);
+  for (int v = 0; v < kVectors; ++v) {
+    const int64_t here = at + v * kLanes;
+    const Vector old = Load(u.weights + here);
+    Vector updated = kSummed ? old * u.decay - u.rate * totals[v] : totals[v];
+    if (u.fraction != nullptr) {
+      updated += Load(u.fraction + here) * (Load(u.anchor + here) - updated);
     }
+    if (kSummed) {
+      float* const path = u.sums.path + here;
+      float* const fisher = FisherAt<kSums>(u.sums, here);
+      Vector path_sum = Load(path);
+      Vector fisher_sum = kSums == Sums::kWalk ? Load(fisher) : Vector{};
+      AddToPath<kSums>(u.sums, totals[v], updated - old, &path_sum, &fisher_sum);
+      Store(path, path_sum);
+      if (kSums == Sums::kWalk) Store(fisher, fisher_sum);
+    }
+    Store(u.weights + here, updated);
   }
-  for (int v = 0; kSummed && v < kVectors; ++v) {
-    float* const path = u.sums.path + at + v * kLanes;
-    float* const fisher = FisherAt<kSums>(u.sums, at + v * kLanes);
-    Vector path_sum = Load(path);
-    Vector fisher_sum = kSums == Sums::kWalk ? Load(fisher) : Vector{};
-    const Vector change = updated[v] - Load(weights + v * kLanes);
-    AddToPath<kSums>(u.sums, gradient[v], change, &path_sum, &fisher_sum);
-    Store(path, path_sum);
-    if (kSums == Sums::kWalk) Store(fisher, fisher_sum);
-  }
-  for (int v = 0; v < kVectors; ++v) Store(weights + v * kLanes, updated[v]);
 }
 
 template <Sums kSums>
@@ -211,7 +208,7 @@ constexpr int64_t kTermsMax = kPathRows;
 template <Sums kSums>
 void RankUpdateSome(const RankUpdate& u) {
   constexpr bool kSummed = kSums != Sums::kNone;
-  constexpr int kBlock = kSummed ? 4 : 7;
+  constexpr int kBlock = 7;
   float scales[kTermsMax];
   const float* inputs[kTermsMax];
   for (int64_t row = 0; row < u.out; ++row) {

@@ -28,8 +28,8 @@ namespace {
 
 constexpr int64_t kBatches[] = {10, 32, 128};
 constexpr double kOverPasses = 1.3;
-constexpr absl::Duration kTurn = absl::Milliseconds(150);
-constexpr int kRounds = 7;
+constexpr absl::Duration kTurn = absl::Milliseconds(50);
+constexpr int kRounds = 24;
 
 // Rows that a step passes `weight` times through the network; 0 rows: as many as the batch.
 struct Pass {
