@@ -20,6 +20,8 @@ constexpr char kGlobalHelp[] =
     "global flags, before or after the verb:\n"
     "  --server HOST:PORT        of engramd (default 127.0.0.1:7401, or $ENGRAM_SERVER)\n"
     "  --tls_ca FILE             PEM roots: use TLS\n"
+    "  --tls_certificate FILE    this client's own, where the server asks for one\n"
+    "  --tls_key FILE            the key to it\n"
     "  --token_file FILE         bearer token, sent with every call\n"
     "  --deadline SECONDS        of a call, repeats included (default 30)\n"
     "  --json                    one JSON object a line, for scripts\n"
@@ -30,6 +32,10 @@ absl::Status ApplyGlobal(absl::string_view name, absl::string_view value, VerbCo
     context->connection.target = std::string(value);
   } else if (name == "tls_ca") {
     context->connection.tls_ca_file = std::string(value);
+  } else if (name == "tls_certificate") {
+    context->connection.tls_certificate_file = std::string(value);
+  } else if (name == "tls_key") {
+    context->connection.tls_key_file = std::string(value);
   } else if (name == "token_file") {
     ENGRAM_ASSIGN_OR_RETURN(context->connection.token, ReadTokenFile(std::string(value)));
   } else {
@@ -43,7 +49,8 @@ absl::Status ApplyGlobal(absl::string_view name, absl::string_view value, VerbCo
 }
 
 bool IsGlobal(absl::string_view name) {
-  return name == "server" || name == "tls_ca" || name == "token_file" || name == "deadline";
+  return name == "server" || name == "tls_ca" || name == "tls_certificate" || name == "tls_key" ||
+         name == "token_file" || name == "deadline";
 }
 
 // The verb whose words open `args`, and how many they are.

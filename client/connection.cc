@@ -42,7 +42,13 @@ bool IsLocal(absl::string_view target) {
 
 absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> CredentialsOf(
     const ConnectionOptions& options) {
+  if (options.tls_certificate_file.empty() != options.tls_key_file.empty()) {
+    return absl::InvalidArgumentError("a client certificate and its key go together: give both");
+  }
   if (options.tls_ca_file.empty()) {
+    if (!options.tls_certificate_file.empty()) {
+      return absl::InvalidArgumentError("a client certificate needs the server's CA file too");
+    }
     if (!options.token.empty() && !IsLocal(options.target)) {
       return absl::InvalidArgumentError(absl::StrCat("a token goes to ", options.target,
                                                      " over TLS only: give the server's CA file"));
@@ -51,6 +57,10 @@ absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> CredentialsOf(
   }
   grpc::SslCredentialsOptions tls;
   ENGRAM_ASSIGN_OR_RETURN(tls.pem_root_certs, ReadFile(options.tls_ca_file));
+  if (!options.tls_key_file.empty()) {
+    ENGRAM_ASSIGN_OR_RETURN(tls.pem_cert_chain, ReadFile(options.tls_certificate_file));
+    ENGRAM_ASSIGN_OR_RETURN(tls.pem_private_key, ReadFile(options.tls_key_file));
+  }
   return grpc::SslCredentials(tls);
 }
 

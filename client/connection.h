@@ -26,6 +26,10 @@ struct ConnectionOptions {
   std::string target = "127.0.0.1:7401";
   // File of PEM roots. Empty: no TLS.
   std::string tls_ca_file;
+  // Files of this client's own certificate and key, where the server asks for one: both or none,
+  // and with tls_ca_file.
+  std::string tls_certificate_file;
+  std::string tls_key_file;
   // Sent as "authorization: Bearer TOKEN" when not empty; over TLS or to this machine only.
   std::string token;
   // Of every unary call, its repeats included.

@@ -26,7 +26,7 @@ class CheckpointsService final : public RawCheckpoints {
                                              grpc::ByteBuffer* reply) override {
     const absl::Time deadline = CallDeadline(*context, edge_.caps.checkpoint);
     return AnswerLater<v1::CreateCheckpointRequest>(
-        edge_, Rpc::kCreateCheckpoint, UnaryCall::OnDrain::kFinish, bytes, reply,
+        edge_, Rpc::kCreateCheckpoint, context, UnaryCall::OnDrain::kFinish, bytes, reply,
         [this, deadline](v1::CreateCheckpointRequest request, std::shared_ptr<UnaryCall> call) {
           Create(std::move(request), deadline, std::move(call));
         });
@@ -36,7 +36,7 @@ class CheckpointsService final : public RawCheckpoints {
                                             const grpc::ByteBuffer* bytes,
                                             grpc::ByteBuffer* reply) override {
     return AnswerOnPool<v1::ListCheckpointsRequest>(
-        edge_, Rpc::kListCheckpoints, bytes, reply,
+        edge_, Rpc::kListCheckpoints, context, bytes, reply,
         [this](const v1::ListCheckpointsRequest& request)
             -> absl::StatusOr<v1::ListCheckpointsResponse> {
           ENGRAM_ASSIGN_OR_RETURN(const auto model, FindModel(edge_, request.model()));
@@ -54,7 +54,7 @@ class CheckpointsService final : public RawCheckpoints {
                                           const grpc::ByteBuffer* bytes,
                                           grpc::ByteBuffer* reply) override {
     return AnswerOnPool<v1::GetCheckpointRequest>(
-        edge_, Rpc::kGetCheckpoint, bytes, reply,
+        edge_, Rpc::kGetCheckpoint, context, bytes, reply,
         [this](const v1::GetCheckpointRequest& request) -> absl::StatusOr<v1::Checkpoint> {
           ENGRAM_ASSIGN_OR_RETURN(const auto model, FindModel(edge_, request.model()));
           return model->GetCheckpoint(request.id());
@@ -65,7 +65,7 @@ class CheckpointsService final : public RawCheckpoints {
                                              const grpc::ByteBuffer* bytes,
                                              grpc::ByteBuffer* reply) override {
     return AnswerOnPool<v1::DeleteCheckpointRequest>(
-        edge_, Rpc::kDeleteCheckpoint, bytes, reply,
+        edge_, Rpc::kDeleteCheckpoint, context, bytes, reply,
         [this](const v1::DeleteCheckpointRequest& request)
             -> absl::StatusOr<v1::DeleteCheckpointResponse> {
           ENGRAM_ASSIGN_OR_RETURN(const auto model, FindModel(edge_, request.model()));
@@ -78,7 +78,7 @@ class CheckpointsService final : public RawCheckpoints {
                                      const grpc::ByteBuffer* bytes,
                                      grpc::ByteBuffer* reply) override {
     return AnswerLater<v1::RollbackRequest>(
-        edge_, Rpc::kRollback, UnaryCall::OnDrain::kFinish, bytes, reply,
+        edge_, Rpc::kRollback, context, UnaryCall::OnDrain::kFinish, bytes, reply,
         [this](v1::RollbackRequest request, std::shared_ptr<UnaryCall> call) {
           const auto model = FindModel(edge_, request.model());
           if (!model.ok()) return call->Finish(model.status());

@@ -15,6 +15,7 @@
 #include "google/protobuf/text_format.h"
 #include "server/errors.h"
 #include "storage/base/status_macros.h"
+#include "storage/store.h"
 
 namespace engram::server {
 namespace {
@@ -71,7 +72,8 @@ absl::Status SettleLimits(v1::Limits* limits) {
        &v1::Limits::queue_bytes,
        &v1::Limits::set_queue_bytes},
       {{"limits.checkpoints", 64, 1, 1024}, &v1::Limits::checkpoints, &v1::Limits::set_checkpoints},
-      {{"limits.disk_reserve_bytes", 512 * kMiB, kMiB, int64_t{1} << 50},
+      {{"limits.disk_reserve_bytes", 512 * kMiB, storage::kDiskReserveBytesLeast,
+        int64_t{1} << 50},
        &v1::Limits::disk_reserve_bytes,
        &v1::Limits::set_disk_reserve_bytes},
       {{"limits.models", 64, 1, 1024}, &v1::Limits::models, &v1::Limits::set_models},

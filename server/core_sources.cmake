@@ -16,6 +16,7 @@ set(ENGRAM_SERVER_CORE_SOURCES
   model_host.cc
   report_book.cc
   shadow_set.cc
+  spec_fields.cc
   spec_options.cc
   strands.cc
   stream_state.cc

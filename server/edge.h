@@ -11,6 +11,7 @@
 #include "absl/time/time.h"
 #include "engram/v1/admin.pb.h"
 #include "engram/v1/config.pb.h"
+#include "server/authority.h"
 #include "server/call_gate.h"
 #include "server/call_pool.h"
 #include "server/errors.h"
@@ -50,6 +51,8 @@ struct Edge {
   CallGate* gate = nullptr;
   CallPool* pool = nullptr;
   RpcStatistics* rpcs = nullptr;
+  // Null: authentication is off, and the listeners keep to this machine.
+  const Authority* authority = nullptr;
   const std::vector<strategies::StrategyHelp>* strategies = nullptr;  // the registry's table
   v1::ServerConfig config;
   // The part of GetServerInfo that does not change: version, LibTorch, BLAS, threads, warnings.

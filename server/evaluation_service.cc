@@ -31,7 +31,7 @@ class EvaluationService final : public RawEvaluation {
 
   grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchReport(grpc::CallbackServerContext* context,
                                                           const grpc::ByteBuffer* bytes) override {
-    return StartReportWatch(edge_, *bytes);
+    return StartReportWatch(edge_, *context, *bytes);
   }
 
   // A forward pass over up to 1 024 rows: on the pool.
@@ -39,7 +39,7 @@ class EvaluationService final : public RawEvaluation {
                                      const grpc::ByteBuffer* bytes,
                                      grpc::ByteBuffer* reply) override {
     return AnswerOnPool<v1::EvaluateRequest>(
-        edge_, Rpc::kEvaluate, bytes, reply,
+        edge_, Rpc::kEvaluate, context, bytes, reply,
         [this](const v1::EvaluateRequest& request) -> absl::StatusOr<v1::EvaluateResponse> {
           ENGRAM_ASSIGN_OR_RETURN(const auto model, FindModel(edge_, request.model()));
           const int64_t most = edge_.config.limits().examples_per_message();

@@ -297,13 +297,13 @@ void AddRpcs(const RpcStatistics& rpcs, Page* page) {
   constexpr absl::string_view kName = "engram_rpc_server_duration_seconds";
   constexpr absl::string_view kHelp = "Calls, from the first byte handled to the status";
   page->Declare(kName, MetricType::Histogram, kHelp);
-  for (size_t rpc = 0; rpc < kRpcNames.size(); ++rpc) {
+  for (size_t rpc = 0; rpc < kRpcs.size(); ++rpc) {
     for (size_t code = 0; code < RpcStatistics::kCodes; ++code) {
       const LatencyHistogram& histogram = rpcs.Of(rpc, code);
       const auto buckets = histogram.Buckets();
       if (std::all_of(buckets.begin(), buckets.end(), [](uint64_t n) { return n == 0; })) continue;
       page->Latency(kName, kHelp,
-                    {{"method", std::string(kRpcNames[rpc])},
+                    {{"method", std::string(kRpcs[rpc].name)},
                      {"code", absl::StatusCodeToString(static_cast<absl::StatusCode>(code))}},
                     histogram);
     }

@@ -9,10 +9,9 @@
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/health_check_service_interface.h"
 #include "grpcpp/resource_quota.h"
-#include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server_builder.h"
 #include "server/config.h"
-#include "server/errors.h"
+#include "server/listener_credentials.h"
 #include "server/logging.h"
 #include "server/services.h"
 #include "storage/base/status_macros.h"
@@ -69,21 +68,13 @@ void LogFromGrpc(gpr_log_func_args* line) {
   Log(level, "grpc", {{"message", line->message}});
 }
 
-absl::Status CheckLocal(absl::string_view listen, const ListenAddress& address) {
-  if (address.local_only) return absl::OkStatus();
-  return BadField("--listen",
-                  absl::StrCat("\"", Echo(listen),
-                               "\" can be reached from other machines, and this "
-                               "version has no TLS or tokens yet; use 127.0.0.1, [::1] or unix:"));
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::string& listen,
                                                               const Edge& edge,
                                                               ServingBoard* board) {
   ENGRAM_ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress("--listen", listen));
-  ENGRAM_RETURN_IF_ERROR(CheckLocal(listen, address));
+  ENGRAM_ASSIGN_OR_RETURN(const auto credentials, MakeListenerCredentials(listen, edge));
   gpr_set_log_function(LogFromGrpc);
   std::unique_ptr<GrpcServer> made(new GrpcServer(edge, board));
   grpc::EnableDefaultHealthCheckService(true);
@@ -91,7 +82,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::string&
   grpc::ServerBuilder builder;
   SetLimits(edge.config.limits(), &builder);
   int port = 0;
-  builder.AddListeningPort(listen, grpc::InsecureServerCredentials(), &port);
+  builder.AddListeningPort(listen, credentials, &port);
   for (const auto make : {MakeModelsService, MakeLearningService, MakePredictionService,
                           MakeEvaluationService, MakeCheckpointsService, MakeAdminService}) {
     made->services_.push_back(make(edge));

@@ -3,8 +3,8 @@
 //
 // Threading: Start, Drain and the destructor from the owner's thread; Hurry from any.
 // Ownership: owns the services; `edge` and `board` outlive it.
-// Failure of Start: INVALID_ARGUMENT for an address that is malformed, or not loopback (there is no
-//   authentication yet); UNAVAILABLE when the port is taken.
+// Failure of Start: INVALID_ARGUMENT for an address that is malformed, or not loopback without TLS
+//   and authentication, and for TLS files that cannot work; UNAVAILABLE when the port is taken.
 #pragma once
 
 #include <atomic>

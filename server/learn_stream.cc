@@ -12,6 +12,7 @@
 #include "engram/v1/learning.pb.h"
 #include "grpcpp/alarm.h"
 #include "server/byte_buffer_messages.h"
+#include "server/call_admission.h"
 #include "server/errors.h"
 #include "server/learn_acks.h"
 #include "storage/base/check.h"
@@ -38,8 +39,9 @@ class LearnStream final : public Reactor,
     self_ = shared_from_this();
     ticket_ = edge_.gate->Enter(self_);
     base::MutexLock lock(&mutex_);
-    const absl::Status admitted = edge_.gate->Admit();
-    if (!admitted.ok()) return Close(admitted);
+    absl::StatusOr<Identity> caller = AdmitCall(edge_, Rpc::kLearn, *context_);
+    if (!caller.ok()) return Close(caller.status());
+    caller_ = *std::move(caller);
     phase_ = Phase::kHello;
     Read();
   }
@@ -89,6 +91,8 @@ class LearnStream final : public Reactor,
   const absl::Time start_ = absl::Now();
   std::shared_ptr<LearnStream> self_;
   uint64_t ticket_ = 0;
+  Identity caller_;  // set before the first read
+  uint64_t generation_ = 0;  // of the tokens; of the reading thread
 
   // Of the reading thread; handed over through mutex_ with each read.
   grpc::ByteBuffer frame_;
@@ -143,6 +147,8 @@ void LearnStream::OnReadDone(bool ok) {
 
 void LearnStream::OnFrame() {
   ++frames_;
+  const absl::Status allowed = StillAdmitted(edge_, Rpc::kLearn, *context_, &generation_);
+  if (!allowed.ok()) return CloseNow(allowed);
   v1::LearnRequest request;
   if (!ParseMessage(frame_, &request)) {
     return CloseNow(absl::InvalidArgumentError(absl::StrCat(
@@ -173,6 +179,8 @@ void LearnStream::OnFrame() {
 }
 
 void LearnStream::OnHello(const v1::LearnHello& hello) {
+  const absl::Status bound = AdmitProducer(edge_, caller_, hello.producer());
+  if (!bound.ok()) return CloseNow(bound);
   auto model = FindModel(edge_, hello.model());
   if (!model.ok()) return CloseNow(model.status());
   model_ = *std::move(model);

@@ -27,7 +27,7 @@ class LearningService final : public RawLearning {
                                        const grpc::ByteBuffer* bytes,
                                        grpc::ByteBuffer* reply) override {
     return AnswerLater<v1::LearnBatchRequest>(
-        edge_, Rpc::kLearnBatch, UnaryCall::OnDrain::kFinish, bytes, reply,
+        edge_, Rpc::kLearnBatch, context, UnaryCall::OnDrain::kFinish, bytes, reply,
         [this](v1::LearnBatchRequest request, std::shared_ptr<UnaryCall> call) {
           v1::LearnMessage message;
           message.set_producer_sequence(request.producer_sequence());
@@ -44,7 +44,7 @@ class LearningService final : public RawLearning {
                                          const grpc::ByteBuffer* bytes,
                                          grpc::ByteBuffer* reply) override {
     return AnswerLater<v1::MarkBoundaryRequest>(
-        edge_, Rpc::kMarkBoundary, UnaryCall::OnDrain::kFinish, bytes, reply,
+        edge_, Rpc::kMarkBoundary, context, UnaryCall::OnDrain::kFinish, bytes, reply,
         [this](v1::MarkBoundaryRequest request, std::shared_ptr<UnaryCall> call) {
           v1::LearnMessage message;
           message.set_producer_sequence(request.producer_sequence());
@@ -64,7 +64,7 @@ class LearningService final : public RawLearning {
                                         grpc::ByteBuffer* reply) override {
     const absl::Time deadline = CallDeadline(*context, edge_.caps.wait_applied);
     return AnswerLater<v1::WaitAppliedRequest>(
-        edge_, Rpc::kWaitApplied, UnaryCall::OnDrain::kAbandon, bytes, reply,
+        edge_, Rpc::kWaitApplied, context, UnaryCall::OnDrain::kAbandon, bytes, reply,
         [this, deadline](v1::WaitAppliedRequest request, std::shared_ptr<UnaryCall> call) {
           const auto model = FindModel(edge_, request.model());
           if (!model.ok()) return call->Finish(model.status());
@@ -91,6 +91,8 @@ class LearningService final : public RawLearning {
   template <typename Response, typename Request, typename Fill>
   void Submit(const Request& request, v1::LearnMessage message, std::shared_ptr<UnaryCall> call,
               Fill fill) {
+    const absl::Status bound = AdmitProducer(edge_, call->caller(), request.producer());
+    if (!bound.ok()) return call->Finish(bound);
     const auto found = FindModel(edge_, request.model());
     if (!found.ok()) return call->Finish(found.status());
     const std::shared_ptr<ModelRuntime> model = *found;

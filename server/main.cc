@@ -20,6 +20,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "server/authority.h"
 #include "server/config.h"
 #include "server/edge.h"
 #include "server/endpoints_file.h"
@@ -27,6 +28,7 @@
 #include "server/flag_check.h"
 #include "server/grpc_server.h"
 #include "server/http_server.h"
+#include "server/listener_credentials.h"
 #include "server/logging.h"
 #include "server/process_env.h"
 #include "server/server_info.h"
@@ -49,6 +51,7 @@ constexpr int kPoolThreads = 2;
 constexpr size_t kPoolQueue = 64;
 constexpr int64_t kOpenFilesWanted = 65536;
 constexpr int64_t kOpenFilesEnough = 4096;
+constexpr absl::Duration kReloadPause = absl::Seconds(1);
 constexpr absl::Duration kStreamPatience = absl::Seconds(3);
 constexpr absl::Duration kDrainPatience = absl::Seconds(5);
 
@@ -75,6 +78,13 @@ sigset_t StopSignals() {
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGINT);
+  return signals;
+}
+
+// What AwaitStop waits for.
+sigset_t AwaitedSignals() {
+  sigset_t signals = StopSignals();
+  sigaddset(&signals, SIGHUP);
   return signals;
 }
 
@@ -118,7 +128,7 @@ void Stop(GrpcServer* grpc, ModelHost* host, ServingBoard* board) {
 
 // What serves, wired together; nothing runs yet.
 struct Parts {
-  Parts(const v1::ServerConfig& config, storage::Store* store) {
+  Parts(const v1::ServerConfig& config, const Authority* authority, storage::Store* store) {
     const strategies::ComputeIdentity compute = strategies::DescribeCompute();
     ModelHostOptions options;
     options.config = config;
@@ -134,6 +144,7 @@ struct Parts {
     edge.gate = &gate;
     edge.pool = &pool;
     edge.rpcs = &rpcs;
+    edge.authority = authority;
     edge.strategies = &strategies::ListStrategies();
     edge.config = config;
     edge.fixed_info = MakeServerInfo(compute, store->EngineVersion());
@@ -148,15 +159,26 @@ struct Parts {
   Edge edge;
 };
 
-int AwaitStop() {
-  const sigset_t signals = StopSignals();
-  int signal = 0;
-  sigwait(&signals, &signal);
-  return signal;
+void ReloadTokens(bool asked, Authority* authority) {
+  if (authority == nullptr) return;
+  const absl::Status read = asked ? authority->Reload() : authority->ReloadIfChanged();
+  if (!read.ok()) Log(LogLevel::kError, "tokens_not_reloaded", {{"reason", read}});
 }
 
-int Serve(const v1::ServerConfig& config, storage::Store* store, const std::string& data_dir) {
-  Parts parts(config, store);
+// The signal to stop by; reloads meanwhile.
+int AwaitStop(Authority* authority) {
+  const sigset_t signals = AwaitedSignals();
+  const timespec pause = absl::ToTimespec(kReloadPause);
+  while (true) {
+    const int signal = sigtimedwait(&signals, nullptr, &pause);
+    if (signal > 0 && signal != SIGHUP) return signal;
+    ReloadTokens(signal == SIGHUP, authority);
+  }
+}
+
+int Serve(const v1::ServerConfig& config, Authority* authority, storage::Store* store,
+          const std::string& data_dir) {
+  Parts parts(config, authority, store);
   LogServerInfo(parts.edge.fixed_info);
   RemoveEndpointsFile(data_dir);
 
@@ -164,7 +186,10 @@ int Serve(const v1::ServerConfig& config, storage::Store* store, const std::stri
   auto grpc = GrpcServer::Start(absl::GetFlag(FLAGS_listen), parts.edge, &parts.board);
   if (!grpc.ok()) return Fail(ListenExitCode(grpc.status()), grpc.status());
   const Exporter exporter(parts.edge);
-  auto http = HttpServer::Start(absl::GetFlag(FLAGS_http_listen), &exporter, &parts.board);
+  HttpAccess http_access{authority, absl::nullopt};
+  if (config.has_http_tls()) http_access.tls = config.http_tls();
+  auto http = HttpServer::Start(absl::GetFlag(FLAGS_http_listen), &exporter, &parts.board,
+                                http_access);
   if (!http.ok()) return Fail(ListenExitCode(http.status()), http.status());
 
   const absl::Status started = StartModels(config, parts.host.get());
@@ -184,7 +209,7 @@ int Serve(const v1::ServerConfig& config, storage::Store* store, const std::stri
               (*http)->address().c_str(), data_dir.c_str());
   std::fflush(stdout);
 
-  Log(LogLevel::kInfo, "draining", {{"signal", AwaitStop()}});
+  Log(LogLevel::kInfo, "draining", {{"signal", AwaitStop(authority)}});
   Stop(grpc->get(), parts.host.get(), &parts.board);
   Log(LogLevel::kInfo, "stopped");
   return EX_OK;
@@ -195,11 +220,16 @@ int Run(char** argv) {
   if (data_dir.empty()) return Fail(EX_CONFIG, absl::InvalidArgumentError("--data_dir: required"));
   const auto config = LoadConfig(absl::GetFlag(FLAGS_config));
   if (!config.ok()) return Fail(EX_CONFIG, config.status());
+  const auto authority = Authority::Make(*config);
+  if (!authority.ok()) return Fail(EX_CONFIG, authority.status());
+  const absl::Status listener =
+      CheckListener(absl::GetFlag(FLAGS_listen), *config, authority->get());
+  if (!listener.ok()) return Fail(EX_CONFIG, listener);
   const absl::Status settled = SettleEnvironment(config->compute_threads(), argv);
   if (!settled.ok()) return Fail(EX_OSERR, settled);
 
   // Before any thread exists, so that all of them inherit it: only sigwait sees these.
-  const sigset_t signals = StopSignals();
+  const sigset_t signals = AwaitedSignals();
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
   umask(077);
@@ -221,7 +251,7 @@ int Run(char** argv) {
   store_options.checkpoints_max = config->limits().checkpoints();
   auto store = storage::OpenStore(store_options);
   if (!store.ok()) return Fail(StoreExitCode(store.status()), store.status());
-  return Serve(*config, store->get(), data_dir);
+  return Serve(*config, authority->get(), store->get(), data_dir);
 }
 
 }  // namespace

@@ -28,6 +28,11 @@ constexpr std::chrono::milliseconds kTimerIdle{1000};
 
 absl::Status Draining() { return NotYet("shutting down, retry elsewhere", kRetryElsewhere); }
 
+// Of a learner that refuses weights, without the field.
+absl::string_view Reason(const absl::Status& status) {
+  return absl::StripPrefix(status.message(), "weights: ");
+}
+
 void RemoveStored(storage::Store* store, storage::ModelUid uid) {
   absl::Status status = store->log().Remove(uid);
   status.Update(store->checkpoints().RemoveAll(uid));
@@ -107,6 +112,7 @@ class Host : public ModelHost {
   absl::Status OpenStored();
   absl::Status CheckRoom(const std::string& name) const;
   absl::Status CheckWeights(const std::string& bytes, const v1::ModelSpec& spec) const;
+  absl::Status TryWeights(const std::string& bytes, const v1::ModelSpec& spec) const;
   void Register(const std::shared_ptr<LiveModel>& model);
   void StartThreads();
   void StopThreads();
@@ -175,7 +181,8 @@ absl::Status Host::CheckRoom(const std::string& name) const {
                    std::chrono::milliseconds(0));
 }
 
-// On a learner that is thrown away: nothing hostile gets near the store.
+// On learners that are thrown away: nothing hostile gets near the store. The candidates of a tune
+// begin with the weights as the model does.
 absl::Status Host::CheckWeights(const std::string& bytes, const v1::ModelSpec& spec) const {
   const auto size = static_cast<int64_t>(bytes.size());
   if (size > options_.config.limits().weights_bytes()) {
@@ -185,10 +192,27 @@ absl::Status Host::CheckWeights(const std::string& bytes, const v1::ModelSpec& s
                      std::chrono::milliseconds(0));
   }
   if (options_.enter_compute_thread) options_.enter_compute_thread();
+  const absl::Status own = TryWeights(bytes, spec);
+  if (!own.ok()) return absl::IsInvalidArgument(own) ? BadField("weights", Reason(own)) : own;
+  for (int i = 0; i < spec.tune().candidates_size(); ++i) {
+    const v1::Tune::Candidate& candidate = spec.tune().candidates(i);
+    // What may change live makes no difference to weights.
+    if (CheckLiveChange(spec, candidate.spec()).ok()) continue;
+    const absl::Status tried = TryWeights(bytes, candidate.spec());
+    if (tried.ok()) continue;
+    if (!absl::IsInvalidArgument(tried)) return tried;
+    return BadField(absl::StrCat("spec.tune.candidates[", i, "]"),
+                    absl::StrCat("\"", candidate.name(),
+                                 "\" begins with the model's weights, which do not fit it: ",
+                                 Reason(tried),
+                                 "; or let the candidate keep the model's layers and strategies"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Host::TryWeights(const std::string& bytes, const v1::ModelSpec& spec) const {
   ENGRAM_ASSIGN_OR_RETURN(const auto learner, options_.make_learner(ToModelOptions(spec)));
-  const absl::Status status = learner->StartFrom(ToPretrainedWeights(spec, bytes));
-  if (!absl::IsInvalidArgument(status)) return status;
-  return BadField("weights", absl::StripPrefix(status.message(), "weights: "));
+  return learner->StartFrom(ToPretrainedWeights(spec, bytes));
 }
 
 absl::StatusOr<v1::Model> Host::Create(const v1::CreateModelRequest& request) {
@@ -210,7 +234,8 @@ absl::StatusOr<v1::Model> Host::Create(const v1::CreateModelRequest& request) {
   ENGRAM_RETURN_IF_ERROR(CheckRoom(request.name()));
   ENGRAM_ASSIGN_OR_RETURN(
       const storage::ModelRow row,
-      store_->catalog().Create(request.name(), spec.SerializeAsString(), weights));
+      store_->catalog().Create(request.name(), spec.SerializeAsString(),
+                               {weights, spec.weights().sha256()}));
   const std::shared_ptr<LiveModel> model = MakeModel(row, spec);
   // Its log is empty, so it serves after one turn; no strand knows it yet.
   if (options_.enter_compute_thread) options_.enter_compute_thread();

@@ -25,7 +25,7 @@ class ModelsService final : public RawModels {
                                         const grpc::ByteBuffer* bytes,
                                         grpc::ByteBuffer* reply) override {
     return AnswerOnPool<v1::CreateModelRequest>(
-        edge_, Rpc::kCreateModel, bytes, reply,
+        edge_, Rpc::kCreateModel, context, bytes, reply,
         [this](const v1::CreateModelRequest& request) -> absl::StatusOr<v1::Model> {
           ENGRAM_RETURN_IF_ERROR(CheckEnums(request));
           return edge_.host->Create(request);
@@ -33,8 +33,8 @@ class ModelsService final : public RawModels {
   }
 
   grpc::ServerReadReactor<grpc::ByteBuffer>* CreateModelFromWeights(
-      grpc::CallbackServerContext* /*context*/, grpc::ByteBuffer* reply) override {
-    return StartWeightsStream(edge_, weights_bytes_, reply);
+      grpc::CallbackServerContext* context, grpc::ByteBuffer* reply) override {
+    return StartWeightsStream(edge_, *context, weights_bytes_, reply);
   }
 
   grpc::ServerUnaryReactor* GetModel(grpc::CallbackServerContext* context,
@@ -64,7 +64,7 @@ class ModelsService final : public RawModels {
                                         const grpc::ByteBuffer* bytes,
                                         grpc::ByteBuffer* reply) override {
     return AnswerLater<v1::UpdateModelRequest>(
-        edge_, Rpc::kUpdateModel, UnaryCall::OnDrain::kFinish, bytes, reply,
+        edge_, Rpc::kUpdateModel, context, UnaryCall::OnDrain::kFinish, bytes, reply,
         [this](v1::UpdateModelRequest request, std::shared_ptr<UnaryCall> call) {
           const absl::Status known = CheckEnums(request);
           if (!known.ok()) return call->Finish(known);
@@ -78,7 +78,7 @@ class ModelsService final : public RawModels {
                                         const grpc::ByteBuffer* bytes,
                                         grpc::ByteBuffer* reply) override {
     return AnswerOnPool<v1::DeleteModelRequest>(
-        edge_, Rpc::kDeleteModel, bytes, reply,
+        edge_, Rpc::kDeleteModel, context, bytes, reply,
         [this](const v1::DeleteModelRequest& request) -> absl::StatusOr<v1::DeleteModelResponse> {
           ENGRAM_RETURN_IF_ERROR(edge_.host->Delete(request.name()));
           return v1::DeleteModelResponse();
@@ -89,7 +89,8 @@ class ModelsService final : public RawModels {
                                           const grpc::ByteBuffer* bytes,
                                           grpc::ByteBuffer* reply) override {
     return AnswerOnPool<v1::PauseTrainingRequest>(
-        edge_, Rpc::kPauseTraining, bytes, reply, [this](const v1::PauseTrainingRequest& request) {
+        edge_, Rpc::kPauseTraining, context, bytes, reply,
+        [this](const v1::PauseTrainingRequest& request) {
           return edge_.host->SetPaused(request.name(), true);
         });
   }
@@ -98,7 +99,7 @@ class ModelsService final : public RawModels {
                                            const grpc::ByteBuffer* bytes,
                                            grpc::ByteBuffer* reply) override {
     return AnswerOnPool<v1::ResumeTrainingRequest>(
-        edge_, Rpc::kResumeTraining, bytes, reply,
+        edge_, Rpc::kResumeTraining, context, bytes, reply,
         [this](const v1::ResumeTrainingRequest& request) {
           return edge_.host->SetPaused(request.name(), false);
         });

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/byte_buffer_messages.h"
+#include "server/call_admission.h"
 #include "server/errors.h"
 #include "storage/base/mutex.h"
 
@@ -15,13 +16,14 @@ using Reactor = grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>;
 
 class PredictStream final : public Reactor, public OpenCall {
  public:
-  PredictStream(const Edge& edge, const Predictor& predictor)
-      : edge_(edge), predictor_(predictor) {}
+  PredictStream(const Edge& edge, const Predictor& predictor,
+                const grpc::CallbackServerContext* context)
+      : edge_(edge), predictor_(predictor), context_(context) {}
 
   void Open(std::shared_ptr<PredictStream> self) {
     self_ = std::move(self);
     ticket_ = edge_.gate->Enter(self_);
-    const absl::Status admitted = edge_.gate->Admit();
+    const absl::Status admitted = AdmitCall(edge_, Rpc::kPredictStream, *context_).status();
     if (!admitted.ok()) return End(admitted);
     StartRead(&request_bytes_);
   }
@@ -29,6 +31,9 @@ class PredictStream final : public Reactor, public OpenCall {
   void OnReadDone(bool ok) override {
     if (!ok) return End(absl::OkStatus());
     ++messages_;
+    const absl::Status allowed =
+        StillAdmitted(edge_, Rpc::kPredictStream, *context_, &generation_);
+    if (!allowed.ok()) return End(allowed);
     v1::PredictRequest* request = Predictor::ThreadRequest();
     if (!ParseMessage(request_bytes_, request)) {
       return End(absl::InvalidArgumentError(absl::StrCat("message ", messages_,
@@ -80,6 +85,8 @@ class PredictStream final : public Reactor, public OpenCall {
 
   const Edge& edge_;
   const Predictor& predictor_;
+  const grpc::CallbackServerContext* const context_;
+  uint64_t generation_ = 0;  // of the tokens
   const absl::Time start_ = absl::Now();
   std::shared_ptr<PredictStream> self_;
   uint64_t ticket_ = 0;
@@ -94,7 +101,7 @@ class PredictStream final : public Reactor, public OpenCall {
 
 Reactor* StartPredictStream(const Edge& edge, const Predictor& predictor,
                             grpc::CallbackServerContext* context) {
-  auto stream = std::make_shared<PredictStream>(edge, predictor);
+  auto stream = std::make_shared<PredictStream>(edge, predictor, context);
   PredictStream* const reactor = stream.get();
   reactor->Open(std::move(stream));
   return reactor;

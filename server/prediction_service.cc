@@ -22,7 +22,7 @@ class PredictionService final : public RawPrediction {
                                     grpc::ByteBuffer* reply) override {
     const absl::Time start = absl::Now();
     v1::PredictRequest* request = Predictor::ThreadRequest();
-    absl::optional<absl::Status> status = edge_.gate->Admit();
+    absl::optional<absl::Status> status = AdmitCall(edge_, Rpc::kPredict, *context).status();
     if (status->ok()) status = ParseRequest(*bytes, request);
     if (status->ok()) status = predictor_.TryNow(*request, reply);
     if (!status.has_value()) return PredictLater(*request, context, reply);

@@ -17,13 +17,15 @@ using Reactor = grpc::ServerWriteReactor<grpc::ByteBuffer>;
 
 class ReportWatch final : public Reactor, public OpenCall {
  public:
-  explicit ReportWatch(const Edge& edge) : edge_(edge) {}
+  ReportWatch(const Edge& edge, const grpc::CallbackServerContext& context)
+      : edge_(edge), context_(context) {}
 
   void Open(std::shared_ptr<ReportWatch> self, const grpc::ByteBuffer& bytes) {
     self_ = std::move(self);
     ticket_ = edge_.gate->Enter(self_);
     v1::WatchReportRequest request;
-    absl::Status status = server::Open(edge_, bytes, &request);
+    absl::Status status =
+        server::Open(edge_, Rpc::kWatchReport, context_, bytes, &request).status();
     if (status.ok()) {
       auto model = FindModel(edge_, request.model());
       status = model.status();
@@ -54,14 +56,17 @@ class ReportWatch final : public Reactor, public OpenCall {
  private:
   void Queue(const v1::ReportEvent& event) {
     bool overflow = false;
+    absl::Status allowed;
     {
       base::MutexLock lock(&mutex_);
+      allowed = StillAdmitted(edge_, Rpc::kWatchReport, context_, &generation_);
       overflow = static_cast<int64_t>(queue_.size()) >= edge_.streams.watch_events;
-      if (!overflow) {
+      if (!overflow && allowed.ok()) {
         queue_.push_back(ToBytes(event));
         WriteNext();
       }
     }
+    if (!allowed.ok()) return End(allowed);
     if (overflow) {
       End(OverLimit("watch",
                     absl::StrCat("the watcher lags ", edge_.streams.watch_events, " events behind"),
@@ -89,6 +94,7 @@ class ReportWatch final : public Reactor, public OpenCall {
   }
 
   const Edge& edge_;
+  const grpc::CallbackServerContext& context_;
   const absl::Time start_ = absl::Now();
   std::shared_ptr<ReportWatch> self_;
   std::shared_ptr<ModelRuntime> model_;
@@ -96,6 +102,7 @@ class ReportWatch final : public Reactor, public OpenCall {
   uint64_t ticket_ = 0;
   grpc::ByteBuffer current_;  // gRPC's while writing_
   base::Mutex mutex_;
+  uint64_t generation_ ABSL_GUARDED_BY(mutex_) = 0;  // of the tokens
   std::deque<grpc::ByteBuffer> queue_ ABSL_GUARDED_BY(mutex_);
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;
@@ -103,8 +110,9 @@ class ReportWatch final : public Reactor, public OpenCall {
 
 }  // namespace
 
-Reactor* StartReportWatch(const Edge& edge, const grpc::ByteBuffer& request) {
-  auto watch = std::make_shared<ReportWatch>(edge);
+Reactor* StartReportWatch(const Edge& edge, const grpc::CallbackServerContext& context,
+                          const grpc::ByteBuffer& request) {
+  auto watch = std::make_shared<ReportWatch>(edge, context);
   ReportWatch* const reactor = watch.get();
   reactor->Open(std::move(watch), request);
   return reactor;

@@ -14,7 +14,7 @@
 
 namespace engram::server {
 
-grpc::ServerWriteReactor<grpc::ByteBuffer>* StartReportWatch(const Edge& edge,
-                                                             const grpc::ByteBuffer& request);
+grpc::ServerWriteReactor<grpc::ByteBuffer>* StartReportWatch(
+    const Edge& edge, const grpc::CallbackServerContext& context, const grpc::ByteBuffer& request);
 
 }  // namespace engram::server

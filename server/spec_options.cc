@@ -7,9 +7,9 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
-#include "google/protobuf/util/message_differencer.h"
 #include "server/errors.h"
 #include "server/names.h"
+#include "server/spec_fields.h"
 #include "server/tune_plan.h"
 #include "storage/base/status_macros.h"
 #include "storage/sha256.h"
@@ -28,12 +28,6 @@ absl::Status Between(absl::string_view field, double value, double min, double m
 }
 
 int64_t OrDefault(int64_t value, int64_t fallback) { return value == 0 ? fallback : value; }
-
-// The strategy's message inside the oneof, or null when none is set.
-const FieldDescriptor* StrategyField(const v1::StrategySpec& spec) {
-  return v1::StrategySpec::GetReflection()->GetOneofFieldDescriptor(
-      spec, v1::StrategySpec::descriptor()->FindOneofByName("kind"));
-}
 
 strategies::ParameterValue ReadField(const Message& message, const FieldDescriptor* field) {
   const auto* reflection = message.GetReflection();
@@ -384,22 +378,13 @@ absl::Status CheckLiveChange(const v1::ModelSpec& current, const v1::ModelSpec& 
   ENGRAM_RETURN_IF_ERROR(
       InSpec(strategies::ValidateLiveChange(ToModelOptions(current), ToModelOptions(next))));
   v1::ModelSpec rest = next;
-  *rest.mutable_optimizer() = current.optimizer();
-  *rest.mutable_strategies() = current.strategies();
-  rest.clear_augmentation();
-  if (current.has_augmentation()) *rest.mutable_augmentation() = current.augmentation();
-  rest.clear_penalty_schedule();
-  if (current.has_penalty_schedule()) *rest.mutable_penalty_schedule() = current.penalty_schedule();
+  CopyLiveFields(current, &rest);
   rest.clear_tune();
   v1::ModelSpec before = current;
   before.clear_tune();
-  std::string difference;
-  google::protobuf::util::MessageDifferencer differencer;
-  differencer.ReportDifferencesToString(&difference);
-  if (differencer.Compare(before, rest)) return absl::OkStatus();
-  const absl::string_view first_line = absl::string_view(difference).substr(
-      0, absl::string_view(difference).find('\n'));
-  return BadField("spec", absl::StrCat("cannot change on a running model: ", first_line));
+  const std::string difference = FirstDifference(before, rest);
+  if (difference.empty()) return absl::OkStatus();
+  return BadField("spec", absl::StrCat("cannot change on a running model: ", difference));
 }
 
 }  // namespace engram::server

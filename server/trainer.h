@@ -194,13 +194,13 @@ class Trainer {
 
   // trainer_recovery.cc.
   absl::Status Begin();
-  absl::StatusOr<std::unique_ptr<strategies::Learner>> MakeFresh(
-      const strategies::ModelOptions& options);
+  LearnerFactory FreshLearners();
   absl::Status ScanRollbacks(uint64_t from, uint64_t to);
-  absl::Status ChooseStart();
+  absl::Status ChooseStart(const LearnerFactory& fresh);
   absl::Status PlaceAt(uint64_t sequence, StreamState state);
   absl::StatusOr<bool> TryJumpToLast();
-  absl::StatusOr<bool> TryReplayFrom(const storage::CheckpointRow* row);
+  absl::StatusOr<bool> TryReplayWhole(const LearnerFactory& fresh);
+  absl::StatusOr<bool> TryReplayFrom(const storage::CheckpointRow& row);
   bool CanReplayFrom(uint64_t sequence);
   absl::Status PassRollback(const storage::LogRecord& record);
   absl::Status Recapture();
@@ -211,6 +211,7 @@ class Trainer {
 
   // The strand's own.
   std::unique_ptr<strategies::Learner> learner_;
+  bool learner_is_fresh_ = false;  // made by FreshLearners, nothing restored since
   strategies::ModelOptions learner_options_;
   ShadowSet shadows_;
   // The record that ends the decided tune is on its way; shared with the committer.

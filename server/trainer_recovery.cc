@@ -25,13 +25,15 @@ absl::Status Trainer::Begin() {
   storage::SampleLog& log = context_.store->log();
   ENGRAM_RETURN_IF_ERROR(log.Open(context_.uid));
   learner_options_ = ToModelOptions(state_.spec());
-  ENGRAM_ASSIGN_OR_RETURN(learner_, MakeFresh(learner_options_));
+  const LearnerFactory fresh = FreshLearners();
+  ENGRAM_ASSIGN_OR_RETURN(learner_, fresh(learner_options_));
+  learner_is_fresh_ = true;
   ENGRAM_ASSIGN_OR_RETURN(untrained_, learner_->TakeSnapshot(0));
   ENGRAM_RETURN_IF_ERROR(parts_.checkpoints->Open());
   ENGRAM_ASSIGN_OR_RETURN(const auto rows, context_.store->catalog().ReportRows(context_.uid));
   ENGRAM_RETURN_IF_ERROR(parts_.report->Load(rows));
   recovery_to_ = log.DurableSequence(context_.uid);
-  ENGRAM_RETURN_IF_ERROR(ChooseStart());
+  ENGRAM_RETURN_IF_ERROR(ChooseStart(fresh));
   for (const LoggedRollback& rollback : rollbacks_) {
     parts_.checkpoints->Pin(rollback.record.checkpoint());
     recovery_pins_.push_back(rollback.record.checkpoint());
@@ -40,22 +42,28 @@ absl::Status Trainer::Begin() {
   return Recapture();
 }
 
-// Before the log's first record: what a model was made from is as much its past as the log. The
-// candidates of its tune are made from it, too.
-absl::StatusOr<std::unique_ptr<strategies::Learner>> Trainer::MakeFresh(
-    const strategies::ModelOptions& options) {
-  ENGRAM_ASSIGN_OR_RETURN(auto learner, context_.make_learner(options));
-  if (!state_.spec().has_weights()) return learner;
-  ENGRAM_ASSIGN_OR_RETURN(const std::string bytes,
-                          context_.store->catalog().LoadWeights(context_.uid));
-  ENGRAM_RETURN_IF_ERROR(learner->StartFrom(ToPretrainedWeights(state_.spec(), bytes)));
-  return learner;
+// Makes learners as they are before the log's first record: what a model was made from is as much
+// its past as the log. The candidates of its tune are made from it, too; for them the file is kept
+// from the first learner on.
+LearnerFactory Trainer::FreshLearners() {
+  return [this, several = state_.spec().has_tune(), weights = std::make_shared<std::string>()](
+             const strategies::ModelOptions& options)
+             -> absl::StatusOr<std::unique_ptr<strategies::Learner>> {
+    ENGRAM_ASSIGN_OR_RETURN(auto learner, context_.make_learner(options));
+    if (!state_.spec().has_weights()) return learner;
+    if (weights->empty()) {
+      ENGRAM_ASSIGN_OR_RETURN(*weights, context_.store->catalog().LoadWeights(context_.uid));
+    }
+    ENGRAM_RETURN_IF_ERROR(learner->StartFrom(ToPretrainedWeights(state_.spec(), *weights)));
+    if (!several) std::string().swap(*weights);  // assigning an empty one would keep the memory
+    return learner;
+  };
 }
 
-absl::Status Trainer::ChooseStart() {
+absl::Status Trainer::ChooseStart(const LearnerFactory& fresh) {
   const uint64_t mark = context_.store->log().TrimMark(context_.uid);
   ENGRAM_ASSIGN_OR_RETURN(const auto rows, parts_.checkpoints->List());
-  const StreamState fresh = state_;
+  const StreamState created = state_;
   uint64_t scanned_from = recovery_to_ + 1;
   bool jump_tried = false;
   for (size_t i = 0; i <= rows.size(); ++i) {
@@ -68,15 +76,17 @@ absl::Status Trainer::ChooseStart() {
     }
     ENGRAM_RETURN_IF_ERROR(ScanRollbacks(applied + 1, scanned_from - 1));
     scanned_from = applied + 1;
-    absl::StatusOr<StreamState> state =
-        row == nullptr ? absl::StatusOr<StreamState>(fresh) : StreamState::Parse(row->stream_state);
+    absl::StatusOr<StreamState> state = created;
+    if (row != nullptr) state = StreamState::Parse(row->stream_state);
     absl::Status placed = state.status();
     absl::StatusOr<bool> started = false;
     if (placed.ok()) placed = PlaceAt(applied, *std::move(state));
     if (placed.ok() && !rollbacks_.empty() && !std::exchange(jump_tried, true)) {
       started = TryJumpToLast();
     }
-    if (placed.ok() && started.ok() && !*started) started = TryReplayFrom(row);
+    if (placed.ok() && started.ok() && !*started) {
+      started = row == nullptr ? TryReplayWhole(fresh) : TryReplayFrom(*row);
+    }
     if (placed.ok() && started.ok() && *started) return absl::OkStatus();
     const absl::Status why = placed.ok() ? started.status() : placed;
     if (!why.ok() && !absl::IsDataLoss(why)) return why;
@@ -156,20 +166,25 @@ bool Trainer::CanReplayFrom(uint64_t sequence) {
   return true;
 }
 
-absl::StatusOr<bool> Trainer::TryReplayFrom(const storage::CheckpointRow* row) {
+absl::StatusOr<bool> Trainer::TryReplayWhole(const LearnerFactory& fresh) {
   if (!CanReplayFrom(applied_)) return false;
-  if (row == nullptr) {
-    ENGRAM_RETURN_IF_ERROR(shadows_.OpenFresh(
-        state_, [this](const strategies::ModelOptions& options) { return MakeFresh(options); }));
-    return true;
+  // A checkpoint that was passed over may have left another learner, or a part of its state.
+  if (!learner_is_fresh_) {
+    ENGRAM_ASSIGN_OR_RETURN(learner_, fresh(learner_options_));
   }
-  ENGRAM_ASSIGN_OR_RETURN(const RestorableLearner learner, parts_.checkpoints->Load(*row));
+  ENGRAM_RETURN_IF_ERROR(shadows_.OpenFresh(state_, fresh));
+  return true;
+}
+
+absl::StatusOr<bool> Trainer::TryReplayFrom(const storage::CheckpointRow& row) {
+  if (!CanReplayFrom(applied_)) return false;
+  ENGRAM_ASSIGN_OR_RETURN(const RestorableLearner learner, parts_.checkpoints->Load(row));
   ENGRAM_RETURN_IF_ERROR(RestoreLearners(state_, learner));
-  if (row->compute != context_.compute_fingerprint) {
+  if (row.compute != context_.compute_fingerprint) {
     Log(LogLevel::kWarning, "lineage_inexact",
         {{"model", context_.name},
-         {"checkpoint", row->id},
-         {"computed_by", row->compute},
+         {"checkpoint", row.id},
+         {"computed_by", row.compute},
          {"now", context_.compute_fingerprint}});
   }
   return true;

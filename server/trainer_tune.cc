@@ -28,6 +28,7 @@ absl::Status Trainer::Reshape(const v1::ModelSpec& spec) {
     ENGRAM_RETURN_IF_ERROR(learner_->Reconfigure(options));
   } else {
     ENGRAM_ASSIGN_OR_RETURN(learner_, context_.make_learner(options));
+    learner_is_fresh_ = false;
   }
   learner_options_ = std::move(options);
   return absl::OkStatus();
@@ -35,6 +36,7 @@ absl::Status Trainer::Reshape(const v1::ModelSpec& spec) {
 
 absl::Status Trainer::RestoreLearners(const StreamState& state, const RestorableLearner& learner) {
   ENGRAM_RETURN_IF_ERROR(Reshape(state.spec()));
+  learner_is_fresh_ = false;
   ENGRAM_RETURN_IF_ERROR(learner_->Restore(learner.saved, learner.payloads));
   return shadows_.Restore(state, learner.shadows, context_.make_learner);
 }

@@ -14,6 +14,7 @@
 #include "absl/strings/str_split.h"
 #include "google/protobuf/util/message_differencer.h"
 #include "server/errors.h"
+#include "server/spec_fields.h"
 #include "server/spec_options.h"
 #include "storage/base/status_macros.h"
 
@@ -31,43 +32,30 @@ constexpr int64_t kCountMax = 1'000'000'000'000;
 
 // What a candidate may choose; the rest says what the stream means and is the model's.
 void CopyTunable(const v1::ModelSpec& from, v1::ModelSpec* to) {
+  CopyLiveFields(from, to);
   to->clear_network();
   if (from.has_mlp()) *to->mutable_mlp() = from.mlp();
-  *to->mutable_optimizer() = from.optimizer();
-  *to->mutable_strategies() = from.strategies();
   to->set_label_smoothing(from.label_smoothing());
   to->set_ema_decay(from.ema_decay());
-  to->clear_augmentation();
-  if (from.has_augmentation()) *to->mutable_augmentation() = from.augmentation();
-  to->clear_penalty_schedule();
-  if (from.has_penalty_schedule()) *to->mutable_penalty_schedule() = from.penalty_schedule();
 }
 
 absl::Status CheckTunable(const std::string& field, const v1::ModelSpec& spec,
                           const v1::ModelSpec& candidate) {
   v1::ModelSpec rest = candidate;
   CopyTunable(spec, &rest);
-  std::string difference;
-  MessageDifferencer differencer;
-  differencer.ReportDifferencesToString(&difference);
-  if (differencer.Compare(spec, rest)) return absl::OkStatus();
-  return BadField(field, absl::StrCat("a candidate cannot change ",
-                                      difference.substr(0, difference.find('\n'))));
-}
-
-const FieldDescriptor* StrategyKind(const v1::StrategySpec& strategy) {
-  return v1::StrategySpec::GetReflection()->GetOneofFieldDescriptor(
-      strategy, v1::StrategySpec::descriptor()->FindOneofByName("kind"));
+  const std::string difference = FirstDifference(spec, rest);
+  if (difference.empty()) return absl::OkStatus();
+  return BadField(field, absl::StrCat("a candidate cannot change ", difference));
 }
 
 Message* StrategyMessage(v1::StrategySpec* strategy) {
-  return v1::StrategySpec::GetReflection()->MutableMessage(strategy, StrategyKind(*strategy));
+  return v1::StrategySpec::GetReflection()->MutableMessage(strategy, StrategyField(*strategy));
 }
 
 // The model's strategy of that name, or null.
 v1::StrategySpec* FindStrategy(absl::string_view name, v1::ModelSpec* spec) {
   for (v1::StrategySpec& strategy : *spec->mutable_strategies()) {
-    if (StrategyKind(strategy)->name() == name) return &strategy;
+    if (StrategyField(strategy)->name() == name) return &strategy;
   }
   return nullptr;
 }
@@ -76,10 +64,10 @@ absl::Status MergeStrategies(const std::string& field, const v1::ModelSpec& chan
                              v1::ModelSpec* spec) {
   for (int i = 0; i < change.strategies_size(); ++i) {
     const v1::StrategySpec& wanted = change.strategies(i);
-    if (StrategyKind(wanted) == nullptr) {
+    if (StrategyField(wanted) == nullptr) {
       return BadField(absl::StrCat(field, ".strategies[", i, "]"), "names no strategy");
     }
-    v1::StrategySpec* present = FindStrategy(StrategyKind(wanted)->name(), spec);
+    v1::StrategySpec* present = FindStrategy(StrategyField(wanted)->name(), spec);
     if (present != nullptr) {
       present->MergeFrom(wanted);
       continue;

@@ -19,6 +19,7 @@
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
 #include "server/byte_buffer_messages.h"
+#include "server/call_admission.h"
 #include "server/edge.h"
 #include "server/errors.h"
 #include "storage/base/status_macros.h"
@@ -44,6 +45,10 @@ class UnaryCall : public grpc::ServerUnaryReactor, public OpenCall {
   }
   bool finished() const { return finished_.load(std::memory_order_acquire); }
 
+  // Who called; set before the work begins.
+  void set_caller(Identity caller) { caller_ = std::move(caller); }
+  const Identity& caller() const { return caller_; }
+
   void OnCancel() override { Finish(absl::CancelledError("the client cancelled")); }
   void OnDone() override;
   void BeginDrain() override;
@@ -57,16 +62,20 @@ class UnaryCall : public grpc::ServerUnaryReactor, public OpenCall {
   grpc::ByteBuffer* const reply_;  // gRPC's, until OnDone
   const OnDrain on_drain_;
   const absl::Time start_ = absl::Now();
+  Identity caller_;
   uint64_t ticket_ = 0;
   std::atomic<bool> finished_{false};
   std::shared_ptr<UnaryCall> self_;
 };
 
-// Admission and parsing, the same for every unary call.
+// Admission and parsing, the same for every unary call: who called.
 template <typename Request>
-absl::Status Open(const Edge& edge, const grpc::ByteBuffer& bytes, Request* request) {
-  ENGRAM_RETURN_IF_ERROR(edge.gate->Admit());
-  return ParseRequest(bytes, request);
+absl::StatusOr<Identity> Open(const Edge& edge, Rpc rpc,
+                              const grpc::CallbackServerContext& context,
+                              const grpc::ByteBuffer& bytes, Request* request) {
+  ENGRAM_ASSIGN_OR_RETURN(Identity caller, AdmitCall(edge, rpc, context));
+  ENGRAM_RETURN_IF_ERROR(ParseRequest(bytes, request));
+  return caller;
 }
 
 // `work`: absl::StatusOr<Response>(const Request&), without blocking.
@@ -77,7 +86,7 @@ grpc::ServerUnaryReactor* AnswerNow(const Edge& edge, Rpc rpc,
                                     Work work) {
   const absl::Time start = absl::Now();
   Request request;
-  absl::Status status = Open(edge, *bytes, &request);
+  absl::Status status = Open(edge, rpc, *context, *bytes, &request).status();
   if (status.ok()) {
     auto answer = work(request);
     status = answer.status();
@@ -91,11 +100,13 @@ grpc::ServerUnaryReactor* AnswerNow(const Edge& edge, Rpc rpc,
 
 // `work`: absl::StatusOr<Response>(const Request&), may block.
 template <typename Request, typename Work>
-grpc::ServerUnaryReactor* AnswerOnPool(const Edge& edge, Rpc rpc, const grpc::ByteBuffer* bytes,
-                                       grpc::ByteBuffer* reply, Work work) {
+grpc::ServerUnaryReactor* AnswerOnPool(const Edge& edge, Rpc rpc,
+                                       grpc::CallbackServerContext* context,
+                                       const grpc::ByteBuffer* bytes, grpc::ByteBuffer* reply,
+                                       Work work) {
   auto call = UnaryCall::Start(edge, rpc, reply, UnaryCall::OnDrain::kFinish);
   auto request = std::make_shared<Request>();
-  absl::Status status = Open(edge, *bytes, request.get());
+  absl::Status status = Open(edge, rpc, *context, *bytes, request.get()).status();
   if (status.ok()) {
     status = edge.pool->Run([call, request, work = std::move(work)] {
       if (!call->finished()) call->Finish(work(*request));
@@ -107,16 +118,18 @@ grpc::ServerUnaryReactor* AnswerOnPool(const Edge& edge, Rpc rpc, const grpc::By
 
 // `work`: void(Request, std::shared_ptr<UnaryCall>), finishes the call some time.
 template <typename Request, typename Work>
-grpc::ServerUnaryReactor* AnswerLater(const Edge& edge, Rpc rpc, UnaryCall::OnDrain on_drain,
-                                      const grpc::ByteBuffer* bytes, grpc::ByteBuffer* reply,
-                                      Work work) {
+grpc::ServerUnaryReactor* AnswerLater(const Edge& edge, Rpc rpc,
+                                      grpc::CallbackServerContext* context,
+                                      UnaryCall::OnDrain on_drain, const grpc::ByteBuffer* bytes,
+                                      grpc::ByteBuffer* reply, Work work) {
   auto call = UnaryCall::Start(edge, rpc, reply, on_drain);
   Request request;
-  const absl::Status status = Open(edge, *bytes, &request);
-  if (status.ok()) {
+  absl::StatusOr<Identity> caller = Open(edge, rpc, *context, *bytes, &request);
+  if (caller.ok()) {
+    call->set_caller(*std::move(caller));
     work(std::move(request), call);
   } else {
-    call->Finish(status);
+    call->Finish(caller.status());
   }
   return call.get();
 }

@@ -11,6 +11,7 @@
 #include "engram/v1/model.pb.h"
 #include "grpcpp/alarm.h"
 #include "server/byte_buffer_messages.h"
+#include "server/call_admission.h"
 #include "server/errors.h"
 #include "storage/base/mutex.h"
 #include "storage/base/status_macros.h"
@@ -30,10 +31,11 @@ class WeightsStream final : public Reactor,
   WeightsStream(const Edge& edge, WeightsBytes all_bytes, grpc::ByteBuffer* reply)
       : edge_(edge), all_bytes_(std::move(all_bytes)), reply_(reply) {}
 
-  void Open() {
+  void Open(const grpc::CallbackServerContext& context) {
     self_ = shared_from_this();
     ticket_ = edge_.gate->Enter(self_);
-    const absl::Status admitted = edge_.gate->Admit();
+    const absl::Status admitted =
+        AdmitCall(edge_, Rpc::kCreateModelFromWeights, context).status();
     if (!admitted.ok()) return End(admitted);
     Read();
   }
@@ -245,9 +247,10 @@ void WeightsStream::End(const absl::StatusOr<v1::Model>& model) {
 
 }  // namespace
 
-Reactor* StartWeightsStream(const Edge& edge, WeightsBytes bytes, grpc::ByteBuffer* reply) {
+Reactor* StartWeightsStream(const Edge& edge, const grpc::CallbackServerContext& context,
+                            WeightsBytes bytes, grpc::ByteBuffer* reply) {
   auto stream = std::make_shared<WeightsStream>(edge, std::move(bytes), reply);
-  stream->Open();
+  stream->Open(context);
   return stream.get();
 }
 

@@ -24,7 +24,8 @@ namespace engram::server {
 // Bytes of files on their way in, over all streams.
 using WeightsBytes = std::shared_ptr<std::atomic<int64_t>>;
 
-grpc::ServerReadReactor<grpc::ByteBuffer>* StartWeightsStream(const Edge& edge, WeightsBytes bytes,
-                                                              grpc::ByteBuffer* reply);
+grpc::ServerReadReactor<grpc::ByteBuffer>* StartWeightsStream(
+    const Edge& edge, const grpc::CallbackServerContext& context, WeightsBytes bytes,
+    grpc::ByteBuffer* reply);
 
 }  // namespace engram::server

@@ -13,6 +13,8 @@
 #include "absl/strings/strip.h"
 #include "storage/base/status_macros.h"
 #include "storage/checkpoint_id.h"
+#include "storage/owned_file.h"
+#include "storage/sha256.h"
 #include "storage/store_folder.h"
 
 namespace engram::storage {
@@ -22,21 +24,7 @@ constexpr absl::string_view kSuffix = ".safetensors";
 constexpr absl::string_view kPartSuffix = ".part";
 constexpr mode_t kFolderMode = 0700;
 constexpr mode_t kFileMode = 0600;
-
-class OwnedFile {
- public:
-  explicit OwnedFile(int file) : file_(file) {}
-  ~OwnedFile() {
-    if (file_ >= 0) ::close(file_);
-  }
-  OwnedFile(const OwnedFile&) = delete;
-  OwnedFile& operator=(const OwnedFile&) = delete;
-  int get() const { return file_; }
-  bool ok() const { return file_ >= 0; }
-
- private:
-  const int file_;
-};
+constexpr size_t kPieceBytes = 1 << 20;
 
 bool IsFileName(absl::string_view file) {
   return absl::ConsumeSuffix(&file, kSuffix) && IsCheckpointId(file);
@@ -162,6 +150,47 @@ absl::StatusOr<std::string> CheckpointFolder::Read(ModelUid model, absl::string_
   const OwnedFile source(
       ::openat(folder.get(), name.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   return source.ok() ? ReadAll(source.get()) : OpenFailure(errno);
+}
+
+absl::StatusOr<TensorSum> CheckpointFolder::Sum(ModelUid model, absl::string_view file) const {
+  ENGRAM_RETURN_IF_ERROR(CheckFileName(file));
+  const std::string name(file);
+  const OwnedFile folder(OpenFolder(FolderOf(model)));
+  if (!folder.ok()) return OpenFailure(errno);
+  const OwnedFile source(
+      ::openat(folder.get(), name.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+  if (!source.ok()) return OpenFailure(errno);
+  TensorSum sum;
+  Sha256 sha256;
+  std::string piece(kPieceBytes, '\0');
+  while (true) {
+    const ssize_t got = ::read(source.get(), &piece[0], piece.size());
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return ErrnoStatus(errno, "cannot read a tensor file");
+    if (got == 0) break;
+    sum.bytes += got;
+    sha256.Update(absl::string_view(piece).substr(0, static_cast<size_t>(got)));
+  }
+  sum.sha256 = sha256.Hex();
+  return sum;
+}
+
+absl::Status CheckpointFolder::Verify(ModelUid model, absl::string_view file,
+                                      const TensorSum& expected, absl::string_view name) const {
+  const absl::StatusOr<TensorSum> found = Sum(model, file);
+  if (absl::IsNotFound(found.status())) {
+    return absl::DataLossError(absl::StrCat(name, ": its file is missing"));
+  }
+  ENGRAM_RETURN_IF_ERROR(found.status());
+  if (found->bytes != expected.bytes) {
+    return absl::DataLossError(absl::StrCat(name, ": expected ", expected.bytes,
+                                            " bytes, found ", found->bytes));
+  }
+  if (found->sha256 != expected.sha256) {
+    return absl::DataLossError(absl::StrCat(name, ": sha256 expected ", expected.sha256,
+                                            ", found ", found->sha256));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status CheckpointFolder::Remove(ModelUid model, absl::string_view file) const {

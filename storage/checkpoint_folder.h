@@ -23,6 +23,12 @@ namespace engram::storage {
 // "<id>.safetensors"
 std::string CheckpointFileName(absl::string_view id);
 
+// What is said of a tensor file, and what is found.
+struct TensorSum {
+  int64_t bytes = 0;
+  std::string sha256;  // hex
+};
+
 class CheckpointFolder {
  public:
   explicit CheckpointFolder(std::string root) : root_(std::move(root)) {}
@@ -32,6 +38,10 @@ class CheckpointFolder {
   // Durable, under its final name, when this returns OK; nothing is left behind otherwise.
   absl::Status Write(ModelUid model, absl::string_view file, absl::string_view bytes) const;
   absl::StatusOr<std::string> Read(ModelUid model, absl::string_view file) const;
+  // Reads the file in pieces and keeps none. DATA_LOSS "<name>: ..." where it is missing or not
+  // what `expected` says.
+  absl::Status Verify(ModelUid model, absl::string_view file, const TensorSum& expected,
+                      absl::string_view name) const;
   absl::Status Remove(ModelUid model, absl::string_view file) const;
   // Removes an empty folder of a model; OK when it is not there or not empty.
   void RemoveFolder(ModelUid model) const;
@@ -44,6 +54,7 @@ class CheckpointFolder {
 
  private:
   std::string FolderOf(ModelUid model) const;
+  absl::StatusOr<TensorSum> Sum(ModelUid model, absl::string_view file) const;
 
   const std::string root_;
 };

@@ -15,23 +15,43 @@ namespace {
 
 constexpr mode_t kFileMode = 0600;
 constexpr absl::string_view kSealName = "HIGHWATER";
-constexpr size_t kSlotBytes = 20;      // turn, value, seal
+constexpr absl::string_view kMarkSealName = "HIGHWATER manifest";
+constexpr size_t kSlotBytes = 20;  // turn, value, seal
+constexpr size_t kMarkBytes = 36;  // turn, number, bytes, crc, seal; behind the slot
 constexpr off_t kSlotDistance = 4096;  // a torn sector hits one slot
 constexpr uint64_t kSlots = 2;
 
 std::string PathIn(const std::string& folder) { return absl::StrCat(folder, "/HIGHWATER"); }
 
-absl::Status WriteSlot(int file, uint64_t turn, uint64_t value) {
+absl::Status WriteSlot(int file, uint64_t turn, uint64_t value, const ManifestMark& manifest) {
   ByteWriter writer;
   writer.Fixed64(turn);
   writer.Fixed64(value);
-  const std::string slot = Seal(kSealName, writer.Take());
+  ByteWriter mark;
+  mark.Fixed64(turn);
+  mark.Fixed64(manifest.number);
+  mark.Fixed64(manifest.bytes);
+  mark.Fixed64(manifest.crc);
+  const std::string slot = Seal(kSealName, writer.Take()) + Seal(kMarkSealName, mark.Take());
   const off_t offset = static_cast<off_t>(turn % kSlots) * kSlotDistance;
   if (::pwrite(file, slot.data(), slot.size(), offset) != static_cast<ssize_t>(slot.size()) ||
       ::fdatasync(file) != 0) {
     return ErrnoStatus(errno, "cannot write HIGHWATER");
   }
   return absl::OkStatus();
+}
+
+// No mark when there is none of this turn.
+ManifestMark ReadMark(absl::string_view bytes, uint64_t turn) {
+  ManifestMark mark;
+  const absl::optional<absl::string_view> body = Unseal(kMarkSealName, bytes);
+  if (!body.has_value()) return mark;
+  ByteReader reader(*body);
+  if (reader.Fixed64() != turn) return mark;
+  mark.number = reader.Fixed64();
+  mark.bytes = reader.Fixed64();
+  mark.crc = static_cast<uint32_t>(reader.Fixed64());
+  return mark;
 }
 
 }  // namespace
@@ -42,7 +62,7 @@ absl::Status HighWater::Create(const std::string& folder) {
   if (file < 0) return ErrnoStatus(errno, "cannot make HIGHWATER");
   absl::Status written;
   for (uint64_t turn = 0; turn < kSlots && written.ok(); ++turn) {
-    written = WriteSlot(file, turn, 0);
+    written = WriteSlot(file, turn, 0, ManifestMark());
   }
   ::close(file);
   ENGRAM_RETURN_IF_ERROR(written);
@@ -63,12 +83,11 @@ HighWater::~HighWater() { ::close(file_); }
 absl::Status HighWater::Recover() {
   bool found = false;
   for (uint64_t i = 0; i < kSlots; ++i) {
-    char bytes[kSlotBytes];
+    char bytes[kSlotBytes + kMarkBytes];
     const off_t offset = static_cast<off_t>(i) * kSlotDistance;
-    if (::pread(file_, bytes, sizeof(bytes), offset) != static_cast<ssize_t>(sizeof(bytes))) {
-      continue;
-    }
-    const absl::optional<absl::string_view> body = Unseal(kSealName, {bytes, sizeof(bytes)});
+    const ssize_t size = ::pread(file_, bytes, sizeof(bytes), offset);
+    if (size < static_cast<ssize_t>(kSlotBytes)) continue;
+    const absl::optional<absl::string_view> body = Unseal(kSealName, {bytes, kSlotBytes});
     if (!body.has_value()) continue;
     ByteReader reader(*body);
     const uint64_t turn = reader.Fixed64();
@@ -76,16 +95,18 @@ absl::Status HighWater::Recover() {
     if (!found || turn > turn_) {
       turn_ = turn;
       value_ = value;
+      manifest_ = ReadMark({bytes + kSlotBytes, static_cast<size_t>(size) - kSlotBytes}, turn);
     }
     found = true;
   }
   return found ? absl::OkStatus() : absl::DataLossError("the file HIGHWATER is damaged");
 }
 
-absl::Status HighWater::Advance(uint64_t value) {
-  ENGRAM_RETURN_IF_ERROR(WriteSlot(file_, turn_ + 1, value));
+absl::Status HighWater::Advance(uint64_t value, const ManifestMark& manifest) {
+  ENGRAM_RETURN_IF_ERROR(WriteSlot(file_, turn_ + 1, value, manifest));
   turn_ += 1;
   value_ = value;
+  manifest_ = manifest;
   return absl::OkStatus();
 }
 

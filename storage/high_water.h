@@ -1,7 +1,11 @@
 // A witness outside of RocksDB of how far the database was durable: a write-ahead log that is gone
 // or was cut at a record boundary opens without complaint, and only something beside it can tell.
 //
-// The file has two slots that are written in turn, so that a torn write leaves the other.
+// It also marks how far RocksDB's MANIFEST went, with a checksum: a MANIFEST whose last edits are
+// gone opens without complaint too, and the tables that they named are forgotten.
+//
+// The file has two slots that are written in turn, so that a torn write leaves the other. A slot of
+// a store that was written before there were marks of the MANIFEST has none: number 0.
 //
 // Threading: none of its own.
 // Failure: DATA_LOSS when the file is missing or neither slot is whole; UNAVAILABLE for I/O errors.
@@ -13,6 +17,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "storage/manifest_mark.h"
 
 namespace engram::storage {
 
@@ -26,8 +31,9 @@ class HighWater {
   HighWater& operator=(const HighWater&) = delete;
 
   uint64_t value() const { return value_; }
+  const ManifestMark& manifest() const { return manifest_; }
   // Durable when this returns OK.
-  absl::Status Advance(uint64_t value);
+  absl::Status Advance(uint64_t value, const ManifestMark& manifest);
 
  private:
   explicit HighWater(int file) : file_(file) {}
@@ -36,6 +42,7 @@ class HighWater {
   const int file_;
   uint64_t turn_ = 0;
   uint64_t value_ = 0;
+  ManifestMark manifest_;
 };
 
 }  // namespace engram::storage

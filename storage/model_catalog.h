@@ -28,6 +28,12 @@ struct WeightsFile {
   std::string sha256;  // hex
 };
 
+// What a new model is to start from.
+struct StartingWeights {
+  absl::string_view bytes;   // empty: nothing
+  absl::string_view sha256;  // theirs in hex, as the caller found it: what LoadWeights verifies
+};
+
 struct ModelRow {
   ModelUid uid = 0;
   std::string name;
@@ -41,9 +47,9 @@ class ModelCatalog {
  public:
   virtual ~ModelCatalog() = default;
 
-  // Row and weights, or neither. Empty `weights`: none.
+  // Row and weights, or neither.
   virtual absl::StatusOr<ModelRow> Create(absl::string_view name, std::string spec,
-                                          absl::string_view weights) = 0;
+                                          const StartingWeights& weights) = 0;
   // The bytes that were given, verified; empty when there were none. DATA_LOSS naming what was
   // expected and found.
   virtual absl::StatusOr<std::string> LoadWeights(ModelUid model) const = 0;

@@ -197,9 +197,32 @@ std::string RocksDbCheckpointStore::NewestValid(ModelUid model,
   const absl::StatusOr<std::vector<CheckpointRow>> rows = List(model);
   if (!rows.ok()) return "unknown";
   for (const CheckpointRow& row : *rows) {
-    if (row.file != damaged.file && ReadVerified(model, row).ok()) return row.id;
+    if (row.file != damaged.file && VerifyFile(model, row).ok()) return row.id;
   }
   return "none";
+}
+
+absl::Status RocksDbCheckpointStore::VerifyFile(ModelUid model, const CheckpointRow& row) const {
+  return folder_.Verify(model, row.file, {row.bytes, row.sha256},
+                        absl::StrCat("checkpoint ", row.id));
+}
+
+absl::Status RocksDbCheckpointStore::Verify(ModelUid model, const CheckpointRow& row) const {
+  absl::Status found = VerifyFile(model, row);
+  // A Delete may have taken the file since the caller read the row.
+  if (absl::IsDataLoss(found) && absl::IsNotFound(Find(model, row.id).status())) {
+    return absl::OkStatus();
+  }
+  return found;
+}
+
+absl::optional<CheckpointRow> RocksDbCheckpointStore::NewestWhole(ModelUid model) const {
+  const absl::StatusOr<std::vector<CheckpointRow>> rows = List(model);
+  if (!rows.ok()) return absl::nullopt;
+  for (const CheckpointRow& row : *rows) {
+    if (VerifyFile(model, row).ok()) return row;
+  }
+  return absl::nullopt;
 }
 
 absl::StatusOr<std::string> RocksDbCheckpointStore::Load(ModelUid model,

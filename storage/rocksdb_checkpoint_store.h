@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/types/optional.h"
 #include "storage/base/mutex.h"
 #include "storage/checkpoint_folder.h"
 #include "storage/checkpoint_id.h"
@@ -36,10 +37,16 @@ class RocksDbCheckpointStore : public CheckpointStore {
   absl::Status Delete(ModelUid model, absl::string_view id) override;
   absl::Status RemoveAll(ModelUid model) override;
 
+  // Whether a checkpoint's file is what its row says, without keeping its bytes: DATA_LOSS as Load.
+  absl::Status Verify(ModelUid model, const CheckpointRow& row) const;
+  // The newest checkpoint that verifies.
+  absl::optional<CheckpointRow> NewestWhole(ModelUid model) const;
+
  private:
   base::Mutex* MutexOf(ModelUid model);
   absl::Status CheckRoom(ModelUid model, absl::string_view label) const;
   absl::Status PutRow(ModelUid model, const CheckpointRow& row);
+  absl::Status VerifyFile(ModelUid model, const CheckpointRow& row) const;
   absl::StatusOr<std::string> ReadVerified(ModelUid model, const CheckpointRow& row) const;
   std::string NewestValid(ModelUid model, const CheckpointRow& damaged) const;
 

@@ -80,7 +80,8 @@ absl::Status CommitBatch::Write() {
   for (const auto& [key, row] : producers_) {
     batch_.Put(engine_->handle_of(ColumnFamily::kMeta), key, EncodeProducerRow(key, row));
   }
-  return engine_->Write(&batch_, RocksDbEngine::Durability::kSynced);
+  return engine_->Write(&batch_, RocksDbEngine::Durability::kSynced,
+                        RocksDbEngine::Room::kGranted);
 }
 
 }  // namespace engram::storage

@@ -39,7 +39,7 @@ class CommitBatch {
   // Starts a commit at `now_ms`. `progress` holds the tail of every model that will be added.
   void Begin(int64_t now_ms, std::map<ModelUid, LogProgress> progress);
   void Add(const PendingSubmission& pending);
-  // One synced write of all that was added.
+  // One synced write of all that was added. The caller has asked the disk for room.
   absl::Status Write();
 
   const std::map<ModelUid, LogProgress>& progress() const { return progress_; }

@@ -1,12 +1,16 @@
 #include "storage/rocksdb_engine.h"
 
+#include <algorithm>
+#include <cstdarg>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "absl/strings/strip.h"
 #include "rocksdb/convenience.h"
 #include "rocksdb/env.h"
 #include "rocksdb/listener.h"
+#include "rocksdb/sst_file_reader.h"
 #include "storage/base/status_macros.h"
 
 namespace engram::storage {
@@ -14,89 +18,139 @@ namespace {
 
 constexpr size_t kRemoveBatchKeys = 4096;
 
+// RocksDB's own text log of an opening that leaves no trace.
+class SilentLog : public rocksdb::Logger {
+ public:
+  using Logger::Logv;
+  void Logv(const char* /*format*/, va_list /*arguments*/) override {}
+};
+
 }  // namespace
 
-// RocksDB's own threads fail too, e.g. in a flush: a fatal error shows in Health at once and not
-// only at the next write.
+// RocksDB's own threads fail too, e.g. in a flush: an error that stops writes shows in Health at
+// once and not only at the next write. Soft ones (a compaction without room) RocksDB mends itself.
 class RocksDbEngine::ErrorListener : public rocksdb::EventListener {
  public:
   explicit ErrorListener(RocksDbEngine* engine) : engine_(engine) {}
 
   void OnBackgroundError(rocksdb::BackgroundErrorReason /*reason*/,
                          rocksdb::Status* error) override {
-    if (error->severity() >= rocksdb::Status::Severity::kFatalError) {
-      engine_->Fail(engine_->Convert(*error)).IgnoreError();
-    }
+    if (Stops(*error)) engine_->Fail(engine_->Convert(*error)).IgnoreError();
+  }
+  // What this process has called read-only stays so.
+  void OnErrorRecoveryBegin(rocksdb::BackgroundErrorReason /*reason*/, rocksdb::Status error,
+                            bool* auto_recovery) override {
+    if (Stops(error)) *auto_recovery = false;
   }
 
  private:
+  static bool Stops(const rocksdb::Status& error) {
+    return error.severity() >= rocksdb::Status::Severity::kHardError;
+  }
   RocksDbEngine* const engine_;
 };
 
 absl::StatusOr<std::unique_ptr<RocksDbEngine>> RocksDbEngine::Open(const std::string& folder,
                                                                    const StoreOptions& options,
-                                                                   const StoreHooks& hooks) {
+                                                                   const StoreHooks& hooks,
+                                                                   DiskWatch* disk) {
   ENGRAM_ASSIGN_OR_RETURN(const bool created, HasStoreFormat(folder));
-  if (!created) ENGRAM_RETURN_IF_ERROR(HighWater::Create(folder));
   std::unique_ptr<RocksDbEngine> engine(new RocksDbEngine(folder, options.sync));
-  absl::StatusOr<std::unique_ptr<HighWater>> high_water = HighWater::Open(folder);
-  absl::Status opened = high_water.status();
-  if (opened.ok()) {
-    engine->high_water_ = *std::move(high_water);
-    engine->witnessed_ = engine->high_water_->value();
-    opened = engine->OpenDatabase(hooks, created);
-  }
-  if (!opened.ok()) {
-    return absl::Status(opened.code(),
-                        absl::StrCat("refusing to open the store: ", opened.message()));
-  }
+  engine->disk_ = disk;
+  ENGRAM_RETURN_IF_ERROR(engine->OpenWitness(created));
+  ENGRAM_RETURN_IF_ERROR(engine->OpenDatabase(hooks, created));
   if (!created) ENGRAM_RETURN_IF_ERROR(WriteStoreFormat(folder));
+  // What was recovered is in tables now, named by a new MANIFEST, before anything is served of it.
+  if (options.sync) engine->AdvanceHighWater(engine->db_->GetLatestSequenceNumber());
+  ENGRAM_RETURN_IF_ERROR(engine->Health());
   return engine;
 }
 
-absl::Status RocksDbEngine::OpenDatabase(const StoreHooks& hooks, bool created) {
+// A store without FORMAT was never finished and holds nothing, or has lost it.
+absl::Status RocksDbEngine::OpenWitness(bool created) {
+  if (!created) {
+    const absl::StatusOr<std::unique_ptr<HighWater>> left = HighWater::Open(folder_);
+    if (left.ok() && (*left)->value() > 0) {
+      return absl::DataLossError(absl::StrCat("the file FORMAT is missing, and write ",
+                                              (*left)->value(), " was durable"));
+    }
+    ENGRAM_RETURN_IF_ERROR(HighWater::Create(folder_));
+  }
+  ENGRAM_ASSIGN_OR_RETURN(high_water_, HighWater::Open(folder_));
+  witnessed_ = high_water_->value();
+  return absl::OkStatus();
+}
+
+rocksdb::DBOptions RocksDbEngine::UseFileSystem(const StoreHooks& hooks) {
   rocksdb::DBOptions options = MakeDbOptions();
-  // A store that was complete once is never silently begun anew.
-  options.create_if_missing = !created;
-  options.create_missing_column_families = !created;
   if (hooks.file_system != nullptr) {
     env_ = rocksdb::NewCompositeEnv(hooks.file_system);
     options.env = env_.get();
   }
-  if (created) ENGRAM_RETURN_IF_ERROR(CheckHighWater(options));
+  return options;
+}
+
+absl::Status RocksDbEngine::OpenDatabase(const StoreHooks& hooks, bool created) {
+  rocksdb::DBOptions options = UseFileSystem(hooks);
+  // A store that was complete once is never silently begun anew.
+  options.create_if_missing = !created;
+  options.create_missing_column_families = !created;
   options.listeners.push_back(std::make_shared<ErrorListener>(this));
+  space_.reset(rocksdb::NewSstFileManager(options.env));
+  options.sst_file_manager = space_;
   rocksdb::DB* db = nullptr;
   const rocksdb::Status opened =
       rocksdb::DB::Open(options, DatabaseFolder(), MakeColumnFamilies(), &handles_, &db);
   db_.reset(db);
+  if (opened.ok() && disk_ != nullptr) {
+    disk_->ObserveMeasures([this](const DiskSpace& space) { LimitSpace(space); });
+  }
   return Convert(opened);
 }
 
-absl::Status RocksDbEngine::CheckHighWater(const rocksdb::DBOptions& options) const {
-  rocksdb::DB* opened = nullptr;
-  std::vector<rocksdb::ColumnFamilyHandle*> handles;
-  const rocksdb::Status status = rocksdb::DB::OpenForReadOnly(
-      options, DatabaseFolder(), MakeColumnFamilies(), &handles, &opened);
-  if (!status.ok()) {
-    const absl::Status reason = Convert(status);
-    // Files that are not there any more are loss, not a missing thing that somebody asked for.
-    const bool gone = absl::IsNotFound(reason) || status.IsPathNotFound();
-    return gone ? absl::DataLossError(reason.message()) : reason;
-  }
-  const std::unique_ptr<rocksdb::DB> db(opened);
-  const uint64_t found = db->GetLatestSequenceNumber();
-  for (rocksdb::ColumnFamilyHandle* handle : handles) db->DestroyColumnFamilyHandle(handle);
-  if (found >= high_water_->value()) return absl::OkStatus();
-  return absl::DataLossError(absl::StrCat("the database ends at write ", found, ", write ",
-                                          high_water_->value(),
-                                          " was durable; nothing was modified"));
+// A compaction runs only where the disk has room for it beside the reserve. The limit itself is out
+// of reach: the watermark stops writes long before.
+void RocksDbEngine::LimitSpace(const DiskSpace& space) const {
+  const auto reserve = static_cast<uint64_t>(disk_->reserve_bytes());
+  space_->SetCompactionBufferSize(2 * reserve);
+  space_->SetMaxAllowedSpaceUsage(space_->GetTotalSize() +
+                                  static_cast<uint64_t>(space.free_bytes) + reserve);
+}
+
+absl::StatusOr<std::unique_ptr<RocksDbEngine>> RocksDbEngine::OpenForReading(
+    const std::string& folder, const StoreHooks& hooks, Reading reading) {
+  std::unique_ptr<RocksDbEngine> engine(new RocksDbEngine(folder, true));
+  engine->Fail(absl::FailedPreconditionError("opened for reading")).IgnoreError();
+  rocksdb::DBOptions options = engine->UseFileSystem(hooks);
+  options.info_log = std::make_shared<SilentLog>();
+  options.paranoid_checks = reading == Reading::kStrict;
+  rocksdb::DB* db = nullptr;
+  const rocksdb::Status opened = rocksdb::DB::OpenForReadOnly(
+      options, engine->DatabaseFolder(), MakeColumnFamilies(), &engine->handles_, &db);
+  engine->db_.reset(db);
+  if (opened.ok()) return engine;
+  const absl::Status reason = engine->Convert(opened);
+  // Files that are not there any more are loss, not a missing thing that somebody asked for.
+  const bool gone = absl::IsNotFound(reason) || opened.IsPathNotFound();
+  return gone ? absl::DataLossError(reason.message()) : reason;
+}
+
+OpenedEvidence RocksDbEngine::Evidence() const {
+  OpenedEvidence evidence;
+  evidence.db_folder = DatabaseFolder();
+  evidence.last_write = db_->GetLatestSequenceNumber();
+  db_->GetIntProperty(rocksdb::DB::Properties::kMinLogNumberToKeep, &evidence.oldest_wal);
+  return evidence;
 }
 
 RocksDbEngine::~RocksDbEngine() {
   if (db_ == nullptr) return;
-  if (WitnessIsBehind()) AdvanceHighWater();
+  const uint64_t reached = db_->GetLatestSequenceNumber();
+  const bool synced = sync_ && SyncWrites().ok();
   for (rocksdb::ColumnFamilyHandle* handle : handles_) db_->DestroyColumnFamilyHandle(handle);
   db_->Close().PermitUncheckedError();
+  // Last: RocksDB's own threads have written their part of the MANIFEST.
+  if (synced) AdvanceHighWater(reached);
 }
 
 bool RocksDbEngine::WitnessIsBehind() const {
@@ -108,16 +162,21 @@ void RocksDbEngine::Witness() {
   const auto now = std::chrono::steady_clock::now();
   if (now - witnessed_at_ < kWitnessPeriod || !WitnessIsBehind()) return;
   witnessed_at_ = now;
-  AdvanceHighWater();
+  const uint64_t reached = db_->GetLatestSequenceNumber();
+  if (SyncWrites().ok()) AdvanceHighWater(reached);
 }
 
 // An empty synced write makes durable whatever was written before it, also what others wrote
 // without a sync of their own.
-void RocksDbEngine::AdvanceHighWater() {
-  const uint64_t reached = db_->GetLatestSequenceNumber();
+absl::Status RocksDbEngine::SyncWrites() {
   rocksdb::WriteBatch nothing;
-  if (!Write(&nothing, Durability::kSynced).ok()) return;
-  const absl::Status advanced = high_water_->Advance(reached);
+  return Write(&nothing, Durability::kSynced);
+}
+
+void RocksDbEngine::AdvanceHighWater(uint64_t reached) {
+  absl::StatusOr<ManifestMark> manifest = MarkManifest(DatabaseFolder(), high_water_->manifest());
+  const absl::Status advanced =
+      manifest.ok() ? high_water_->Advance(reached, *manifest) : manifest.status();
   if (!advanced.ok()) {
     Fail(advanced).IgnoreError();
     return;
@@ -139,13 +198,29 @@ absl::Status RocksDbEngine::Convert(const rocksdb::Status& status) const {
 }
 
 absl::Status RocksDbEngine::Fail(const absl::Status& reason) {
-  base::MutexLock lock(&mutex_);
-  if (failure_.ok()) {
+  std::function<void(const absl::Status&)> observer;
+  absl::Status failure;
+  {
+    base::MutexLock lock(&mutex_);
+    if (!failure_.ok()) return failure_;
     failure_ = absl::FailedPreconditionError(
         absl::StrCat("storage is read-only: ", reason.message(), "; restart required"));
     failed_.store(true, std::memory_order_release);
+    failure = failure_;
+    observer = observer_;
   }
-  return failure_;
+  if (observer != nullptr) observer(failure);
+  return failure;
+}
+
+void RocksDbEngine::ObserveHealth(std::function<void(const absl::Status&)> observer) {
+  absl::Status failure;
+  {
+    base::MutexLock lock(&mutex_);
+    observer_ = observer;
+    failure = failure_;
+  }
+  if (!failure.ok()) observer(failure);
 }
 
 absl::Status RocksDbEngine::Health() const {
@@ -154,8 +229,15 @@ absl::Status RocksDbEngine::Health() const {
   return failure_;
 }
 
-absl::Status RocksDbEngine::Write(rocksdb::WriteBatch* batch, Durability durability) {
+absl::Status RocksDbEngine::AskForRoom(const rocksdb::WriteBatch& batch) const {
+  if (disk_ == nullptr) return absl::OkStatus();
+  disk_->Refresh();
+  return batch.HasPut() ? disk_->CheckOwnWrite() : disk_->CheckRelease();
+}
+
+absl::Status RocksDbEngine::Write(rocksdb::WriteBatch* batch, Durability durability, Room room) {
   ENGRAM_RETURN_IF_ERROR(Health());
+  if (room == Room::kAsk) ENGRAM_RETURN_IF_ERROR(AskForRoom(*batch));
   rocksdb::WriteOptions options;
   options.sync = sync_ && durability == Durability::kSynced;
   options.protection_bytes_per_key = 8;
@@ -233,6 +315,44 @@ absl::StatusOr<absl::optional<std::string>> RocksDbEngine::LastKey(ColumnFamily 
     return absl::optional<std::string>();
   }
   return absl::optional<std::string>(it->key().ToString());
+}
+
+int64_t RocksDbEngine::TableBytes() const {
+  std::vector<rocksdb::LiveFileMetaData> files;
+  db_->GetLiveFilesMetaData(&files);
+  int64_t bytes = 0;
+  for (const rocksdb::LiveFileMetaData& file : files) bytes += static_cast<int64_t>(file.size);
+  return bytes;
+}
+
+absl::Status RocksDbEngine::VerifyTable(const std::string& path) const {
+  rocksdb::Options options;
+  if (env_ != nullptr) options.env = env_.get();
+  rocksdb::SstFileReader reader(options);
+  rocksdb::Status read = reader.Open(path);
+  if (read.ok()) read = reader.VerifyChecksum();
+  return Convert(read);
+}
+
+// File by file, so that the tour can pause, and a file that a compaction takes away is passed over.
+absl::Status RocksDbEngine::VerifyTables(Pace pace) const {
+  std::vector<rocksdb::LiveFileMetaData> files;
+  db_->GetLiveFilesMetaData(&files);
+  for (const rocksdb::LiveFileMetaData& file : files) {
+    const absl::Status whole = VerifyTable(absl::StrCat(DatabaseFolder(), file.name));
+    if (absl::IsUnavailable(whole)) return whole;
+    if (!whole.ok()) {
+      std::vector<rocksdb::LiveFileMetaData> now;
+      db_->GetLiveFilesMetaData(&now);
+      const bool lives = std::any_of(
+          now.begin(), now.end(), [&file](const auto& other) { return other.name == file.name; });
+      if (!lives) continue;
+      return absl::DataLossError(absl::StrCat("table file ", absl::StripPrefix(file.name, "/"),
+                                              ": ", whole.message()));
+    }
+    if (!pace(static_cast<int64_t>(file.size))) break;
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<int64_t> RocksDbEngine::RemoveRange(ColumnFamily family, absl::string_view begin,

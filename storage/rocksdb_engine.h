@@ -3,15 +3,16 @@
 //
 // Threading: every method from any thread.
 // Ownership: owns the database; destroyed after every store that uses it.
-// Loss: a database that holds less than HIGHWATER says was durable is DATA_LOSS at Open, untouched.
-// Failure: a failed write is sticky: it and every later Write answer FAILED_PRECONDITION "storage
-// is
-//   read-only: ..." (RocksDB cannot tell what reached the disk after a failed sync); reads go on.
-//   Corruption is DATA_LOSS, other I/O errors UNAVAILABLE. Messages hold no path of the machine.
+// Failure: a failed write is sticky, and so is an error of RocksDB's own threads that is more than
+//   soft: every later Write answers FAILED_PRECONDITION "storage is read-only: ..." (RocksDB cannot
+//   tell what reached the disk after a failed sync); reads go on. A write that the disk has no room
+//   for is RESOURCE_EXHAUSTED and never reaches RocksDB. Corruption is DATA_LOSS, other I/O errors
+//   UNAVAILABLE. Messages hold no path of the machine.
 #pragma once
 
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -22,10 +23,13 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/optional.h"
 #include "rocksdb/db.h"
+#include "rocksdb/sst_file_manager.h"
 #include "rocksdb/write_batch.h"
 #include "storage/base/mutex.h"
 #include "storage/high_water.h"
 #include "storage/rocksdb_options.h"
+#include "storage/store_folder.h"
+#include "storage/witness_check.h"
 
 namespace engram::storage {
 
@@ -41,12 +45,22 @@ class RocksDbEngine {
     kWithTheNext,  // on the disk with the next synced write, in order
   };
 
+  // Who asked the disk for room: Write itself, or its caller before.
+  enum class Room { kAsk, kGranted };
+
+  // `disk` may be null, and outlives the engine. Made, or as InspectStore found it whole.
   static absl::StatusOr<std::unique_ptr<RocksDbEngine>> Open(const std::string& folder,
                                                              const StoreOptions& options,
-                                                             const StoreHooks& hooks);
+                                                             const StoreHooks& hooks,
+                                                             DiskWatch* disk = nullptr);
+  // Of a store that is there: changes not one byte of it, and refuses every Write.
+  // kLenient also opens what lacks a table or has a bad one, for what the others still say.
+  enum class Reading { kStrict, kLenient };
+  static absl::StatusOr<std::unique_ptr<RocksDbEngine>> OpenForReading(
+      const std::string& folder, const StoreHooks& hooks, Reading reading = Reading::kStrict);
   ~RocksDbEngine();
 
-  absl::Status Write(rocksdb::WriteBatch* batch, Durability durability);
+  absl::Status Write(rocksdb::WriteBatch* batch, Durability durability, Room room = Room::kAsk);
   // For a batch of one.
   absl::Status Put(ColumnFamily family, absl::string_view key, absl::string_view value,
                    Durability durability);
@@ -77,6 +91,18 @@ class RocksDbEngine {
   }
   // OK, or why nothing can be written any more.
   absl::Status Health() const;
+  // Called once with Health's answer when that is no longer OK, on the thread that noticed; at once
+  // when it is not OK now. The observer must not block. Set once.
+  void ObserveHealth(std::function<void(const absl::Status&)> observer);
+  // Turns read-only for damage that was found without a write.
+  void Condemn(const absl::Status& damage) { Fail(damage).IgnoreError(); }
+
+  // Reads every table file and checks each block. `pace` is told the bytes of each file after it
+  // was read and ends the tour with false. DATA_LOSS names the first damaged file.
+  using Pace = absl::FunctionRef<bool(int64_t bytes)>;
+  absl::Status VerifyTables(Pace pace) const;
+  int64_t TableBytes() const;
+  OpenedEvidence Evidence() const;
 
   // Notes in HIGHWATER that everything written so far is durable, which it makes so first. Does
   // nothing when that was done less than `kWitnessPeriod` ago; the committer calls it.
@@ -93,14 +119,21 @@ class RocksDbEngine {
   std::string DatabaseFolder() const { return folder_ + "/db"; }
   absl::Status Convert(const rocksdb::Status& status) const;
   absl::Status Fail(const absl::Status& reason);
+  rocksdb::DBOptions UseFileSystem(const StoreHooks& hooks);
   absl::Status OpenDatabase(const StoreHooks& hooks, bool created);
-  // Opens read-only, so that nothing is modified where the answer is DATA_LOSS.
-  absl::Status CheckHighWater(const rocksdb::DBOptions& options) const;
-  void AdvanceHighWater();
+  absl::Status OpenWitness(bool created);
+  absl::Status AskForRoom(const rocksdb::WriteBatch& batch) const;
+  void LimitSpace(const DiskSpace& space) const;
+  absl::Status VerifyTable(const std::string& path) const;
+  // Makes durable what was written; OK when HIGHWATER may say so.
+  absl::Status SyncWrites();
+  void AdvanceHighWater(uint64_t reached);
 
   const std::string folder_;
   const bool sync_;
+  DiskWatch* disk_ = nullptr;
   std::unique_ptr<rocksdb::Env> env_;  // only around a test's file system
+  std::shared_ptr<rocksdb::SstFileManager> space_;
   std::unique_ptr<rocksdb::DB> db_;
   std::vector<rocksdb::ColumnFamilyHandle*> handles_;
   std::unique_ptr<HighWater> high_water_;  // the committer's, and the destructor's
@@ -109,6 +142,7 @@ class RocksDbEngine {
   std::atomic<bool> failed_{false};  // set after failure_: spares the lock while all is well
   mutable base::Mutex mutex_;
   absl::Status failure_ ABSL_GUARDED_BY(mutex_);
+  std::function<void(const absl::Status&)> observer_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace engram::storage

@@ -72,8 +72,7 @@ absl::Status RocksDbModelCatalog::Recover() {
   base::MutexLock lock(&mutex_);
   ENGRAM_RETURN_IF_ERROR(RecoverUidCounter());
   ENGRAM_RETURN_IF_ERROR(RecoverRows());
-  ENGRAM_RETURN_IF_ERROR(RecoverOrphans());
-  return SweepWeights();
+  return RecoverOrphans();
 }
 
 absl::Status RocksDbModelCatalog::RecoverUidCounter() {
@@ -122,6 +121,7 @@ absl::Status RocksDbModelCatalog::RecoverOrphans() {
 }
 
 absl::Status RocksDbModelCatalog::SweepWeights() {
+  base::MutexLock lock(&mutex_);
   ENGRAM_RETURN_IF_ERROR(weights_folder_.Prepare());
   std::map<ModelUid, std::string> named;
   for (const auto& [uid, row] : rows_) {
@@ -136,15 +136,23 @@ absl::Status RocksDbModelCatalog::SweepWeights() {
 }
 
 absl::StatusOr<WeightsFile> RocksDbModelCatalog::WriteWeights(ModelUid model, int64_t now_ms,
-                                                              absl::string_view weights) {
+                                                              const StartingWeights& weights) {
   WeightsFile stored;
   stored.file = CheckpointFileName(ids_.Next(now_ms));
-  stored.bytes = static_cast<int64_t>(weights.size());
-  stored.sha256 = Sha256Hex(weights);
+  stored.bytes = static_cast<int64_t>(weights.bytes.size());
+  stored.sha256 = std::string(weights.sha256);
   disk_->Refresh();
   ENGRAM_RETURN_IF_ERROR(disk_->Check(stored.bytes));
-  ENGRAM_RETURN_IF_ERROR(weights_folder_.Write(model, stored.file, weights));
+  ENGRAM_RETURN_IF_ERROR(weights_folder_.Write(model, stored.file, weights.bytes));
   return stored;
+}
+
+absl::Status RocksDbModelCatalog::VerifyWeights(const ModelRow& row) const {
+  const absl::Status found =
+      weights_folder_.Verify(row.uid, row.weights->file, {row.weights->bytes, row.weights->sha256},
+                             absl::StrCat("weights of model ", row.uid));
+  base::MutexLock lock(&mutex_);
+  return rows_.count(row.uid) > 0 ? found : absl::OkStatus();
 }
 
 absl::StatusOr<std::string> RocksDbModelCatalog::LoadWeights(ModelUid model) const {
@@ -171,7 +179,7 @@ absl::StatusOr<std::string> RocksDbModelCatalog::LoadWeights(ModelUid model) con
 }
 
 absl::StatusOr<ModelRow> RocksDbModelCatalog::Create(absl::string_view name, std::string spec,
-                                                     absl::string_view weights) {
+                                                     const StartingWeights& weights) {
   base::MutexLock lock(&mutex_);
   for (const auto& [uid, row] : rows_) {
     if (row.name == name) {
@@ -183,7 +191,7 @@ absl::StatusOr<ModelRow> RocksDbModelCatalog::Create(absl::string_view name, std
   row.name = std::string(name);
   row.spec = std::move(spec);
   row.create_time_ms = now_ms_();
-  if (!weights.empty()) {
+  if (!weights.bytes.empty()) {
     ENGRAM_ASSIGN_OR_RETURN(row.weights, WriteWeights(row.uid, row.create_time_ms, weights));
   }
   rocksdb::WriteBatch batch;

@@ -23,12 +23,15 @@ class RocksDbModelCatalog : public ModelCatalog {
  public:
   RocksDbModelCatalog(RocksDbEngine* engine, DiskWatch* disk, const StoreOptions& options);
 
-  // Reads what is stored and sweeps files of weights that no row names. DATA_LOSS for a damaged
-  // row.
+  // Reads what is stored, and changes nothing. DATA_LOSS for a damaged row.
   absl::Status Recover();
+  // After Recover: deletes files of weights that no row names.
+  absl::Status SweepWeights();
+  // Whether a model's weights are what its row says; DATA_LOSS as LoadWeights.
+  absl::Status VerifyWeights(const ModelRow& row) const;
 
   absl::StatusOr<ModelRow> Create(absl::string_view name, std::string spec,
-                                  absl::string_view weights) override;
+                                  const StartingWeights& weights) override;
   absl::StatusOr<std::string> LoadWeights(ModelUid model) const override;
   absl::StatusOr<std::vector<ModelRow>> List() const override;
   absl::Status SetPaused(ModelUid model, bool paused) override;
@@ -44,9 +47,8 @@ class RocksDbModelCatalog : public ModelCatalog {
   absl::Status RecoverUidCounter() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status RecoverRows() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status RecoverOrphans() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::Status SweepWeights() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<WeightsFile> WriteWeights(ModelUid model, int64_t now_ms,
-                                           absl::string_view weights);
+                                           const StartingWeights& weights);
 
   RocksDbEngine* const engine_;
   DiskWatch* const disk_;

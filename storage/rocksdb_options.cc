@@ -16,6 +16,7 @@ constexpr size_t kSmallBufferBytes = 8 << 20;
 // Above the buffers' sum a rarely written family would pin the write-ahead logs of all.
 constexpr uint64_t kWalBytesMax = 256 << 20;
 constexpr size_t kModelPrefixBytes = 8;
+static_assert(kDiskReserveBytesLeast >= 2 * kLogBufferBytes + (64 << 20));
 
 rocksdb::ColumnFamilyOptions FamilyOptions(size_t buffer_bytes, size_t block_bytes,
                                            const std::shared_ptr<rocksdb::Cache>& cache) {

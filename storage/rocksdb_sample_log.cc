@@ -140,6 +140,7 @@ absl::Status RocksDbSampleLog::CheckSubmit(const Submission& submission, int64_t
 absl::StatusOr<Sequence> RocksDbSampleLog::Submit(Submission submission, OnDurable on_durable) {
   ENGRAM_RETURN_IF_ERROR(CheckForm(submission));
   ENGRAM_RETURN_IF_ERROR(engine_->Health());
+  disk_->Refresh();  // the committer may have slept since it last measured
   ENGRAM_RETURN_IF_ERROR(disk_->Check(0));
   PendingSubmission pending;
   pending.payload_crcs.reserve(submission.records.size());
@@ -167,7 +168,10 @@ void RocksDbSampleLog::CommitLoop() {
   std::vector<PendingSubmission> taken;
   while (TakeQueued(&taken)) {
     disk_->Refresh();
-    if (!taken.empty()) Commit(&taken);
+    if (!taken.empty()) {
+      const absl::Status room = AwaitRoom();
+      room.ok() ? Commit(&taken) : Answer(&taken, room);
+    }
     taken.clear();
     engine_->Witness();
   }
@@ -195,6 +199,21 @@ bool RocksDbSampleLog::TakeQueued(std::vector<PendingSubmission>* taken) {
   return true;
 }
 
+// What was taken has its sequences, so it waits until the disk has room; meanwhile Submit refuses.
+absl::Status RocksDbSampleLog::AwaitRoom() {
+  while (true) {
+    const absl::Status room = disk_->Check(0);
+    if (room.ok() || !engine_->Health().ok()) return absl::OkStatus();
+    {
+      base::MutexLock lock(&mutex_);
+      if (stopping_) return room;
+      work_.WaitFor(&mutex_, DiskWatch::kMeasurePeriod);
+    }
+    disk_->Refresh();
+    engine_->Witness();
+  }
+}
+
 void RocksDbSampleLog::Commit(std::vector<PendingSubmission>* taken) {
   const auto begin = std::chrono::steady_clock::now();
   std::map<ModelUid, LogProgress> progress;
@@ -213,10 +232,7 @@ void RocksDbSampleLog::Commit(std::vector<PendingSubmission>* taken) {
     for (const PendingSubmission& pending : *taken) batch_.Add(pending);
     outcome = batch_.Write();
   }
-  Finish(*taken, outcome);
-  for (PendingSubmission& pending : *taken) {
-    if (pending.on_durable != nullptr) pending.on_durable(outcome);
-  }
+  Answer(taken, outcome);
   if (!outcome.ok()) return;
   std::function<void(double)> observer;
   {
@@ -225,6 +241,14 @@ void RocksDbSampleLog::Commit(std::vector<PendingSubmission>* taken) {
   }
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
   if (observer != nullptr) observer(seconds.count());
+}
+
+void RocksDbSampleLog::Answer(std::vector<PendingSubmission>* taken,
+                              const absl::Status& outcome) {
+  Finish(*taken, outcome);
+  for (PendingSubmission& pending : *taken) {
+    if (pending.on_durable != nullptr) pending.on_durable(outcome);
+  }
 }
 
 void RocksDbSampleLog::Finish(const std::vector<PendingSubmission>& taken,

@@ -64,7 +64,10 @@ class RocksDbSampleLog : public SampleLog {
 
   void CommitLoop();
   bool TakeQueued(std::vector<PendingSubmission>* taken);
+  // OK, or no room on the disk and the log is closing.
+  absl::Status AwaitRoom();
   void Commit(std::vector<PendingSubmission>* taken);
+  void Answer(std::vector<PendingSubmission>* taken, const absl::Status& outcome);
   void Finish(const std::vector<PendingSubmission>& taken, const absl::Status& outcome);
 
   absl::StatusOr<ModelLog> Recover(ModelUid model) const;

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "rocksdb/version.h"
 #include "storage/base/status_macros.h"
+#include "storage/rocksdb_inspection.h"
 
 namespace engram::storage {
 namespace {
@@ -13,6 +14,11 @@ namespace {
 int64_t SystemNowMs() {
   const auto since_epoch = std::chrono::system_clock::now().time_since_epoch();
   return std::chrono::duration_cast<std::chrono::milliseconds>(since_epoch).count();
+}
+
+absl::Status Refusal(const absl::Status& reason) {
+  if (reason.ok()) return reason;
+  return {reason.code(), absl::StrCat("refusing to open the store: ", reason.message())};
 }
 
 }  // namespace
@@ -23,30 +29,36 @@ absl::StatusOr<std::unique_ptr<Store>> RocksDbStore::Open(StoreOptions options,
   if (options.now_ms == nullptr) options.now_ms = &SystemNowMs;
   ENGRAM_RETURN_IF_ERROR(PrepareFolder(options.folder));
   ENGRAM_ASSIGN_OR_RETURN(std::unique_ptr<FolderLock> lock, FolderLock::Take(options.folder));
-  ENGRAM_ASSIGN_OR_RETURN(std::unique_ptr<RocksDbEngine> engine,
-                          RocksDbEngine::Open(options.folder, options, hooks));
+  ENGRAM_ASSIGN_OR_RETURN(const bool created, HasStoreFormat(options.folder));
+  if (created) ENGRAM_RETURN_IF_ERROR(Refusal(InspectStore(options, hooks)));
   auto disk = std::make_unique<DiskWatch>(
       hooks.disk_space != nullptr ? hooks.disk_space : MeasureFolder(options.folder),
       options.disk_reserve_bytes);
+  absl::StatusOr<std::unique_ptr<RocksDbEngine>> engine =
+      RocksDbEngine::Open(options.folder, options, hooks, disk.get());
+  ENGRAM_RETURN_IF_ERROR(Refusal(engine.status()));
   disk->Refresh();
   std::unique_ptr<RocksDbStore> store(
-      new RocksDbStore(std::move(lock), std::move(engine), std::move(disk), options));
-  ENGRAM_RETURN_IF_ERROR(store->catalog_.Recover());
+      new RocksDbStore(std::move(lock), std::move(disk), *std::move(engine), options));
+  ENGRAM_RETURN_IF_ERROR(Refusal(store->catalog_.Recover()));
+  ENGRAM_RETURN_IF_ERROR(store->catalog_.SweepWeights());
   ENGRAM_RETURN_IF_ERROR(store->checkpoints_.Prepare());
+  store->scrubber_.Start(store->engine_->TableBytes() > options.verify_bytes_max);
   return std::unique_ptr<Store>(std::move(store));
 }
 
-RocksDbStore::RocksDbStore(std::unique_ptr<FolderLock> lock, std::unique_ptr<RocksDbEngine> engine,
-                           std::unique_ptr<DiskWatch> disk, const StoreOptions& options)
+RocksDbStore::RocksDbStore(std::unique_ptr<FolderLock> lock, std::unique_ptr<DiskWatch> disk,
+                           std::unique_ptr<RocksDbEngine> engine, const StoreOptions& options)
     : lock_(std::move(lock)),
-      engine_(std::move(engine)),
       disk_(std::move(disk)),
+      engine_(std::move(engine)),
       checkpoints_(engine_.get(), disk_.get(), options),
       episodic_(engine_.get()),
       importance_(engine_.get()),
       held_out_(engine_.get()),
       catalog_(engine_.get(), disk_.get(), options),
-      log_(engine_.get(), disk_.get(), options) {}
+      log_(engine_.get(), disk_.get(), options),
+      scrubber_(engine_.get(), &checkpoints_, &catalog_, options) {}
 
 StoreStatistics RocksDbStore::Statistics() const {
   StoreStatistics statistics = log_.Statistics();
@@ -54,12 +66,19 @@ StoreStatistics RocksDbStore::Statistics() const {
   const DiskSpace space = disk_->Space();
   statistics.disk_free_bytes = space.free_bytes;
   statistics.disk_total_bytes = space.total_bytes;
+  scrubber_.AddTo(&statistics);
   return statistics;
 }
 
 void RocksDbStore::ObserveCommits(std::function<void(double seconds)> observer) {
   log_.ObserveCommits(std::move(observer));
 }
+
+void RocksDbStore::ObserveHealth(std::function<void(const absl::Status& read_only)> observer) {
+  engine_->ObserveHealth(std::move(observer));
+}
+
+absl::Status RocksDbStore::Scrub() { return scrubber_.Scrub(); }
 
 std::string RocksDbStore::EngineVersion() const {
   return absl::StrCat("RocksDB ", ROCKSDB_MAJOR, ".", ROCKSDB_MINOR, ".", ROCKSDB_PATCH);

@@ -13,6 +13,7 @@
 #include "storage/rocksdb_importance_store.h"
 #include "storage/rocksdb_model_catalog.h"
 #include "storage/rocksdb_sample_log.h"
+#include "storage/rocksdb_scrubber.h"
 #include "storage/store.h"
 #include "storage/store_folder.h"
 
@@ -31,22 +32,25 @@ class RocksDbStore : public Store {
 
   StoreStatistics Statistics() const override;
   void ObserveCommits(std::function<void(double seconds)> observer) override;
+  void ObserveHealth(std::function<void(const absl::Status& read_only)> observer) override;
+  absl::Status Scrub() override;
   std::string EngineVersion() const override;
 
  private:
-  RocksDbStore(std::unique_ptr<FolderLock> lock, std::unique_ptr<RocksDbEngine> engine,
-               std::unique_ptr<DiskWatch> disk, const StoreOptions& options);
+  RocksDbStore(std::unique_ptr<FolderLock> lock, std::unique_ptr<DiskWatch> disk,
+               std::unique_ptr<RocksDbEngine> engine, const StoreOptions& options);
 
   // Destroyed from the last to the first: the log drains into an engine that is still there.
   const std::unique_ptr<FolderLock> lock_;
-  const std::unique_ptr<RocksDbEngine> engine_;
   const std::unique_ptr<DiskWatch> disk_;
+  const std::unique_ptr<RocksDbEngine> engine_;
   RocksDbCheckpointStore checkpoints_;
   RocksDbEpisodicStore episodic_;
   RocksDbImportanceStore importance_;
   RocksDbHeldOutStore held_out_;
   RocksDbModelCatalog catalog_;
   RocksDbSampleLog log_;
+  RocksDbScrubber scrubber_;
 };
 
 }  // namespace engram::storage

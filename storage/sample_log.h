@@ -9,7 +9,8 @@
 //   "storage is read-only: ..." until the process restarts; Read goes on. What failed may still be
 //   there after a restart: producers resend, the dedupe rows sort it out.
 // Bounds: bytes waiting for the committer are at most `queue_bytes_max`; beyond it
-//   RESOURCE_EXHAUSTED, nothing stored. Below `disk_reserve_bytes` of free disk likewise.
+//   RESOURCE_EXHAUSTED, nothing stored. Below `disk_reserve_bytes` of free disk likewise; what was
+//   accepted just before waits for room, and is RESOURCE_EXHAUSTED only if the log closes first.
 #pragma once
 
 #include <functional>

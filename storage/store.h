@@ -2,10 +2,12 @@
 // `checkpoints/` and `weights/`. One process at a time.
 //
 // Failure of OpenStore: FAILED_PRECONDITION "in use by process N" (second server), a folder that is
-//   a symlink or writable by others, a newer format; DATA_LOSS for damage, naming what and where,
-//   nothing modified; UNAVAILABLE for I/O errors.
+//   a symlink or writable by others, a newer format; DATA_LOSS "refusing to open the store: ...;
+//   last good checkpoint: ...; nothing was modified" for damage, naming what and where; UNAVAILABLE
+//   for I/O errors.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -21,6 +23,10 @@
 
 namespace engram::storage {
 
+// Below this a reserve would not hold what RocksDB may still write when the watermark stops it: two
+// buffers of the log, and what others put on the disk until the next measure.
+constexpr int64_t kDiskReserveBytesLeast = 192 << 20;
+
 struct StoreOptions {
   std::string folder;
   bool sync = true;                    // false only in a test that shows why it must be true
@@ -28,6 +34,12 @@ struct StoreOptions {
   int64_t queue_bytes_max = 64 << 20;
   int64_t disk_reserve_bytes = 512 << 20;
   int64_t checkpoints_max = 64;     // rows a model
+  // A store with at most so many bytes of tables is read whole, and checked, before it opens; a
+  // larger one right after.
+  int64_t verify_bytes_max = int64_t{2} << 30;
+  // Later, everything stored is read again at this pace: once a period, 0 = never.
+  std::chrono::seconds scrub_period{24 * 3600};
+  int64_t scrub_bytes_per_second = 16 << 20;
   std::function<int64_t()> now_ms;  // Unix milliseconds; null: the system's clock
 };
 
@@ -39,6 +51,9 @@ struct StoreStatistics {
   int64_t queued_bytes = 0;
   int64_t disk_free_bytes = 0;
   int64_t disk_total_bytes = 0;
+  uint64_t scrubs = 0;  // that came to their end
+  uint64_t scrubbed_bytes = 0;
+  uint64_t damaged_files = 0;  // that scrubs found
 };
 
 class Store {
@@ -55,6 +70,13 @@ class Store {
   virtual StoreStatistics Statistics() const = 0;
   // Called on the committer thread after each commit with its seconds. Set once, before traffic.
   virtual void ObserveCommits(std::function<void(double seconds)> observer) = 0;
+  // Called once when the store turns read-only, with the reason that every write answers from then
+  // on; at once when it is so already. On any thread; must not block or call the store's writers.
+  // Set once.
+  virtual void ObserveHealth(std::function<void(const absl::Status& read_only)> observer) = 0;
+  // Reads tables, checkpoints and weights now and at full speed. DATA_LOSS names the first damaged
+  // one. A damaged table turns the store read-only; a damaged file of tensors is its model's alone.
+  virtual absl::Status Scrub() = 0;
   virtual std::string EngineVersion() const = 0;  // "RocksDB 7.8.3"
 };
 

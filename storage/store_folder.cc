@@ -8,6 +8,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -154,17 +155,24 @@ void DiskWatch::Refresh() {
   }
   absl::StatusOr<DiskSpace> space = measure_();
   if (!space.ok()) return;  // keeps the last figure: no reason to refuse a write
-  base::MutexLock lock(&mutex_);
-  space_ = *space;
+  {
+    base::MutexLock lock(&mutex_);
+    space_ = *space;
+  }
+  if (observer_ != nullptr) observer_(*space);
 }
 
-absl::Status DiskWatch::Check(int64_t more_bytes) const {
+void DiskWatch::ObserveMeasures(std::function<void(const DiskSpace&)> observer) {
+  observer_ = std::move(observer);
+}
+
+absl::Status DiskWatch::CheckLeaves(int64_t reserve_bytes, int64_t more_bytes) const {
   base::MutexLock lock(&mutex_);
-  if (space_.total_bytes == 0 || space_.free_bytes - more_bytes >= reserve_bytes_) {
+  if (space_.total_bytes == 0 || space_.free_bytes - more_bytes >= reserve_bytes) {
     return absl::OkStatus();
   }
   return absl::ResourceExhaustedError(absl::StrCat(
-      "free space ", space_.free_bytes >> 20, " MiB below reserve ", reserve_bytes_ >> 20, " MiB",
+      "free space ", space_.free_bytes >> 20, " MiB below reserve ", reserve_bytes >> 20, " MiB",
       more_bytes > 0 ? absl::StrCat(" plus ", more_bytes >> 20, " MiB") : ""));
 }
 

@@ -50,7 +50,10 @@ struct DiskSpace {
 };
 
 // Keeps a reserve of disk free: RocksDB's package aborts when a log write meets a full disk, so
-// writes stop before. Threading: every method from any thread.
+// writes stop before, in three steps: first what clients send (the whole reserve), then what the
+// models keep for themselves (a quarter of it), last what gives space back (a sixteenth).
+//
+// Threading: every method from any thread.
 class DiskWatch {
  public:
   using Measure = std::function<absl::StatusOr<DiskSpace>()>;
@@ -59,15 +62,24 @@ class DiskWatch {
 
   // Measures anew unless that was done less than `kMeasurePeriod` ago.
   void Refresh();
+  // Called after each measure, on the thread that measured. Set once, before the first Refresh.
+  void ObserveMeasures(std::function<void(const DiskSpace&)> observer);
   // RESOURCE_EXHAUSTED when `more_bytes` would not leave the reserve, as last measured.
-  absl::Status Check(int64_t more_bytes) const;
+  absl::Status Check(int64_t more_bytes) const { return CheckLeaves(reserve_bytes_, more_bytes); }
+  // The same for writes that nobody waits for, and for those that free space.
+  absl::Status CheckOwnWrite() const { return CheckLeaves(reserve_bytes_ / 4, 0); }
+  absl::Status CheckRelease() const { return CheckLeaves(reserve_bytes_ / 16, 0); }
   DiskSpace Space() const;
+  int64_t reserve_bytes() const { return reserve_bytes_; }
 
   static constexpr std::chrono::milliseconds kMeasurePeriod{100};
 
  private:
+  absl::Status CheckLeaves(int64_t reserve_bytes, int64_t more_bytes) const;
+
   const Measure measure_;
   const int64_t reserve_bytes_;
+  std::function<void(const DiskSpace&)> observer_;
   mutable base::Mutex mutex_;
   DiskSpace space_ ABSL_GUARDED_BY(mutex_);
   bool measured_ ABSL_GUARDED_BY(mutex_) = false;

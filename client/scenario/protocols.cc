@@ -106,7 +106,8 @@ Protocol Agem() {
       {"permuted-mnist", "", "online_ewc", {"--lr=0.03"}},
       {"permuted-mnist", "", "mas", {"--lr=0.1"}},
       {"permuted-mnist", "", "si:c=0.1", {"--lr=0.1"}},
-      {"permuted-mnist", "", "gem:memory_per_task=250", {"--lr=0.1"}},
+      // The dual there is v >= 0: no memory strength.
+      {"permuted-mnist", "", "gem:memory_per_task=250,memory_strength=0", {"--lr=0.1"}},
       {"permuted-mnist", "", "a_gem:memory_per_task=250,reference_batch=256", {"--lr=0.1"}},
   };
   return agem;

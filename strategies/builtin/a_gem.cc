@@ -133,23 +133,14 @@ StrategyEntry AGem() {
       "Examples may be kept, boundaries are marked, and tasks share their outputs; replay is the\n"
       "stronger use of the same memory where classes come one after another.";
   entry.help.parameters = TaskMemoryParameters();
-  entry.help.parameters.push_back({"reference_batch",
-                                   ParameterKind::kInteger,
-                                   int64_t{256},
-                                   1,
-                                   1024,
-                                   {},
-                                   false,
-                                   "exemplars a step whose mean gradient is the constraint"});
   entry.help.parameters.push_back(
-      {"project",
-       ParameterKind::kChoice,
-       std::string("gradient"),
-       0,
-       0,
-       {"gradient", "update"},
-       false,
-       "gradient: before the optimizer; update: weight decay included, SGD without momentum only"});
+      IntegerParameter("reference_batch", 256)
+          .Between(1, 1024)
+          .Help("exemplars a step whose mean gradient is the constraint"));
+  entry.help.parameters.push_back(
+      ChoiceParameter("project", {"gradient", "update"})
+          .Help("gradient: before the optimizer; update: weight decay included, SGD without "
+                "momentum only"));
   entry.keeps_exemplars = true;
   entry.check = Check;
   entry.make = Make;

@@ -32,6 +32,7 @@ namespace {
 
 // Of the outputs at insertion, the first so many are kept.
 constexpr int64_t kLogitsMax = 10000;
+constexpr double kWeightMax = 1000;
 
 class Der final : public Strategy {
  public:
@@ -139,16 +140,6 @@ absl::StatusOr<std::unique_ptr<Strategy>> Make(const StrategyParameters& paramet
   return std::make_unique<Der>(kAlsoLabels, parameters, std::move(memory));
 }
 
-ParameterHelp Weight(std::string name, double fallback, std::string text) {
-  ParameterHelp help;
-  help.name = std::move(name);
-  help.default_value = fallback;
-  help.max = 1000;
-  help.live = true;
-  help.help = std::move(text);
-  return help;
-}
-
 // What the two entries share.
 StrategyEntry Entry() {
   StrategyEntry entry;
@@ -157,7 +148,8 @@ StrategyEntry Entry() {
   entry.help.memory = "M (4 d + 4 units + 40) bytes; 2 d or d with storage float16 or uint8";
   entry.help.traits.interleaved_tasks = true;
   entry.help.parameters = {MemorySizeParameter(), ReplayRowsParameter(), StorageParameter(),
-                           Weight("alpha", 0.5, "of the mean squared distance to kept logits")};
+                           NumberParameter("alpha", 0.5).AtMost(kWeightMax).Live().Help(
+                               "of the mean squared distance to kept logits")};
   entry.keeps_exemplars = true;
   entry.test_parameters = {{"memory_size", int64_t{32}}};
   return entry;
@@ -187,7 +179,9 @@ StrategyEntry DerPlusPlus() {
       "Replay asks for these answers on one draw and for the labels on another.";
   entry.help.time = "a step over batch_size + 2 replay_batch_size rows";
   entry.help.when = "Examples may be kept: the strongest replay for a small memory.";
-  entry.help.parameters.push_back(Weight("beta", 1.0, "of cross-entropy on the second draw"));
+  entry.help.parameters.push_back(
+      NumberParameter("beta", 1.0).AtMost(kWeightMax).Live().Help(
+          "of cross-entropy on the second draw"));
   entry.make = Make<true>;
   return entry;
 }

@@ -109,18 +109,6 @@ class ErAce final : public Strategy {
   std::vector<int64_t> drawn_;
 };
 
-ParameterHelp Policy() {
-  ParameterHelp help;
-  help.name = "policy";
-  help.kind = ParameterKind::kChoice;
-  help.default_value = std::string("reservoir");
-  help.choices = {"reservoir", kBalanced};
-  help.help =
-      "reservoir: every example kept alike; class_balanced: an equal share for every class seen, "
-      "from which a new class is learned sooner";
-  return help;
-}
-
 }  // namespace
 
 namespace builtin {
@@ -137,8 +125,12 @@ StrategyEntry ErAce() {
   entry.help.time = "a step over batch_size + replay_batch_size rows";
   entry.help.when = "New classes keep coming, several of them in each batch, and memory is small.";
   entry.help.traits.interleaved_tasks = true;
-  entry.help.parameters = {MemorySizeParameter(), Policy(), ReplayRowsParameter(),
-                           StorageParameter()};
+  entry.help.parameters = {
+      MemorySizeParameter(),
+      ChoiceParameter("policy", {"reservoir", kBalanced})
+          .Help("reservoir: every example kept alike; class_balanced: an equal share for every "
+                "class seen, from which a new class is learned sooner"),
+      ReplayRowsParameter(), StorageParameter()};
   entry.keeps_exemplars = true;
   entry.make =
       [](const StrategyParameters& parameters,

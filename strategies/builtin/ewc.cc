@@ -82,14 +82,11 @@ StrategyEntry Ewc() {
       "fisher_examples a boundary";
   entry.help.when =
       "No example may be kept beyond its task, and tasks share their outputs or have a head each.";
-  ParameterHelp lambda;
-  lambda.name = "lambda";
-  lambda.default_value = 3.0;
-  lambda.max = 1e12;
-  lambda.live = true;
-  lambda.help = "strength, lambda/2 sum_k F_k (theta - theta_k)^2; tied to the estimator";
   entry.help.parameters = FisherParameters();
-  entry.help.parameters.insert(entry.help.parameters.begin(), lambda);
+  entry.help.parameters.insert(
+      entry.help.parameters.begin(),
+      NumberParameter("lambda", 3.0).AtMost(1e12).Live().Help(
+          "strength, lambda/2 sum_k F_k (theta - theta_k)^2; tied to the estimator"));
   entry.help.parameters.push_back(AnchorShareParameter());
   entry.make =
       [](const StrategyParameters& parameters,

@@ -113,28 +113,6 @@ absl::StatusOr<std::unique_ptr<Strategy>> Make(const StrategyParameters& paramet
   return std::make_unique<ExperienceReplay>(parameters, std::move(memory));
 }
 
-ParameterHelp Choice(std::string name, std::vector<std::string> choices, std::string text) {
-  ParameterHelp help;
-  help.name = std::move(name);
-  help.kind = ParameterKind::kChoice;
-  help.default_value = choices.front();
-  help.choices = std::move(choices);
-  help.help = std::move(text);
-  return help;
-}
-
-ParameterHelp Integer(std::string name, int64_t fallback, double min, double max,
-                      std::string text) {
-  ParameterHelp help;
-  help.name = std::move(name);
-  help.kind = ParameterKind::kInteger;
-  help.default_value = fallback;
-  help.min = min;
-  help.max = max;
-  help.help = std::move(text);
-  return help;
-}
-
 }  // namespace
 
 namespace builtin {
@@ -153,21 +131,27 @@ StrategyEntry ExperienceReplay() {
   entry.help.traits.interleaved_tasks = true;
   entry.help.parameters = {
       MemorySizeParameter(),
-      Choice("policy", {"reservoir", "class_balanced", "class_ring", "task_ring"},
-             "reservoir: every example kept alike; class_balanced: an equal share for every class "
-             "seen; class_ring, task_ring: the newest ring_size of each class, of each task"),
+      ChoiceParameter("policy", {"reservoir", "class_balanced", "class_ring", "task_ring"})
+          .Help("reservoir: every example kept alike; class_balanced: an equal share for every "
+                "class seen; class_ring, task_ring: the newest ring_size of each class, of each "
+                "task"),
       ReplayRowsParameter(),
-      Integer("ring_size", 100, 1, 1e7, "of each class or task, under class_ring and task_ring"),
+      IntegerParameter("ring_size", 100)
+          .Between(1, 1e7)
+          .Help("of each class or task, under class_ring and task_ring"),
       StorageParameter(),
-      Integer("memory_bytes", 0, 0, static_cast<double>(kExemplarBytesMax),
-              "budget: fewer than memory_size exemplars where they take more; 0: no budget"),
-      Choice("fill", {"stream", "task_end"},
-             "stream: every batch is offered after its step; task_end: at a boundary, per_class "
-             "random examples of each class of the ended task"),
-      Integer("per_class", 100, 1, 1e5, "examples of each class that task_end offers"),
-      Choice("weighting", {"by_number", "task_share"},
-             "by_number: one mean over all rows; task_share: in task t the stream weighs 1/t, the "
-             "memory 1 - 1/t"),
+      IntegerParameter("memory_bytes", 0)
+          .AtMost(static_cast<double>(kExemplarBytesMax))
+          .Help("budget: fewer than memory_size exemplars where they take more; 0: no budget"),
+      ChoiceParameter("fill", {"stream", "task_end"})
+          .Help("stream: every batch is offered after its step; task_end: at a boundary, per_class "
+                "random examples of each class of the ended task"),
+      IntegerParameter("per_class", 100)
+          .Between(1, 1e5)
+          .Help("examples of each class that task_end offers"),
+      ChoiceParameter("weighting", {"by_number", "task_share"})
+          .Help("by_number: one mean over all rows; task_share: in task t the stream weighs 1/t, "
+                "the memory 1 - 1/t"),
   };
   entry.keeps_exemplars = true;
   entry.make = Make;

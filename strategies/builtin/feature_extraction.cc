@@ -30,6 +30,12 @@ class FeatureExtraction final : public Strategy {
     return next(batch, context);
   }
 
+  void AddGauges(LearnerGauges* gauges) const override {
+    if (!caches_) return;
+    gauges->named["embedding_lookups"] = static_cast<double>(cache_.lookups());
+    gauges->named["embedding_hits"] = static_cast<double>(cache_.hits());
+  }
+
  private:
   bool caches_;
   EmbeddingCache cache_;
@@ -51,13 +57,8 @@ StrategyEntry FeatureExtraction() {
   entry.help.when =
       "The network below the head is pretrained. The head still forgets: combine it with replay.";
   entry.help.traits.interleaved_tasks = true;
-  ParameterHelp cached_rows;
-  cached_rows.name = "cached_rows";
-  cached_rows.kind = ParameterKind::kInteger;
-  cached_rows.default_value = int64_t{10000};
-  cached_rows.max = 1e6;
-  cached_rows.help = "exemplars whose embeddings are kept at most; 0: none";
-  entry.help.parameters = {cached_rows};
+  entry.help.parameters = {IntegerParameter("cached_rows", 10000).AtMost(1e6).Help(
+      "exemplars whose embeddings are kept at most; 0: none")};
   entry.freezes_backbone = true;
   entry.make =
       [](const StrategyParameters& parameters,

@@ -185,34 +185,29 @@ absl::StatusOr<std::unique_ptr<Strategy>> Make(const StrategyParameters& paramet
   return std::make_unique<Gdumb>(parameters, environment, std::move(memory));
 }
 
-ParameterHelp Parameter(std::string name, ParameterValue fallback, double max, std::string text) {
-  ParameterHelp help;
-  help.name = std::move(name);
-  help.kind = absl::holds_alternative<int64_t>(fallback) ? ParameterKind::kInteger
-                                                         : ParameterKind::kNumber;
-  help.live = help.kind == ParameterKind::kNumber;
-  help.min = help.live ? 0 : 1;
-  help.default_value = std::move(fallback);
-  help.max = max;
-  help.help = std::move(text);
-  return help;
-}
-
 std::vector<ParameterHelp> Parameters() {
-  std::vector<ParameterHelp> parameters = {
+  return {
       MemorySizeParameter(),
       StorageParameter(),
-      Parameter("passes", int64_t{128}, 10000, "over the memory at each boundary"),
-      Parameter("train_batch_size", int64_t{16}, kTrainBatchMax, "exemplars a step there"),
-      Parameter("lr_max", 0.05, 1, "learning rate of the first pass there"),
-      Parameter("lr_min", 0.0005, 1, "learning rate that the last pass comes near"),
-      Parameter("clip", 10.0, 1e6, "largest norm of a gradient; 0: no limit"),
-      Parameter("crop_padding", int64_t{0}, 16,
-                "each exemplar is padded by so many zero pixels and cropped back at random, before "
+      IntegerParameter("passes", 128).Between(1, 10000).Help("over the memory at each boundary"),
+      IntegerParameter("train_batch_size", 16)
+          .Between(1, kTrainBatchMax)
+          .Help("exemplars a step there"),
+      NumberParameter("lr_max", 0.05)
+          .AtMost(1)
+          .Live()
+          .Help("learning rate of the first pass there"),
+      NumberParameter("lr_min", 0.0005)
+          .AtMost(1)
+          .Live()
+          .Help("learning rate that the last pass comes near"),
+      NumberParameter("clip", 10.0).AtMost(1e6).Live().Help(
+          "largest norm of a gradient; 0: no limit"),
+      IntegerParameter("crop_padding", 0)
+          .AtMost(16)
+          .Help("each exemplar is padded by so many zero pixels and cropped back at random, before "
                 "the model's augmentation; features must be a square image"),
   };
-  parameters.back().min = 0;
-  return parameters;
 }
 
 }  // namespace

@@ -139,21 +139,12 @@ StrategyEntry Gem() {
   entry.help.when =
       "As a_gem, where no single past task may lose and time allows a pass for each of them.";
   entry.help.parameters = TaskMemoryParameters();
-  ParameterHelp strength;
-  strength.name = "memory_strength";
-  strength.default_value = 0.5;
-  strength.max = 100;
-  strength.live = true;
-  strength.help = "lower bound of each constraint's multiplier, gamma";
-  entry.help.parameters.push_back(strength);
-  entry.help.parameters.push_back({"reference_batch",
-                                   ParameterKind::kInteger,
-                                   int64_t{0},
-                                   0,
-                                   100000,
-                                   {},
-                                   false,
-                                   "exemplars drawn of each past task a step; 0 = all it keeps"});
+  entry.help.parameters.push_back(
+      NumberParameter("memory_strength", 0.5).AtMost(100).Live().Help(
+          "lower bound of each constraint's multiplier, gamma"));
+  entry.help.parameters.push_back(
+      IntegerParameter("reference_batch", 0).AtMost(100000).Help(
+          "exemplars drawn of each past task a step; 0 = all it keeps"));
   entry.keeps_exemplars = true;
   entry.make =
       [](const StrategyParameters& parameters,

@@ -271,38 +271,20 @@ StrategyEntry GenerativeClassifier() {
       "[0, 1]. Alone or innermost: the model's own network is not used.";
   entry.help.traits.interleaved_tasks = true;
   entry.help.parameters = {
-      {"class_hidden",
-       ParameterKind::kInteger,
-       int64_t{85},
-       1,
-       4096,
-       {},
-       false,
-       "units of each hidden layer of a class' VAE"},
-      {"latent",
-       ParameterKind::kInteger,
-       int64_t{5},
-       1,
-       1024,
-       {},
-       false,
-       "numbers that a class' VAE makes an example of"},
-      {"class_learning_rate",
-       ParameterKind::kNumber,
-       1e-3,
-       1e-8,
-       1,
-       {},
-       true,
-       "of the VAEs' Adam"},
-      {"samples",
-       ParameterKind::kInteger,
-       int64_t{10},
-       1,
-       1000,
-       {},
-       true,
-       "draws of a prediction's estimate; 1 = the posterior's mean alone"},
+      IntegerParameter("class_hidden", 85)
+          .Between(1, 4096)
+          .Help("units of each hidden layer of a class' VAE"),
+      IntegerParameter("latent", 5)
+          .Between(1, 1024)
+          .Help("numbers that a class' VAE makes an example of"),
+      NumberParameter("class_learning_rate", 1e-3)
+          .Between(1e-8, 1)
+          .Live()
+          .Help("of the VAEs' Adam"),
+      IntegerParameter("samples", 10)
+          .Between(1, 1000)
+          .Live()
+          .Help("draws of a prediction's estimate; 1 = the posterior's mean alone"),
   };
   entry.augmentation = AugmentationSupport::kNone;
   entry.make = [](const StrategyParameters& parameters, const StrategyEnvironment& environment)

@@ -259,56 +259,28 @@ absl::StatusOr<std::unique_ptr<Strategy>> Make(const StrategyParameters& paramet
 
 std::vector<ParameterHelp> Parameters() {
   return {
-      {"generator",
-       ParameterKind::kChoice,
-       std::string("vae"),
-       0,
-       0,
-       {"vae", "gan"},
-       false,
-       "what draws: a variational autoencoder, or an adversarial net with a hinge loss"},
-      {"labels",
-       ParameterKind::kChoice,
-       std::string("hard"),
-       0,
-       0,
-       {"hard", "distilled"},
-       false,
-       "hard: the old model's best class; distilled: its softmax at the temperature"},
-      {"replay_batch_size",
-       ParameterKind::kInteger,
-       int64_t{0},
-       0,
-       static_cast<double>(kReplayRowsMax),
-       {},
-       true,
-       "examples drawn a step; 0 = as many as there are stream rows"},
-      {"temperature", ParameterKind::kNumber, 2.0, 0.1, 100, {}, true, "of distilled labels, T"},
-      {"stream_share",
-       ParameterKind::kNumber,
-       0.0,
-       0,
-       1,
-       {},
-       true,
-       "r, the stream's share of the loss; 0 = 1 / tasks so far, too little for very many tasks"},
-      {"generator_learning_rate",
-       ParameterKind::kNumber,
-       0.0,
-       0,
-       1,
-       {},
-       true,
-       "of the generator's Adam; 0 = 1e-3 for vae, 2e-4 for gan"},
-      {"generator_hidden",
-       ParameterKind::kInteger,
-       int64_t{400},
-       1,
-       4096,
-       {},
-       false,
-       "units of each hidden layer of the generator"},
-      {"latent", ParameterKind::kInteger, int64_t{100}, 1, 1024, {}, false, "noise an example"},
+      ChoiceParameter("generator", {"vae", "gan"})
+          .Help("what draws: a variational autoencoder, or an adversarial net with a hinge loss"),
+      ChoiceParameter("labels", {"hard", "distilled"})
+          .Help("hard: the old model's best class; distilled: its softmax at the temperature"),
+      IntegerParameter("replay_batch_size", 0)
+          .AtMost(kReplayRowsMax)
+          .Live()
+          .Help("examples drawn a step; 0 = as many as there are stream rows"),
+      NumberParameter("temperature", 2.0).Between(0.1, 100).Live().Help("of distilled labels, T"),
+      NumberParameter("stream_share", 0.0)
+          .AtMost(1)
+          .Live()
+          .Help("r, the stream's share of the loss; 0 = 1 / tasks so far, too little for very many "
+                "tasks"),
+      NumberParameter("generator_learning_rate", 0.0)
+          .AtMost(1)
+          .Live()
+          .Help("of the generator's Adam; 0 = 1e-3 for vae, 2e-4 for gan"),
+      IntegerParameter("generator_hidden", 400)
+          .Between(1, 4096)
+          .Help("units of each hidden layer of the generator"),
+      IntegerParameter("latent", 100).Between(1, 1024).Help("noise an example"),
   };
 }
 

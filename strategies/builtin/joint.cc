@@ -118,33 +118,25 @@ std::vector<ParameterHelp> Parameters() {
   ParameterHelp size = MemorySizeParameter();
   size.default_value = static_cast<int64_t>(size.max);
   size.help = "examples kept; beyond them the memory is a uniform sample of all seen";
-  ParameterHelp bytes;
-  bytes.name = "memory_bytes";
-  bytes.kind = ParameterKind::kInteger;
-  bytes.default_value = int64_t{2} << 30;
-  bytes.max = static_cast<double>(kExemplarBytesMax);
-  bytes.help = "budget: fewer than memory_size examples where they take more; 0: no budget";
+  const ParameterHelp bytes =
+      IntegerParameter("memory_bytes", int64_t{2} << 30)
+          .AtMost(static_cast<double>(kExemplarBytesMax))
+          .Help("budget: fewer than memory_size examples where they take more; 0: no budget");
   ParameterHelp storage = StorageParameter();
   storage.help =
       "form of kept features; uint8 is round(255 x) of x in [0, 1]; an example that the form "
       "cannot hold is left out";
-  ParameterHelp repeats;
-  repeats.name = "repeats";
-  repeats.kind = ParameterKind::kChoice;
-  repeats.default_value = std::string("each");
-  repeats.choices = {"each", "once"};
-  repeats.help =
-      "each: an example weighs as often as it comes; once: equal features, label and task are one "
-      "example, however often they come";
-  ParameterHelp steps;
-  steps.name = "steps";
-  steps.kind = ParameterKind::kInteger;
-  steps.default_value = int64_t{1};
-  steps.min = 1;
-  steps.max = 1000;
-  steps.live = true;
-  steps.help = "draws, each with a step of its own, for a batch of the stream";
-  return {size, bytes, ReplayRowsParameter(), storage, repeats, steps};
+  return {size,
+          bytes,
+          ReplayRowsParameter(),
+          storage,
+          ChoiceParameter("repeats", {"each", "once"})
+              .Help("each: an example weighs as often as it comes; once: equal features, label and "
+                    "task are one example, however often they come"),
+          IntegerParameter("steps", 1)
+              .Between(1, 1000)
+              .Live()
+              .Help("draws, each with a step of its own, for a batch of the stream")};
 }
 
 }  // namespace

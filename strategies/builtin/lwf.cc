@@ -208,40 +208,25 @@ class Lwf final : public Strategy {
 };
 
 std::vector<ParameterHelp> Parameters() {
-  ParameterHelp lambda;
-  lambda.name = "lambda";
-  lambda.default_value = 1.0;
-  lambda.max = 1e6;
-  lambda.live = true;
-  lambda.help = "strength of distillation beside the stream's own loss";
-  ParameterHelp temperature;
-  temperature.name = "temperature";
-  temperature.default_value = 2.0;
-  temperature.min = 0.1;
-  temperature.max = 100;
-  temperature.live = true;
-  temperature.help = "T: above 1, what the teacher holds unlikely counts for more";
-  ParameterHelp squared;
-  squared.name = "scale_by_t_squared";
-  squared.kind = ParameterKind::kBool;
-  squared.default_value = false;
-  squared.help = "multiply by T^2, so that the gradient keeps its size whatever T";
-  ParameterHelp weighting;
-  weighting.name = "weighting";
-  weighting.kind = ParameterKind::kChoice;
-  weighting.default_value = std::string("old_tasks");
-  weighting.choices = {"old_tasks", "constant", "balanced"};
-  weighting.help =
-      "old_tasks: one for each old task; constant: lambda in all; balanced: 1 - 1/t beside 1/t of "
-      "the stream's loss";
-  ParameterHelp warm_up;
-  warm_up.name = "warm_up_examples";
-  warm_up.kind = ParameterKind::kInteger;
-  warm_up.default_value = int64_t{0};
-  warm_up.max = 1e9;
-  warm_up.live = true;
-  warm_up.help = "at the start of a task only its new outputs train, for so many examples";
-  return {lambda, temperature, squared, weighting, warm_up};
+  return {
+      NumberParameter("lambda", 1.0)
+          .AtMost(1e6)
+          .Live()
+          .Help("strength of distillation beside the stream's own loss"),
+      NumberParameter("temperature", 2.0)
+          .Between(0.1, 100)
+          .Live()
+          .Help("T: above 1, what the teacher holds unlikely counts for more"),
+      BoolParameter("scale_by_t_squared", false)
+          .Help("multiply by T^2, so that the gradient keeps its size whatever T"),
+      ChoiceParameter("weighting", {"old_tasks", "constant", "balanced"})
+          .Help("old_tasks: one for each old task; constant: lambda in all; balanced: 1 - 1/t "
+                "beside 1/t of the stream's loss"),
+      IntegerParameter("warm_up_examples", 0)
+          .AtMost(1e9)
+          .Live()
+          .Help("at the start of a task only its new outputs train, for so many examples"),
+  };
 }
 
 }  // namespace

@@ -83,20 +83,13 @@ StrategyEntry Mas() {
       "two arrays read a step, the mean kept every 16th; one backward pass over "
       "importance_examples a boundary";
   entry.help.when = "As ewc, with a cheaper boundary where there are many classes.";
-  ParameterHelp lambda;
-  lambda.name = "lambda";
-  lambda.default_value = 0.02;
-  lambda.max = 1e12;
-  lambda.live = true;
-  lambda.help = "strength, lambda sum Omega (theta - theta*)^2; tied to the per-example estimate";
-  ParameterHelp examples;
-  examples.name = "importance_examples";
-  examples.kind = ParameterKind::kInteger;
-  examples.default_value = int64_t{2000};
-  examples.min = 1;
-  examples.max = 100000;
-  examples.help = "examples of the ended task that the importance averages";
-  entry.help.parameters = {lambda, examples, AnchorShareParameter()};
+  entry.help.parameters = {
+      NumberParameter("lambda", 0.02).AtMost(1e12).Live().Help(
+          "strength, lambda sum Omega (theta - theta*)^2; tied to the per-example estimate"),
+      IntegerParameter("importance_examples", 2000)
+          .Between(1, 100000)
+          .Help("examples of the ended task that the importance averages"),
+      AnchorShareParameter()};
   entry.make =
       [](const StrategyParameters& parameters,
          const StrategyEnvironment& environment) -> absl::StatusOr<std::unique_ptr<Strategy>> {

@@ -118,20 +118,6 @@ class Mer final : public Strategy {
   std::vector<int64_t> drawn_;
 };
 
-ParameterHelp Rate(const char* name, double value, const char* help) {
-  ParameterHelp rate;
-  rate.name = name;
-  rate.default_value = value;
-  rate.max = 1;
-  rate.live = true;
-  rate.help = help;
-  return rate;
-}
-
-ParameterHelp Count(const char* name, int64_t value, double max, bool live, const char* help) {
-  return {name, ParameterKind::kInteger, value, 1, max, {}, live, help};
-}
-
 absl::StatusOr<std::unique_ptr<Strategy>> Make(const StrategyParameters& parameters,
                                                const StrategyEnvironment& environment) {
   ExemplarMemoryOptions options;
@@ -162,11 +148,17 @@ StrategyEntry Mer() {
       "A slow stream where every example counts, and examples may be kept; needs no task ids.";
   entry.help.traits.interleaved_tasks = true;
   entry.help.parameters = {
-      Count("memory_size", 1000, 1e7, false, "exemplars kept, M"),
-      Count("batches", 10, 100, true, "batches an example, s"),
-      Count("batch_rows", 10, 1000, true, "steps a batch, k: the example and k - 1 exemplars"),
-      Rate("beta", 0.03, "share of the way kept within a batch"),
-      Rate("gamma", 1.0, "share of the way kept across the batches of an example"),
+      IntegerParameter("memory_size", 1000).Between(1, 1e7).Help("exemplars kept, M"),
+      IntegerParameter("batches", 10).Between(1, 100).Live().Help("batches an example, s"),
+      IntegerParameter("batch_rows", 10)
+          .Between(1, 1000)
+          .Live()
+          .Help("steps a batch, k: the example and k - 1 exemplars"),
+      NumberParameter("beta", 0.03).AtMost(1).Live().Help("share of the way kept within a batch"),
+      NumberParameter("gamma", 1.0)
+          .AtMost(1)
+          .Live()
+          .Help("share of the way kept across the batches of an example"),
   };
   entry.keeps_exemplars = true;
   entry.alone = true;

@@ -85,20 +85,13 @@ StrategyEntry OnlineEwc() {
   entry.help.when =
       "As ewc, for long streams: strong old anchors do not pull against each other, and gamma "
       "below 1 lets the oldest go.";
-  ParameterHelp lambda;
-  lambda.name = "lambda";
-  lambda.default_value = 30.0;
-  lambda.max = 1e12;
-  lambda.live = true;
-  lambda.help = "strength, lambda/2 gamma F~ (theta - theta*)^2; tied to the estimator";
-  ParameterHelp gamma;
-  gamma.name = "gamma";
-  gamma.default_value = 1.0;
-  gamma.max = 1;
-  gamma.live = true;
-  gamma.help = "decay of the older Fisher at each boundary";
   entry.help.parameters = FisherParameters();
-  entry.help.parameters.insert(entry.help.parameters.begin(), {lambda, gamma});
+  entry.help.parameters.insert(
+      entry.help.parameters.begin(),
+      {NumberParameter("lambda", 30.0).AtMost(1e12).Live().Help(
+           "strength, lambda/2 gamma F~ (theta - theta*)^2; tied to the estimator"),
+       NumberParameter("gamma", 1.0).AtMost(1).Live().Help(
+           "decay of the older Fisher at each boundary")});
   entry.help.parameters.push_back(AnchorShareParameter());
   entry.make =
       [](const StrategyParameters& parameters,

@@ -360,28 +360,20 @@ std::unique_ptr<const ForwardPass> PackNet::Serve(const ForwardPass& inner) cons
                                       feature_count_, units_->size());
 }
 
-ParameterHelp Number(const char* name, double fallback, double min, double max, const char* help) {
-  return {name, ParameterKind::kNumber, fallback, min, max, {}, true, help};
-}
-
 std::vector<ParameterHelp> Parameters() {
-  ParameterHelp examples;
-  examples.name = "retrain_examples";
-  examples.kind = ParameterKind::kInteger;
-  examples.default_value = int64_t{2000};
-  examples.min = 1;
-  examples.max = 100000;
-  examples.help = "examples of the ended task that what was kept is trained on";
-  ParameterHelp passes = examples;
-  passes.name = "retrain_passes";
-  passes.default_value = int64_t{1};
-  passes.min = 0;
-  passes.max = 1000;
-  passes.live = true;
-  passes.help = "passes over them after pruning";
-  return {Number("keep_share", 0.25, 0.01, 1,
-                 "share of a layer's free weights that a task keeps, those of largest magnitude"),
-          passes, examples};
+  return {
+      NumberParameter("keep_share", 0.25)
+          .Between(0.01, 1)
+          .Live()
+          .Help("share of a layer's free weights that a task keeps, those of largest magnitude"),
+      IntegerParameter("retrain_passes", 1)
+          .AtMost(1000)
+          .Live()
+          .Help("passes over them after pruning"),
+      IntegerParameter("retrain_examples", 2000)
+          .Between(1, 100000)
+          .Help("examples of the ended task that what was kept is trained on"),
+  };
 }
 
 }  // namespace

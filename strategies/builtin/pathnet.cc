@@ -175,10 +175,6 @@ std::unique_ptr<Network> MakeNetwork(const StrategyParameters& parameters,
   return std::make_unique<Modules>(modules, arena, generator);
 }
 
-ParameterHelp Count(const char* name, int64_t fallback, double min, double max, const char* help) {
-  return {name, ParameterKind::kInteger, fallback, min, max, {}, false, help};
-}
-
 }  // namespace
 
 namespace builtin {
@@ -198,10 +194,16 @@ StrategyEntry PathNet() {
       "Many tasks that may share parts, with clear boundaries; watch free_modules: it runs out.";
   entry.help.traits.infers_task = true;
   entry.help.parameters = {
-      Count("modules", 10, 1, 1000, "modules in each layer, M; a layer's width is one module's"),
-      Count("active", 3, 1, 1000, "modules of a path in each layer, N; at most `modules`"),
-      Count("population", 4, 2, 1000, "paths that compete"),
-      Count("tournament_examples", 200, 1, 1e6, "examples that a path learns in a contest"),
+      IntegerParameter("modules", 10)
+          .Between(1, 1000)
+          .Help("modules in each layer, M; a layer's width is one module's"),
+      IntegerParameter("active", 3)
+          .Between(1, 1000)
+          .Help("modules of a path in each layer, N; at most `modules`"),
+      IntegerParameter("population", 4).Between(2, 1000).Help("paths that compete"),
+      IntegerParameter("tournament_examples", 200)
+          .Between(1, 1e6)
+          .Help("examples that a path learns in a contest"),
   };
   entry.per_task_heads = true;
   entry.make =

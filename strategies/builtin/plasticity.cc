@@ -184,16 +184,6 @@ class Plasticity final : public Strategy {
   int64_t maturity_ = 0;
 };
 
-ParameterHelp LiveNumber(const char* name, double value, double max, const char* help) {
-  ParameterHelp parameter;
-  parameter.name = name;
-  parameter.default_value = value;
-  parameter.max = max;
-  parameter.live = true;
-  parameter.help = help;
-  return parameter;
-}
-
 }  // namespace
 
 namespace builtin {
@@ -211,26 +201,23 @@ StrategyEntry Plasticity() {
   entry.help.when = "A model that learns for months, beside any other strategy.";
   entry.plain_network = true;
   entry.help.traits.interleaved_tasks = true;
-  ParameterHelp method;
-  method.name = "method";
-  method.kind = ParameterKind::kChoice;
-  method.default_value = std::string("shrink_and_perturb");
-  method.choices = {"shrink_and_perturb", "l2_init", "continual_backprop"};
-  method.help = "how weights are kept fresh";
-  ParameterHelp maturity;
-  maturity.name = "maturity";
-  maturity.kind = ParameterKind::kInteger;
-  maturity.default_value = int64_t{1000};
-  maturity.max = 1e6;
-  maturity.live = true;
-  maturity.help = "continual_backprop: steps before a unit may be replaced";
   entry.help.parameters = {
-      method,
-      LiveNumber("keep", 0.9, 1, "shrink_and_perturb: share of the weights that stays"),
-      LiveNumber("noise", 0.1, 1, "shrink_and_perturb: share of fresh weights added"),
-      LiveNumber("lambda", 1e-4, 1e6, "l2_init: strength, lambda (theta - theta_0)^2"),
-      LiveNumber("replacement_rate", 1e-4, 1, "continual_backprop: share of units replaced a step"),
-      maturity};
+      ChoiceParameter("method", {"shrink_and_perturb", "l2_init", "continual_backprop"})
+          .Help("how weights are kept fresh"),
+      NumberParameter("keep", 0.9).AtMost(1).Live().Help(
+          "shrink_and_perturb: share of the weights that stays"),
+      NumberParameter("noise", 0.1).AtMost(1).Live().Help(
+          "shrink_and_perturb: share of fresh weights added"),
+      NumberParameter("lambda", 1e-4).AtMost(1e6).Live().Help(
+          "l2_init: strength, lambda (theta - theta_0)^2"),
+      NumberParameter("replacement_rate", 1e-4)
+          .AtMost(1)
+          .Live()
+          .Help("continual_backprop: share of units replaced a step"),
+      IntegerParameter("maturity", 1000)
+          .AtMost(1e6)
+          .Live()
+          .Help("continual_backprop: steps before a unit may be replaced")};
   entry.make =
       [](const StrategyParameters& parameters,
          const StrategyEnvironment& environment) -> absl::StatusOr<std::unique_ptr<Strategy>> {

@@ -69,29 +69,19 @@ StrategyEntry Progressive() {
   entry.help.when =
       "Few tasks with clear boundaries, nothing may be forgotten, and tasks help each other.";
   entry.help.traits.infers_task = true;
-  ParameterHelp width;
-  width.name = "adapter_width";
-  width.kind = ParameterKind::kInteger;
-  width.default_value = int64_t{64};
-  width.min = 1;
-  width.max = 65536;
-  width.help = "units of the adapter between older columns and a layer";
-  ParameterHelp columns = width;
-  columns.name = "max_columns";
-  columns.max = 10000;
-  columns.help =
-      "columns at most; tasks beyond them get a head on the last one, which then stands still";
-  ParameterHelp laterals;
-  laterals.name = "laterals";
-  laterals.kind = ParameterKind::kBool;
-  laterals.default_value = true;
-  laterals.help = "false: columns do not read each other, independent networks";
-  ParameterHelp alpha;
-  alpha.name = "alpha";
-  alpha.default_value = 1.0;
-  alpha.max = 10;
-  alpha.help = "what the learned scales of all older columns together start at";
-  entry.help.parameters = {width, columns, laterals, alpha};
+  entry.help.parameters = {
+      IntegerParameter("adapter_width", 64)
+          .Between(1, 65536)
+          .Help("units of the adapter between older columns and a layer"),
+      IntegerParameter("max_columns", 64)
+          .Between(1, 10000)
+          .Help("columns at most; tasks beyond them get a head on the last one, which then stands "
+                "still"),
+      BoolParameter("laterals", true)
+          .Help("false: columns do not read each other, independent networks"),
+      NumberParameter("alpha", 1.0).AtMost(10).Help(
+          "what the learned scales of all older columns together start at"),
+  };
   entry.per_task_heads = true;
   entry.make = [](const StrategyParameters&, const StrategyEnvironment& environment)
       -> absl::StatusOr<std::unique_ptr<Strategy>> {

@@ -118,22 +118,14 @@ StrategyEntry Reptile() {
   entry.help.when =
       "Examples may be kept and come slowly enough for several steps each; far cheaper than mer.";
   entry.help.traits.interleaved_tasks = true;
-  ParameterHelp epsilon;
-  epsilon.name = "epsilon";
-  epsilon.default_value = 0.5;
-  epsilon.max = 1;
-  epsilon.live = true;
-  epsilon.help = "share of the way that is kept";
-  const auto count = [](const char* name, int64_t value, double min, double max, bool live,
-                        const char* help) {
-    return ParameterHelp{name, ParameterKind::kInteger, value, min, max, {}, live, help};
-  };
   entry.help.parameters = {
-      count("memory_size", 1000, 1, 1e7, false, "exemplars kept, M"),
-      count("replay_batch_size", 0, 0, kReplayRowsMax, true,
-            "exemplars a step; 0 = as many as there are stream rows"),
-      count("inner_steps", 5, 1, 100, true, "steps on each batch"),
-      epsilon,
+      IntegerParameter("memory_size", 1000).Between(1, 1e7).Help("exemplars kept, M"),
+      IntegerParameter("replay_batch_size", 0)
+          .AtMost(kReplayRowsMax)
+          .Live()
+          .Help("exemplars a step; 0 = as many as there are stream rows"),
+      IntegerParameter("inner_steps", 5).Between(1, 100).Live().Help("steps on each batch"),
+      NumberParameter("epsilon", 0.5).AtMost(1).Live().Help("share of the way that is kept"),
   };
   entry.keeps_exemplars = true;
   entry.alone = true;

@@ -29,21 +29,10 @@ StrategyEntry Ridge() {
       "the step: strategies listed after it do nothing.";
   entry.help.traits.interleaved_tasks = true;
   entry.help.parameters = ClosedFormParameters();
-  ParameterHelp random_features;
-  random_features.name = "random_features";
-  random_features.kind = ParameterKind::kInteger;
-  random_features.default_value = int64_t{2000};
-  random_features.min = 1;
-  random_features.max = 20000;
-  random_features.help = "random features, M";
-  ParameterHelp lambda;
-  lambda.name = "lambda";
-  lambda.default_value = 1.0;
-  lambda.min = 1e-9;
-  lambda.max = 1e12;
-  lambda.live = true;
-  lambda.help = "added to the diagonal of G";
-  entry.help.parameters.insert(entry.help.parameters.end(), {random_features, lambda});
+  entry.help.parameters.push_back(
+      IntegerParameter("random_features", 2000).Between(1, 20000).Help("random features, M"));
+  entry.help.parameters.push_back(
+      NumberParameter("lambda", 1.0).Between(1e-9, 1e12).Live().Help("added to the diagonal of G"));
   entry.augmentation = AugmentationSupport::kNone;
   entry.make =
       [](const StrategyParameters& parameters,

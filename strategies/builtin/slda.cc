@@ -29,14 +29,11 @@ StrategyEntry Slda() {
       "example may be kept. Takes the place of the step: strategies listed after it do nothing.";
   entry.help.traits.interleaved_tasks = true;
   entry.help.parameters = ClosedFormParameters();
-  ParameterHelp shrinkage;
-  shrinkage.name = "shrinkage";
-  shrinkage.default_value = 1e-4;
-  shrinkage.min = 1e-12;
-  shrinkage.max = 1;
-  shrinkage.live = true;
-  shrinkage.help = "epsilon: weight of the identity in the covariance";
-  entry.help.parameters.push_back(shrinkage);
+  entry.help.parameters.push_back(
+      NumberParameter("shrinkage", 1e-4)
+          .Between(1e-12, 1)
+          .Live()
+          .Help("epsilon: weight of the identity in the covariance"));
   entry.augmentation = AugmentationSupport::kNone;
   entry.make =
       [](const StrategyParameters& parameters,

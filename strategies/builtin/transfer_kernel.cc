@@ -164,19 +164,9 @@ StrategyEntry TransferKernel() {
   entry.help.time = "one pass over the embeddings (mmd); three products of them (coral)";
   entry.help.when = "Tasks differ in how inputs look, not in what they mean (domain-incremental).";
   entry.help.traits.interleaved_tasks = true;
-  ParameterHelp kernel;
-  kernel.name = "kernel";
-  kernel.kind = ParameterKind::kChoice;
-  kernel.default_value = std::string("mmd");
-  kernel.choices = {"mmd", "coral"};
-  kernel.help = "how distributions are compared";
-  ParameterHelp mu;
-  mu.name = "mu";
-  mu.default_value = 0.1;
-  mu.max = 1e6;
-  mu.live = true;
-  mu.help = "strength of the term";
-  entry.help.parameters = {kernel, mu};
+  entry.help.parameters = {
+      ChoiceParameter("kernel", {"mmd", "coral"}).Help("how distributions are compared"),
+      NumberParameter("mu", 0.1).AtMost(1e6).Live().Help("strength of the term")};
   entry.make = [](const StrategyParameters& parameters,
                   const StrategyEnvironment&) -> absl::StatusOr<std::unique_ptr<Strategy>> {
     return std::make_unique<strategies::TransferKernel>(parameters);

@@ -212,23 +212,13 @@ absl::StatusOr<std::unique_ptr<Strategy>> MakeClosedForm(const ClosedFormPlan& p
 }
 
 std::vector<ParameterHelp> ClosedFormParameters() {
-  return {{"input",
-           ParameterKind::kChoice,
-           std::string("features"),
-           0,
-           0,
-           {"features", "embeddings"},
-           false,
-           "features: the example as it came; embeddings: what the network's head sees"},
-          {"refresh_every_examples",
-           ParameterKind::kInteger,
-           int64_t{1000},
-           1,
-           1e9,
-           {},
-           true,
-           "age at which the solution behind test-then-train scores is renewed; what is served is "
-           "always exact"}};
+  return {ChoiceParameter("input", {"features", "embeddings"})
+              .Help("features: the example as it came; embeddings: what the network's head sees"),
+          IntegerParameter("refresh_every_examples", 1000)
+              .Between(1, 1e9)
+              .Live()
+              .Help("age at which the solution behind test-then-train scores is renewed; what is "
+                    "served is always exact")};
 }
 
 }  // namespace engram::strategies

@@ -31,7 +31,7 @@ class EmbeddingCache {
   // As Network::Forward of the batch's rows.
   const at::Tensor& Forward(const TrainingBatch& batch);
 
-  // Rows that were looked for, and those of them found.
+  // Exemplars that were looked for, and those of them found, since the cache was made.
   int64_t lookups() const { return lookups_; }
   int64_t hits() const { return hits_; }
 

@@ -54,22 +54,13 @@ ScaledProgram Scale(const at::Tensor& gram, const at::Tensor& products, double s
 }  // namespace
 
 std::vector<ParameterHelp> TaskMemoryParameters() {
-  ParameterHelp capacity;
-  capacity.name = "memory_per_task";
-  capacity.kind = ParameterKind::kInteger;
-  capacity.default_value = int64_t{250};
-  capacity.min = 1;
-  capacity.max = 100000;
-  capacity.help = "exemplars kept of each task, a uniform sample";
-  ParameterHelp places;
-  places.name = "tasks_max";
-  places.kind = ParameterKind::kInteger;
-  places.default_value = int64_t{20};
-  places.min = 2;
-  places.max = 100;
-  places.help =
-      "tasks kept apart, the present one among them; beyond it the two oldest share one place";
-  return {capacity, places};
+  return {IntegerParameter("memory_per_task", 250)
+              .Between(1, 100000)
+              .Help("exemplars kept of each task, a uniform sample"),
+          IntegerParameter("tasks_max", 20)
+              .Between(2, 100)
+              .Help("tasks kept apart, the present one among them; beyond it the two oldest share "
+                    "one place")};
 }
 
 absl::StatusOr<std::unique_ptr<TaskMemory>> MakeTaskMemory(const StrategyParameters& parameters,

@@ -57,15 +57,18 @@ absl::StatusOr<HerdedReplay> HerdedReplay::Make(const StrategyParameters& parame
 }
 
 std::vector<ParameterHelp> HerdedReplay::Parameters() {
-  const ParameterKind integer = ParameterKind::kInteger;
   return {
-      {"memory_size", integer, int64_t{2000}, 1, 1e7, {}, false, "exemplars kept, K"},
-      {"per_class", integer, int64_t{0}, 0, 1e7, {}, false,
-       "most exemplars of one class; 0 = K / classes seen"},
-      {"candidates", integer, int64_t{2000}, 1, 1e6, {}, false,
-       "examples of a task that exemplars are chosen from at its end"},
-      {"replay_batch_size", integer, int64_t{0}, 0, static_cast<double>(kReplayRowsMax), {}, true,
-       "exemplars a step; 0 = as many as there are stream rows"},
+      IntegerParameter("memory_size", 2000).Between(1, 1e7).Help("exemplars kept, K"),
+      IntegerParameter("per_class", 0)
+          .AtMost(1e7)
+          .Help("most exemplars of one class; 0 = K / classes seen"),
+      IntegerParameter("candidates", 2000)
+          .Between(1, 1e6)
+          .Help("examples of a task that exemplars are chosen from at its end"),
+      IntegerParameter("replay_batch_size", 0)
+          .AtMost(static_cast<double>(kReplayRowsMax))
+          .Live()
+          .Help("exemplars a step; 0 = as many as there are stream rows"),
   };
 }
 

@@ -6,6 +6,7 @@
 
 #include "storage/base/check.h"
 #include "strategies/core/cross_entropy.h"
+#include "strategies/core/parameter_help.h"
 
 namespace engram::strategies {
 namespace {
@@ -116,20 +117,11 @@ std::string FisherEstimatorName(FisherEstimator estimator) {
 }
 
 std::vector<ParameterHelp> FisherParameters() {
-  ParameterHelp estimator;
-  estimator.name = "fisher";
-  estimator.kind = ParameterKind::kChoice;
-  estimator.default_value = std::string("exact");
-  estimator.choices = {"exact", "sampled", "empirical"};
-  estimator.help = "labels at which squared gradients are taken: every class, one drawn, its own";
-  ParameterHelp examples;
-  examples.name = "fisher_examples";
-  examples.kind = ParameterKind::kInteger;
-  examples.default_value = int64_t{2000};
-  examples.min = 1;
-  examples.max = 100000;
-  examples.help = "examples of the ended task that the Fisher averages";
-  return {estimator, examples};
+  return {ChoiceParameter("fisher", {"exact", "sampled", "empirical"})
+              .Help("labels at which squared gradients are taken: every class, one drawn, its own"),
+          IntegerParameter("fisher_examples", 2000)
+              .Between(1, 100000)
+              .Help("examples of the ended task that the Fisher averages")};
 }
 
 std::string FisherLabelMode(FisherEstimator estimator) {

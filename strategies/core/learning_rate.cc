@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "storage/base/status_macros.h"
+#include "strategies/core/schedule.h"
 
 namespace engram::strategies {
 namespace {
@@ -49,11 +50,11 @@ void LearningRate::WatchLoss(double loss) {
 }
 
 double LearningRate::Scheduled() const {
-  const double period = static_cast<double>(schedule_.period_steps);
   switch (schedule_.kind) {
     case ScheduleKind::kStep:
-      return std::pow(schedule_.decay, static_cast<double>(step_ / schedule_.period_steps));
+      return StepDecay(schedule_.decay, step_, schedule_.period_steps);
     case ScheduleKind::kCosine: {
+      const double period = static_cast<double>(schedule_.period_steps);
       const double progress = std::min(1.0, static_cast<double>(step_) / period);
       return schedule_.floor + (1 - schedule_.floor) * (1 + std::cos(kPi * progress)) / 2;
     }
@@ -66,9 +67,7 @@ double LearningRate::Scheduled() const {
 }
 
 void LearningRate::Settle() {
-  factor_ = std::max(Scheduled(), schedule_.floor);
-  if (step_ >= schedule_.warm_up_steps) return;
-  factor_ *= static_cast<double>(step_ + 1) / static_cast<double>(schedule_.warm_up_steps);
+  factor_ = WarmUp(std::max(Scheduled(), schedule_.floor), step_, schedule_.warm_up_steps);
 }
 
 void LearningRate::SaveState(StateWriter* writer) const {

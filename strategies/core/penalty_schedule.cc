@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "storage/base/status_macros.h"
+#include "strategies/core/schedule.h"
 
 namespace engram::strategies {
 
@@ -17,7 +18,7 @@ double PenaltySchedule::Scheduled(const PenaltyScheduleOptions& options, int64_t
     case PenaltyScheduleKind::kClassShare:
       return classes > 0 ? static_cast<double>(known_classes_) / static_cast<double>(classes) : 0;
     case PenaltyScheduleKind::kStepDecay:
-      return std::pow(options.decay, static_cast<double>(steps_ / options.period_steps));
+      return StepDecay(options.decay, steps_, options.period_steps);
     case PenaltyScheduleKind::kTaskDecay:
       return std::pow(options.decay, std::max(past - 1, 0.0));
     case PenaltyScheduleKind::kConstant:
@@ -27,9 +28,8 @@ double PenaltySchedule::Scheduled(const PenaltyScheduleOptions& options, int64_t
 }
 
 double PenaltySchedule::Factor(const PenaltyScheduleOptions& options, int64_t classes) const {
-  const double factor = std::max(Scheduled(options, classes), options.floor);
-  if (steps_ >= options.warm_up_steps) return factor;
-  return factor * static_cast<double>(steps_ + 1) / static_cast<double>(options.warm_up_steps);
+  return WarmUp(std::max(Scheduled(options, classes), options.floor), steps_,
+                options.warm_up_steps);
 }
 
 void PenaltySchedule::OnBoundary(int64_t classes) {

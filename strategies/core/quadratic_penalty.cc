@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "storage/base/status_macros.h"
+#include "strategies/core/parameter_help.h"
 
 namespace engram::strategies {
 namespace {
@@ -66,13 +67,9 @@ absl::Status QuadraticPenalty::LoadState(const StateReader& reader) {
 }
 
 ParameterHelp AnchorShareParameter() {
-  ParameterHelp share;
-  share.name = "anchor_share";
-  share.default_value = kDefaultAnchorShare;
-  share.max = 1;
-  share.help =
-      "of a task's steps, the latest whose mean weights are its theta*; 0: its last weights";
-  return share;
+  return NumberParameter("anchor_share", kDefaultAnchorShare)
+      .AtMost(1)
+      .Help("of a task's steps, the latest whose mean weights are its theta*; 0: its last weights");
 }
 
 void RecordImportance(ImportanceSnapshot snapshot, const ParameterArena& arena,

@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "strategies/api/options.h"
 #include "strategies/core/parameter_arena.h"
+#include "strategies/core/parameter_help.h"
 #include "strategies/core/parameters.h"
 #include "strategies/core/strategy.h"
 

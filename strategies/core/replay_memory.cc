@@ -18,37 +18,20 @@ FeatureStorage ParseStorage(const std::string& name) {
 }  // namespace
 
 ParameterHelp MemorySizeParameter() {
-  ParameterHelp help;
-  help.name = "memory_size";
-  help.kind = ParameterKind::kInteger;
-  help.default_value = int64_t{1000};
-  help.min = 1;
-  help.max = 1e7;
-  help.help = "exemplars kept, M";
-  return help;
+  return IntegerParameter("memory_size", 1000).Between(1, 1e7).Help("exemplars kept, M");
 }
 
 ParameterHelp StorageParameter() {
-  ParameterHelp help;
-  help.name = "storage";
-  help.kind = ParameterKind::kChoice;
-  help.default_value = std::string("float32");
-  help.choices = {"float32", "float16", "uint8"};
-  help.help =
-      "form of kept features; uint8 is round(255 x) of x in [0, 1]; an example that the form "
-      "cannot hold is learned but not kept";
-  return help;
+  return ChoiceParameter("storage", {"float32", "float16", "uint8"})
+      .Help("form of kept features; uint8 is round(255 x) of x in [0, 1]; an example that the form "
+            "cannot hold is learned but not kept");
 }
 
 ParameterHelp ReplayRowsParameter() {
-  ParameterHelp help;
-  help.name = "replay_batch_size";
-  help.kind = ParameterKind::kInteger;
-  help.default_value = int64_t{0};
-  help.max = static_cast<double>(kReplayRowsMax);
-  help.live = true;
-  help.help = "exemplars a draw; 0 = as many as there are stream rows";
-  return help;
+  return IntegerParameter("replay_batch_size", 0)
+      .AtMost(static_cast<double>(kReplayRowsMax))
+      .Live()
+      .Help("exemplars a draw; 0 = as many as there are stream rows");
 }
 
 int64_t ReplayRowsMax(int64_t batch_size) { return std::max(batch_size, kReplayRowsMax); }

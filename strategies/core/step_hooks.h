@@ -2,8 +2,9 @@
 // that hook into one step compose, whatever their order.
 //
 //   forward -> ClassLoss + LossTerms + EmbeddingTerms -> backward -> guard
-//           -> TraceTransforms -> GradientTransforms, in the order added -> update, block by block, each followed by
-//              the pulls (proximal_pull.h), then by the UpdateObservers
+//           -> TraceTransforms -> GradientTransforms, in the order added
+//           -> update, block by block, each followed by the pulls (proximal_pull.h), then by the
+//              UpdateObservers
 //
 // Threading: called on the learner's thread, during the step for which they were added.
 // Ownership: StepContext holds them until the step ends; what they capture must live as long.
@@ -45,7 +46,8 @@ using TraceTransform = std::function<void(std::vector<LayerTrace>* traces)>;
 // Changes the flat gradient (arena layout) of the whole loss in place.
 using GradientTransform = std::function<void(const at::Tensor& gradient)>;
 
-// Parameters [begin, begin + count) of the flat array, and what an update did to them.
+// A block of the parameters, [begin, begin + count) of the flat array, and what an update did to
+// it.
 struct UpdatedBlock {
   int64_t begin = 0;
   int64_t count = 0;

@@ -65,7 +65,7 @@ absl::StatusOr<std::vector<StoredModel>> ReadModels(
 absl::Status WriteModels(const std::string& folder, const std::vector<ModelToWrite>& models) {
   ENGRAM_ASSIGN_OR_RETURN(auto store, Open(folder));
   for (const ModelToWrite& model : models) {
-    ENGRAM_ASSIGN_OR_RETURN(const auto row, store->catalog().Create(model.name, model.spec, ""));
+    ENGRAM_ASSIGN_OR_RETURN(const auto row, store->catalog().Create(model.name, model.spec, {}));
     ENGRAM_RETURN_IF_ERROR(store->log().Open(row.uid));
     for (size_t at = 0; at < model.records.size(); at += kChunk) {
       const size_t end = std::min(model.records.size(), at + kChunk);

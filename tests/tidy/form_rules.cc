@@ -121,10 +121,11 @@ Findings LongLines(const SourceFile& file) {
 }
 
 Findings BannedNames(const SourceFile& file) {
-  // A call on somebody else's object is not ours to name: x.data(), spdlog::info(...).
+  // What somebody else named is not ours to name: x.data(), spdlog::info(...), rocksdb::...
   static const std::regex nouns(
       "(^|[^A-Za-z0-9_.>:])(data|info|manager|util|utils|helper|helpers|tmp)_?($|[^A-Za-z0-9_])");
-  static const std::regex types("\\b[A-Za-z]*(Manager|Util|Utils|Helper|Helpers)\\b");
+  static const std::regex types(
+      "(^|[^A-Za-z0-9_:])[A-Za-z]*(Manager|Util|Utils|Helper|Helpers)\\b");
   static const std::regex verbs("(^|[^A-Za-z0-9_.>:])(process|handle)\\(");
   Findings findings;
   if (!IsCpp(file.path)) return findings;

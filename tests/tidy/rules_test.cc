@@ -71,6 +71,7 @@ TEST(FormRulesTest, FindsLongLines) {
 TEST(FormRulesTest, FindsNamesThatSayNothing) {
   EXPECT_EQ(BannedNames({"a.cc", "int data = 0;"}).size(), 1u);
   EXPECT_EQ(BannedNames({"a.cc", "class StoreManager {};"}).size(), 1u);
+  EXPECT_EQ(BannedNames({"a.cc", "rocksdb::SstFileManager* space;"}).size(), 0u);
   EXPECT_EQ(BannedNames({"a.cc", "void handle(int x);"}).size(), 1u);
   EXPECT_EQ(
       BannedNames({"a.cc", "Use(x.data(), y->data()); spdlog::info(1); metadata = 1;"}).size(), 0u);

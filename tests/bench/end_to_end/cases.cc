@@ -171,11 +171,15 @@ absl::Status PredictWhileTraining(const Run& run) {
   std::vector<double> learned;
   for (int i = 0; i < run.repetitions; ++i) {
     {
-      SteadyLearner learner(run.opponents->engramd().grpc_address(), kServed, &frames);
+      std::atomic<uint64_t> applied{0};
+      Load learner([&](const std::atomic<bool>& stop) {
+        return LearnSteadily(run.opponents->engramd().grpc_address(), kServed, frames, stop,
+                             &applied);
+      });
       ENGRAM_RETURN_IF_ERROR(PredictFor(ours, body, warm).status());
-      const uint64_t before = learner.applied();
+      const uint64_t before = applied;
       ENGRAM_ASSIGN_OR_RETURN(const auto a, PredictFor(ours, body, run.turn));
-      learned.push_back(static_cast<double>(learner.applied() - before) /
+      learned.push_back(static_cast<double>(applied - before) /
                         absl::ToDoubleSeconds(run.turn));
       engram.Add(a);
       learner.Stop();
@@ -188,7 +192,9 @@ absl::Status PredictWhileTraining(const Run& run) {
     echo.Add(b);
     {
       const double messages = learned.back() / static_cast<double>(run.steady_examples);
-      PacedLearner learner(run.bare_address, messages, &frames);
+      Load learner([&](const std::atomic<bool>& stop) {
+        return LearnAtPace(run.bare_address, messages, frames, stop);
+      });
       ENGRAM_RETURN_IF_ERROR(PredictFor(bare, body, warm).status());
       ENGRAM_ASSIGN_OR_RETURN(const auto c, PredictFor(bare, body, run.turn));
       loaded_echo.Add(c);

@@ -23,6 +23,31 @@ absl::Status ToStatus(const grpc::Status& status) {
   return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
 }
 
+// The frames once, or as many as go out before `stop`.
+absl::Status OnePass(const std::shared_ptr<grpc::Channel>& channel, const std::string& model,
+                     const std::string& producer, const std::vector<Frame>& frames,
+                     const std::atomic<bool>& stop, std::atomic<uint64_t>* applied) {
+  const testing::Stubs stubs(channel);
+  testing::LearnSession session(channel);
+  if (!session.Open(model, producer)) return ToStatus(session.Finish());
+  v1::LearnAck ack;
+  for (size_t i = 0; i < frames.size() && !stop; ++i) {
+    if (!session.WriteBuffer(frames[i].buffer, frames[i].crc)) return ToStatus(session.Finish());
+    if (!session.ReadUntil(i > kSteadyWindow ? i - kSteadyWindow : 0, &ack)) {
+      return ToStatus(session.Finish());
+    }
+    if (ack.durable_sequence() <= kAheadMax) continue;
+    v1::WaitAppliedRequest wait;
+    wait.set_model(model);
+    wait.set_sequence(ack.durable_sequence() - kAheadMax);
+    const auto waited = testing::Call(*stubs.learning, &v1::Learning::Stub::WaitApplied, wait);
+    ENGRAM_RETURN_IF_ERROR(ToStatus(waited.status));
+    *applied = waited->applied_sequence();
+  }
+  session.End();
+  return ToStatus(session.Finish());
+}
+
 }  // namespace
 
 absl::StatusOr<Latencies> PredictFor(const std::shared_ptr<grpc::Channel>& channel,
@@ -68,71 +93,40 @@ absl::StatusOr<double> StreamAll(const std::shared_ptr<grpc::Channel>& channel,
   return seconds;
 }
 
-SteadyLearner::SteadyLearner(const std::string& address, std::string model,
-                             const std::vector<Frame>* frames)
-    : model_(std::move(model)), frames_(frames) {
-  thread_ = std::thread([this, address] { Run(address); });
-}
+Load::Load(std::function<absl::Status(const std::atomic<bool>& stop)> run)
+    : thread_([this, run = std::move(run)] { status_ = run(stop_); }) {}
 
-SteadyLearner::~SteadyLearner() { Stop(); }
-
-void SteadyLearner::Stop() {
+void Load::Stop() {
   stop_ = true;
   if (thread_.joinable()) thread_.join();
 }
 
-void SteadyLearner::Run(const std::string& address) {
+absl::Status LearnSteadily(const std::string& address, const std::string& model,
+                           const std::vector<Frame>& frames, const std::atomic<bool>& stop,
+                           std::atomic<uint64_t>* applied) {
   const auto channel = ConnectTo(address);
-  for (int pass = 0; !stop_ && status_.ok(); ++pass) status_ = OnePass(channel, pass);
-}
-
-absl::Status SteadyLearner::OnePass(const std::shared_ptr<grpc::Channel>& channel, int pass) {
-  const testing::Stubs stubs(channel);
-  const std::string producer = absl::StrCat("steady-", absl::ToUnixMicros(absl::Now()), "-", pass);
-  testing::LearnSession session(channel);
-  if (!session.Open(model_, producer)) return ToStatus(session.Finish());
-  v1::LearnAck ack;
-  for (size_t i = 0; i < frames_->size() && !stop_; ++i) {
-    const Frame& frame = (*frames_)[i];
-    if (!session.WriteBuffer(frame.buffer, frame.crc)) return ToStatus(session.Finish());
-    if (!session.ReadUntil(i > kSteadyWindow ? i - kSteadyWindow : 0, &ack))
-      return ToStatus(session.Finish());
-    if (ack.durable_sequence() <= kAheadMax) continue;
-    v1::WaitAppliedRequest wait;
-    wait.set_model(model_);
-    wait.set_sequence(ack.durable_sequence() - kAheadMax);
-    const auto waited = testing::Call(*stubs.learning, &v1::Learning::Stub::WaitApplied, wait);
-    ENGRAM_RETURN_IF_ERROR(ToStatus(waited.status));
-    applied_ = waited->applied_sequence();
+  for (int pass = 0; !stop; ++pass) {
+    const std::string producer =
+        absl::StrCat("steady-", absl::ToUnixMicros(absl::Now()), "-", pass);
+    ENGRAM_RETURN_IF_ERROR(OnePass(channel, model, producer, frames, stop, applied));
   }
-  session.End();
-  return ToStatus(session.Finish());
+  return absl::OkStatus();
 }
 
-PacedLearner::PacedLearner(const std::string& address, double messages_per_second,
-                           const std::vector<Frame>* frames)
-    : pause_(absl::Seconds(1) / messages_per_second), frames_(frames) {
-  thread_ = std::thread([this, address] { status_ = Run(address); });
-}
-
-PacedLearner::~PacedLearner() { Stop(); }
-
-void PacedLearner::Stop() {
-  stop_ = true;
-  if (thread_.joinable()) thread_.join();
-}
-
-absl::Status PacedLearner::Run(const std::string& address) {
+absl::Status LearnAtPace(const std::string& address, double messages_per_second,
+                         const std::vector<Frame>& frames, const std::atomic<bool>& stop) {
   testing::LearnSession session(ConnectTo(address));
   if (!session.Open("paced", "paced")) return ToStatus(session.Finish());
+  const absl::Duration pause = absl::Seconds(1) / messages_per_second;
   v1::LearnAck ack;
   absl::Time next = absl::Now();
-  for (uint64_t i = 0; !stop_; ++i) {
-    const Frame& frame = (*frames_)[i % frames_->size()];
+  for (uint64_t i = 0; !stop; ++i) {
+    const Frame& frame = frames[i % frames.size()];
     if (!session.WriteBuffer(frame.buffer, frame.crc)) return ToStatus(session.Finish());
-    if (!session.ReadUntil(i > kSteadyWindow ? i - kSteadyWindow : 0, &ack))
+    if (!session.ReadUntil(i > kSteadyWindow ? i - kSteadyWindow : 0, &ack)) {
       return ToStatus(session.Finish());
-    next += pause_;
+    }
+    next += pause;
     absl::SleepFor(next - absl::Now());
   }
   session.End();

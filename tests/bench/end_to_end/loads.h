@@ -4,6 +4,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -29,46 +30,29 @@ absl::StatusOr<double> StreamAll(const std::shared_ptr<grpc::Channel>& channel,
                                  const std::string& model, const std::string& producer,
                                  const std::vector<Frame>& frames, uint64_t window);
 
-// A Learn stream that keeps the trainer busy for as long as it lives: it sends as fast as the model
-// learns, a few thousand examples ahead of it.
-class SteadyLearner {
+// A client on a thread of its own, from construction until Stop or destruction.
+class Load {
  public:
-  SteadyLearner(const std::string& address, std::string model, const std::vector<Frame>* frames);
-  ~SteadyLearner();
-  // Examples applied since the start, and the first error.
-  uint64_t applied() const { return applied_; }
-  const absl::Status& status() const { return status_; }  // after Stop
+  // `run` ends soon after it finds `stop` true.
+  explicit Load(std::function<absl::Status(const std::atomic<bool>& stop)> run);
+  ~Load() { Stop(); }
   void Stop();
+  const absl::Status& status() const { return status_; }  // after Stop
 
  private:
-  void Run(const std::string& address);
-  absl::Status OnePass(const std::shared_ptr<grpc::Channel>& channel, int pass);
-
-  const std::string model_;
-  const std::vector<Frame>* const frames_;
   std::atomic<bool> stop_{false};
-  std::atomic<uint64_t> applied_{0};
   absl::Status status_;
   std::thread thread_;
 };
+
+// A Learn stream that keeps the trainer busy: it sends as fast as the model learns, a few thousand
+// examples ahead of it. `applied` follows what the model has learned.
+absl::Status LearnSteadily(const std::string& address, const std::string& model,
+                           const std::vector<Frame>& frames, const std::atomic<bool>& stop,
+                           std::atomic<uint64_t>* applied);
 
 // The same stream at a given rate into a server that acks and never applies: the bare one.
-class PacedLearner {
- public:
-  PacedLearner(const std::string& address, double messages_per_second,
-               const std::vector<Frame>* frames);
-  ~PacedLearner();
-  const absl::Status& status() const { return status_; }  // after Stop
-  void Stop();
-
- private:
-  absl::Status Run(const std::string& address);
-
-  const absl::Duration pause_;
-  const std::vector<Frame>* const frames_;
-  std::atomic<bool> stop_{false};
-  absl::Status status_;
-  std::thread thread_;
-};
+absl::Status LearnAtPace(const std::string& address, double messages_per_second,
+                         const std::vector<Frame>& frames, const std::atomic<bool>& stop);
 
 }  // namespace engram::bench

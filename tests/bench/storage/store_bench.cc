@@ -105,7 +105,7 @@ class OpenedStore {
     auto store = OpenStore(options);
     ENGRAM_CHECK(store.ok());
     store_ = *std::move(store);
-    auto model = store_->catalog().Create("bench", "", "");
+    auto model = store_->catalog().Create("bench", "", {});
     ENGRAM_CHECK(model.ok() && store_->log().Open(model->uid).ok());
     model_ = model->uid;
   }

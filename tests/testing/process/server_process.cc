@@ -9,7 +9,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "grpcpp/create_channel.h"
-#include "grpcpp/security/credentials.h"
 #include "nlohmann/json.hpp"
 #include "storage/base/status_macros.h"
 #include "tests/testing/process/health.h"
@@ -27,7 +26,8 @@ std::string ServerBinary() { return ENGRAM_SERVER_BINARY; }
 std::string CommandBinary() { return ENGRAM_COMMAND_BINARY; }
 
 std::vector<std::string> ServerCommand(const ServerOptions& options) {
-  std::vector<std::string> argv = {ServerBinary(), "--data_dir=" + options.data_dir,
+  const std::string binary = options.binary.empty() ? ServerBinary() : options.binary;
+  std::vector<std::string> argv = {binary, "--data_dir=" + options.data_dir,
                                    "--listen=127.0.0.1:0", "--http_listen=127.0.0.1:0"};
   if (!options.config.empty()) {
     const std::string file = options.data_dir + ".textproto";
@@ -88,7 +88,8 @@ absl::Status ServerProcess::WaitReady(const std::string& model) {
   return absl::DeadlineExceededError(absl::StrCat("\"", model, "\" not serving:\n", Output()));
 }
 
-std::shared_ptr<grpc::Channel> ServerProcess::NewChannel() const {
+std::shared_ptr<grpc::Channel> ServerProcess::NewChannel(
+    const std::shared_ptr<grpc::ChannelCredentials>& credentials) const {
   grpc::ChannelArguments arguments;
   arguments.SetInt("grpc.use_local_subchannel_pool", 1);
   arguments.SetMaxReceiveMessageSize(64 << 20);
@@ -96,7 +97,9 @@ std::shared_ptr<grpc::Channel> ServerProcess::NewChannel() const {
   // This one is also how long an attempt may take, which on a loaded machine is not little.
   arguments.SetInt("grpc.min_reconnect_backoff_ms", 2000);
   arguments.SetInt("grpc.max_reconnect_backoff_ms", 200);
-  return grpc::CreateCustomChannel(grpc_address_, grpc::InsecureChannelCredentials(), arguments);
+  return grpc::CreateCustomChannel(
+      grpc_address_, credentials == nullptr ? grpc::InsecureChannelCredentials() : credentials,
+      arguments);
 }
 
 absl::StatusOr<int> ServerProcess::Drain(absl::Duration patience) {

@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "grpcpp/channel.h"
+#include "grpcpp/security/credentials.h"
 #include "tests/testing/process/subprocess.h"
 
 namespace engram::testing {
@@ -23,6 +24,9 @@ struct ServerOptions {
   // ServerConfig in protobuf text form; empty: none.
   std::string config;
   std::vector<std::string> flags;
+  // What NewChannel connects with; none: in the clear.
+  std::shared_ptr<grpc::ChannelCredentials> credentials;
+  std::string binary = {};  // empty: engramd
   absl::Duration ready_within = absl::Seconds(30);
 };
 
@@ -37,12 +41,17 @@ class ServerProcess {
   const std::string& grpc_address() const { return grpc_address_; }
   const std::string& http_address() const { return http_address_; }
   // A connection of its own: no other call shares its TCP stream.
-  std::shared_ptr<grpc::Channel> NewChannel() const;
+  std::shared_ptr<grpc::Channel> NewChannel() const { return NewChannel(options_.credentials); }
+  std::shared_ptr<grpc::Channel> NewChannel(
+      const std::shared_ptr<grpc::ChannelCredentials>& credentials) const;
+  absl::Status Signal(int signal) { return child_->Signal(signal); }
 
   // Reads endpoints.json: the server listens, its models may still recover.
   absl::Status WaitListening();
   // The same, then waits until health says SERVING for the server, or for one model.
   absl::Status WaitReady(const std::string& model = "");
+  // How it ended, when it has.
+  absl::optional<Ended> Poll() { return child_->Poll(); }
   // SIGKILL, at this instant.
   void Kill() { child_->Kill(); }
   // SIGTERM and wait for the exit code.

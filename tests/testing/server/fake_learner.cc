@@ -86,7 +86,8 @@ std::vector<double> ParseNumbers(absl::string_view text) {
 
 FakeLearner::FakeLearner(const strategies::ModelOptions& options,
                          std::shared_ptr<FakeLearnerScript> script)
-    : script_(std::move(script)) {
+    : script_(std::move(script)),
+      first_width_(options.hidden.empty() ? 0 : options.hidden.front()) {
   state_.digest = options.seed;
   state_.learning_rate = options.optimizer.learning_rate;
 }
@@ -99,6 +100,9 @@ int64_t FakeLearner::Predict(float first_feature) const {
 
 absl::Status FakeLearner::StartFrom(const strategies::PretrainedWeights& weights) {
   if (weights.safetensors == "hostile") return absl::InvalidArgumentError("weights: hostile");
+  if (weights.safetensors == "wide" && first_width_ != 32) {
+    return absl::InvalidArgumentError(absl::StrCat("weights: 32 units, not ", first_width_));
+  }
   for (const char byte : weights.safetensors) Mix(static_cast<unsigned char>(byte));
   Mix(static_cast<uint64_t>(weights.scope));
   for (const std::string& label : weights.labels) Mix(label.size());

@@ -1,6 +1,6 @@
 // A learner without mathematics: its digest covers every call it got, its prediction is the nearest
 // class mean of the first feature, its memory keeps every fourth sequence up to eight. It starts
-// from any weights but "hostile".
+// from any weights but "hostile", and from "wide" only with 32 hidden units.
 //
 // Threading: as Learner. `FakeLearnerScript` may be shared by many learners.
 #pragma once
@@ -65,6 +65,7 @@ class FakeLearner : public strategies::Learner {
   int64_t Predict(float first_feature) const;
 
   const std::shared_ptr<FakeLearnerScript> script_;
+  const int64_t first_width_;  // of the hidden layers
   State state_;
   std::vector<int64_t> batch_sizes_;
   std::vector<uint64_t> trained_;

@@ -91,7 +91,8 @@ ModelBench::ModelBench(v1::ModelSpec spec, const std::string& weights) {
   options.commit = CommitMode::kByHand;
   options.now_ms = [this] { return absl::ToUnixMillis(clock_.Now()); };
   store_ = std::make_unique<FakeStore>(options);
-  row_ = *store_->catalog().Create("digits", spec_.SerializeAsString(), weights);
+  row_ = *store_->catalog().Create("digits", spec_.SerializeAsString(),
+                                   {weights, spec_.weights().sha256()});
   Restart(false);
 }
 

@@ -284,9 +284,22 @@ absl::Status FakeStore::Log::Health() const {
 }
 
 void FakeStore::Log::FailCommits(std::string reason) {
-  base::MutexLock lock(&mutex_);
-  failure_ = absl::FailedPreconditionError(
+  const absl::Status failure = absl::FailedPreconditionError(
       absl::StrCat("storage is read-only: ", reason, "; restart required"));
+  std::function<void(const absl::Status&)> observer;
+  {
+    base::MutexLock lock(&mutex_);
+    if (failure_.ok()) observer = health_observer_;
+    failure_ = failure;
+  }
+  if (observer != nullptr) observer(failure);
+}
+
+void FakeStore::Log::ObserveHealth(std::function<void(const absl::Status&)> observer) {
+  const absl::Status health = Health();
+  if (!health.ok()) observer(health);
+  base::MutexLock lock(&mutex_);
+  health_observer_ = std::move(observer);
 }
 
 void FakeStore::Log::Crash() {

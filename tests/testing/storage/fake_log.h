@@ -42,6 +42,7 @@ class FakeStore::Log : public storage::SampleLog {
   void FailCommits(std::string reason);
   void Crash();
   void Observe(std::function<void(double)> observer);
+  void ObserveHealth(std::function<void(const absl::Status&)> observer);
   storage::StoreStatistics Statistics() const;
 
  private:
@@ -87,6 +88,7 @@ class FakeStore::Log : public storage::SampleLog {
   std::deque<Pending> queue_ ABSL_GUARDED_BY(mutex_);
   storage::StoreStatistics statistics_ ABSL_GUARDED_BY(mutex_);
   std::function<void(double)> observer_ ABSL_GUARDED_BY(mutex_);
+  std::function<void(const absl::Status&)> health_observer_ ABSL_GUARDED_BY(mutex_);
   std::thread committer_;  // kThread only
 };
 

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "storage/sha256.h"
-
 namespace engram::testing {
 
 using storage::ExemplarKey;
@@ -152,7 +150,7 @@ absl::Status FakeStore::HeldOut::RemoveAll(ModelUid model) {
 }
 
 absl::StatusOr<ModelRow> FakeStore::Catalog::Create(absl::string_view name, std::string spec,
-                                                    absl::string_view weights) {
+                                                    const storage::StartingWeights& weights) {
   base::MutexLock lock(&mutex_);
   for (const auto& [uid, row] : rows_) {
     if (row.name == name) {
@@ -164,9 +162,9 @@ absl::StatusOr<ModelRow> FakeStore::Catalog::Create(absl::string_view name, std:
   row.name = std::string(name);
   row.spec = std::move(spec);
   row.create_time_ms = shared_->options.now_ms();
-  if (!weights.empty()) {
-    row.weights = {"fake", static_cast<int64_t>(weights.size()), storage::Sha256Hex(weights)};
-    weights_[row.uid] = std::string(weights);
+  if (!weights.bytes.empty()) {
+    row.weights = {"fake", static_cast<int64_t>(weights.bytes.size()), std::string(weights.sha256)};
+    weights_[row.uid] = std::string(weights.bytes);
   }
   rows_[row.uid] = row;
   return row;
@@ -174,8 +172,14 @@ absl::StatusOr<ModelRow> FakeStore::Catalog::Create(absl::string_view name, std:
 
 absl::StatusOr<std::string> FakeStore::Catalog::LoadWeights(ModelUid model) const {
   base::MutexLock lock(&mutex_);
+  ++weights_loads_;
   const auto found = weights_.find(model);
   return found == weights_.end() ? std::string() : found->second;
+}
+
+int64_t FakeStore::Catalog::weights_loads() const {
+  base::MutexLock lock(&mutex_);
+  return weights_loads_;
 }
 
 absl::StatusOr<std::vector<ModelRow>> FakeStore::Catalog::List() const {

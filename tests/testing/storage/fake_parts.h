@@ -105,7 +105,7 @@ class FakeStore::Catalog : public storage::ModelCatalog {
   explicit Catalog(Shared* shared) : shared_(shared) {}
 
   absl::StatusOr<storage::ModelRow> Create(absl::string_view name, std::string spec,
-                                           absl::string_view weights) override;
+                                           const storage::StartingWeights& weights) override;
   absl::StatusOr<std::string> LoadWeights(storage::ModelUid model) const override;
   absl::StatusOr<std::vector<storage::ModelRow>> List() const override;
   absl::Status SetPaused(storage::ModelUid model, bool paused) override;
@@ -117,10 +117,12 @@ class FakeStore::Catalog : public storage::ModelCatalog {
   absl::StatusOr<std::vector<std::pair<storage::Sequence, std::string>>> ReportRows(
       storage::ModelUid model) const override;
   absl::Status RemoveReportRows(storage::ModelUid model) override;
+  int64_t weights_loads() const;
 
  private:
   Shared* const shared_;
   mutable base::Mutex mutex_;
+  mutable int64_t weights_loads_ ABSL_GUARDED_BY(mutex_) = 0;
   storage::ModelUid last_uid_ ABSL_GUARDED_BY(mutex_) = 0;
   std::map<storage::ModelUid, storage::ModelRow> rows_ ABSL_GUARDED_BY(mutex_);
   std::set<storage::ModelUid> orphans_ ABSL_GUARDED_BY(mutex_);

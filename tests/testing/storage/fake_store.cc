@@ -31,6 +31,10 @@ void FakeStore::ObserveCommits(std::function<void(double seconds)> observer) {
   log_->Observe(std::move(observer));
 }
 
+void FakeStore::ObserveHealth(std::function<void(const absl::Status& read_only)> observer) {
+  log_->ObserveHealth(std::move(observer));
+}
+
 std::string FakeStore::EngineVersion() const { return "fake"; }
 
 size_t FakeStore::Commit() { return log_->Commit(); }
@@ -41,6 +45,8 @@ void FakeStore::Crash() {
   shared_->Refuse(absl::OkStatus());
   log_->Crash();
 }
+
+int64_t FakeStore::weights_loads() const { return catalog_->weights_loads(); }
 
 void FakeStore::CorruptCheckpoint(storage::ModelUid model, std::string id) {
   checkpoints_->Corrupt(model, std::move(id));

@@ -39,6 +39,8 @@ class FakeStore : public storage::Store {
   storage::ModelCatalog& catalog() override;
   storage::StoreStatistics Statistics() const override;
   void ObserveCommits(std::function<void(double seconds)> observer) override;
+  void ObserveHealth(std::function<void(const absl::Status& read_only)> observer) override;
+  absl::Status Scrub() override { return absl::OkStatus(); }
   std::string EngineVersion() const override;
 
   // Makes everything submitted so far durable, in order, and runs the callbacks. Returns how many
@@ -51,6 +53,8 @@ class FakeStore : public storage::Store {
   // What a power failure leaves: submissions that were not durable are gone, their callbacks never
   // run, every log has to be opened again. Failures injected before are cleared.
   void Crash();
+  // How often a model's weights were read.
+  int64_t weights_loads() const;
   // The stored tensors of a checkpoint fail their checksum from now on.
   void CorruptCheckpoint(storage::ModelUid model, std::string id);
 

@@ -92,6 +92,19 @@ TEST_F(CommandTest, FailedCallsExitWithOneAndNameTheCode) {
   EXPECT_THAT(out_.str(), IsEmpty());
 }
 
+TEST_F(CommandTest, ACertificateNeedsItsKeyAndAnAuthority) {
+  const std::string file = ::testing::TempDir() + "/command_test.pem";
+  std::ofstream(file) << "not read before the flags are right";
+  EXPECT_EQ(Run({"doctor", "--tls_ca", file, "--tls_certificate", file}), kExitFailed);
+  EXPECT_THAT(err_.str(), HasSubstr("a client certificate and its key go together"));
+  EXPECT_EQ(Run({"doctor", "--tls_certificate", file, "--tls_key", file}), kExitFailed);
+  EXPECT_THAT(err_.str(), HasSubstr("needs the server's CA file too"));
+  EXPECT_EQ(Run({"doctor", "--tls_ca", file, "--tls_certificate", file, "--tls_key", file + "x"}),
+            kExitFailed);
+  EXPECT_THAT(err_.str(), HasSubstr("cannot read"));
+  std::remove(file.c_str());
+}
+
 TEST_F(CommandTest, GlobalFlagsStandAnywhere) {
   for (const auto& args : std::vector<std::vector<std::string>>{{"--json", "strategy", "list"},
                                                                 {"strategy", "list", "--json"}}) {

@@ -143,7 +143,8 @@ TEST(ProtocolsTest, PublishedParametersDependOnWhatIsIncremental) {
     return StrategyOf("vdv", "split-mnist", incremental, "ewc");
   };
   EXPECT_EQ(ewc(Incremental::kTask), "ewc:lambda=100000,fisher_examples=5000,anchor_share=0");
-  EXPECT_EQ(ewc(Incremental::kDomain), "ewc:lambda=10000000000,fisher_examples=5000,anchor_share=0");
+  EXPECT_EQ(ewc(Incremental::kDomain),
+            "ewc:lambda=10000000000,fisher_examples=5000,anchor_share=0");
   EXPECT_EQ(ewc(Incremental::kClass), "ewc:lambda=1000000000,fisher_examples=5000,anchor_share=0");
   EXPECT_EQ(StrategyOf("vdv", "permuted-mnist", Incremental::kDomain, "ewc"),
             "ewc:lambda=100,fisher_examples=1000,anchor_share=0");

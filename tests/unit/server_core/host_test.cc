@@ -196,6 +196,29 @@ TEST_F(HostTest, RefusedWeightsLeaveNoModel) {
   EXPECT_TRUE(absl::IsAlreadyExists(CreateFrom("a", "hostile", strict).status()));
 }
 
+TEST_F(HostTest, CandidatesMustTakeTheWeightsOfTheModel) {
+  v1::CreateModelRequest request;
+  request.set_name("a");
+  *request.mutable_spec() = MakeSpec();
+  request.mutable_spec()->mutable_mlp()->add_hidden(32);
+  request.mutable_weights()->set_safetensors("wide");
+  v1::Tune* tune = request.mutable_spec()->mutable_tune();
+  tune->set_tasks(1);
+  tune->add_candidates()->mutable_spec()->mutable_optimizer()->set_learning_rate(0.1);
+  v1::Tune::Candidate* narrow = tune->add_candidates();
+  narrow->set_name("narrow");
+  narrow->mutable_spec()->mutable_mlp()->add_hidden(16);
+  const absl::Status refused = host_->Create(request).status();
+  EXPECT_TRUE(absl::IsInvalidArgument(refused)) << refused;
+  EXPECT_EQ(refused.message(),
+            "spec.tune.candidates[1]: \"narrow\" begins with the model's weights, which do not fit "
+            "it: 32 units, not 16; or let the candidate keep the model's layers and strategies");
+  EXPECT_TRUE(store_.catalog().List()->empty());
+  narrow->mutable_spec()->clear_network();
+  narrow->mutable_spec()->set_label_smoothing(0.1);
+  EXPECT_TRUE(host_->Create(request).ok());
+}
+
 TEST_F(HostTest, ADeletedModelIsGoneAndItsNameFree) {
   ASSERT_TRUE(Create("a").ok());
   ASSERT_TRUE(Send("a", MakeMessage(1, {MakeExample(1)})).ok());

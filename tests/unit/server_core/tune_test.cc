@@ -37,9 +37,28 @@ v1::ModelSpec TunedSpec(v1::Tune::Policy policy) {
   return spec;
 }
 
+// Its second candidate learns best.
+class TunedBench : public ModelBench {
+ public:
+  explicit TunedBench(v1::Tune::Policy policy) : ModelBench(TunedSpec(policy)) {
+    script().best_rate = kBestRate;
+  }
+};
+
 void LearnTask(ModelBench* bench, int64_t label) {
   bench->LearnNow(Some(24, label));
   bench->LearnNow(Some(8, label + 1));
+}
+
+void LearnAndEndTask(ModelBench* bench, int64_t label) {
+  LearnTask(bench, label);
+  bench->BoundaryNow();
+}
+
+// What a tune of two tasks is decided by, up to where the record of the decision may come.
+void LearnTwoTasks(ModelBench* bench) {
+  LearnAndEndTask(bench, 1);
+  LearnAndEndTask(bench, 2);
 }
 
 TuneReport Tune(ModelBench* bench) { return bench->model().Describe().tune(); }
@@ -75,15 +94,12 @@ void LearnThrough(ModelBench* bench, const std::function<void()>& between) {
 }
 
 TEST(TuneTest, TheBestCandidateIsProposedAtTheEndOfTheLastTask) {
-  ModelBench bench(TunedSpec(v1::Tune::PROPOSE));
-  bench.script().best_rate = kBestRate;
-  LearnTask(&bench, 1);
-  bench.BoundaryNow();
+  TunedBench bench(v1::Tune::PROPOSE);
+  LearnAndEndTask(&bench, 1);
   bench.Settle();
   EXPECT_EQ(Tune(&bench).state(), TuneReport::RUNNING);
   EXPECT_EQ(Tune(&bench).tasks_ended(), 1);
-  LearnTask(&bench, 2);
-  bench.BoundaryNow();
+  LearnAndEndTask(&bench, 2);
   bench.Settle();
   const TuneReport report = Tune(&bench);
   EXPECT_EQ(report.state(), TuneReport::DECIDED);
@@ -174,12 +190,8 @@ TEST(TuneTest, RestartsInTheMiddleChangeNothing) {
 }
 
 TEST(TuneTest, TheRecordOfADecisionIsWrittenOnceAlsoWhenTheServerDiesBeforeIt) {
-  ModelBench bench(TunedSpec(v1::Tune::PROMOTE));
-  bench.script().best_rate = kBestRate;
-  LearnTask(&bench, 1);
-  bench.BoundaryNow();
-  LearnTask(&bench, 2);
-  bench.BoundaryNow();
+  TunedBench bench(v1::Tune::PROMOTE);
+  LearnTwoTasks(&bench);
   while (Tune(&bench).state() != TuneReport::DECIDED) bench.model().RunOnce();
   EXPECT_EQ(bench.model().DurableSequence(), 66);
   bench.Reopen();  // the record was submitted, never synced
@@ -192,12 +204,8 @@ TEST(TuneTest, TheRecordOfADecisionIsWrittenOnceAlsoWhenTheServerDiesBeforeIt) {
 }
 
 TEST(TuneTest, APausedModelAsksForNoSecondRecord) {
-  ModelBench bench(TunedSpec(v1::Tune::PROMOTE));
-  bench.script().best_rate = kBestRate;
-  LearnTask(&bench, 1);
-  bench.BoundaryNow();
-  LearnTask(&bench, 2);
-  bench.BoundaryNow();
+  TunedBench bench(v1::Tune::PROMOTE);
+  LearnTwoTasks(&bench);
   while (Tune(&bench).state() != TuneReport::DECIDED) bench.model().RunOnce();
   bench.model().SetPaused(true);
   ASSERT_TRUE(bench.store().catalog().SetPaused(bench.uid(), true).ok());
@@ -213,14 +221,11 @@ TEST(TuneTest, APausedModelAsksForNoSecondRecord) {
 }
 
 TEST(TuneTest, ARollbackAcrossTheDecisionOpensTheTuneAgain) {
-  ModelBench bench(TunedSpec(v1::Tune::PROMOTE));
-  bench.script().best_rate = kBestRate;
-  LearnTask(&bench, 1);
-  bench.BoundaryNow();
+  TunedBench bench(v1::Tune::PROMOTE);
+  LearnAndEndTask(&bench, 1);
   bench.CheckpointNow("first");
   const std::string before = Bits(bench.Stored());
-  LearnTask(&bench, 2);
-  bench.BoundaryNow();
+  LearnAndEndTask(&bench, 2);
   bench.Settle();
   ASSERT_EQ(Tune(&bench).state(), TuneReport::PROMOTED);
   bench.RollbackNow("first");
@@ -233,8 +238,7 @@ TEST(TuneTest, ARollbackAcrossTheDecisionOpensTheTuneAgain) {
   bench.script().best_rate = 1.6;  // this time it goes otherwise
   LearnTask(&bench, 5);
   LearnTask(&bench, 6);
-  LearnTask(&bench, 7);
-  bench.BoundaryNow();
+  LearnAndEndTask(&bench, 7);
   bench.Settle();
   EXPECT_EQ(Tune(&bench).winner(), 3);
   EXPECT_EQ(bench.model().spec()->optimizer().learning_rate(), 1.6);
@@ -244,13 +248,11 @@ TEST(TuneTest, ARollbackAcrossTheDecisionOpensTheTuneAgain) {
 }
 
 TEST(TuneTest, ALostCheckpointIsReplayedThroughTheDecision) {
-  ModelBench bench(TunedSpec(v1::Tune::PROMOTE));
-  bench.script().best_rate = kBestRate;
+  TunedBench bench(v1::Tune::PROMOTE);
   LearnTask(&bench, 1);
   bench.CheckpointNow("early");
   bench.BoundaryNow();
-  LearnTask(&bench, 2);
-  bench.BoundaryNow();
+  LearnAndEndTask(&bench, 2);
   bench.Settle();
   bench.RollbackNow("early");
   LearnTask(&bench, 4);
@@ -264,9 +266,32 @@ TEST(TuneTest, ALostCheckpointIsReplayedThroughTheDecision) {
   EXPECT_EQ(Bits(&bench), bits);
 }
 
+TEST(TuneTest, CandidatesOfAPretrainedModelBeginWithItsWeightsWhichAreReadOnce) {
+  ModelBench weighted(TunedSpec(v1::Tune::PROPOSE), "weights"), drawn(TunedSpec(v1::Tune::PROPOSE));
+  EXPECT_EQ(weighted.store().weights_loads(), 1);
+  const RestorableLearner stored = weighted.Stored(), without = drawn.Stored();
+  ASSERT_EQ(stored.shadows.size(), 3u);
+  for (size_t i = 0; i < 3; ++i) EXPECT_NE(Bits(stored.shadows[i]), Bits(without.shadows[i]));
+}
+
+TEST(TuneTest, AModelOfAnotherShapeIsReplayedFromItsWeightsWhenItsCheckpointsAreDamaged) {
+  v1::ModelSpec spec = TunedSpec(v1::Tune::PROMOTE);
+  spec.mutable_tune()->mutable_candidates(1)->mutable_spec()->mutable_mlp()->add_hidden(32);
+  ModelBench bench(spec, "weights");
+  bench.CheckpointNow();
+  LearnThrough(&bench, [] {});
+  bench.CheckpointNow();
+  const std::string bits = Bits(&bench);
+  const auto checkpoints = *bench.model().ListCheckpoints();
+  for (const v1::Checkpoint& checkpoint : checkpoints) {
+    bench.store().CorruptCheckpoint(bench.uid(), checkpoint.id());
+  }
+  bench.Restart();
+  EXPECT_EQ(Bits(&bench), bits);
+}
+
 TEST(TuneTest, CandidatesThatDivergeOrFailAreDroppedAndSaidSo) {
-  ModelBench bench(TunedSpec(v1::Tune::PROMOTE));
-  bench.script().best_rate = kBestRate;
+  TunedBench bench(v1::Tune::PROMOTE);
   bench.script().skipping_rate = kBestRate;
   bench.script().failing_rate = 1.6;
   LearnTask(&bench, 1);
@@ -280,8 +305,7 @@ TEST(TuneTest, CandidatesThatDivergeOrFailAreDroppedAndSaidSo) {
   bench.Restart();
   EXPECT_EQ(Tune(&bench).DebugString(), report.DebugString());
   bench.BoundaryNow();
-  LearnTask(&bench, 2);
-  bench.BoundaryNow();
+  LearnAndEndTask(&bench, 2);
   bench.Settle();
   EXPECT_EQ(Tune(&bench).winner(), 1) << "the best of those left";
   EXPECT_EQ(bench.model().Describe().state(), v1::Model::SERVING);
@@ -293,10 +317,7 @@ TEST(TuneTest, WithAllCandidatesDroppedTheModelStaysAsItIs) {
   ModelBench bench(spec);
   bench.script().skipping_rate = kBestRate;
   bench.script().failing_rate = 0.1;
-  LearnTask(&bench, 1);
-  bench.BoundaryNow();
-  LearnTask(&bench, 2);
-  bench.BoundaryNow();
+  LearnTwoTasks(&bench);
   bench.Settle();
   EXPECT_EQ(Tune(&bench).state(), TuneReport::KEPT);
   EXPECT_EQ(Tune(&bench).winner_name(), "own");
@@ -306,10 +327,7 @@ TEST(TuneTest, WithAllCandidatesDroppedTheModelStaysAsItIs) {
 
 TEST(TuneTest, ATiedTuneKeepsTheModelsOwnSettings) {
   ModelBench bench(TunedSpec(v1::Tune::PROMOTE));  // all learn alike without a best rate
-  LearnTask(&bench, 1);
-  bench.BoundaryNow();
-  LearnTask(&bench, 2);
-  bench.BoundaryNow();
+  LearnTwoTasks(&bench);
   bench.Settle();
   EXPECT_EQ(Tune(&bench).state(), TuneReport::KEPT);
   EXPECT_EQ(bench.model().spec()->optimizer().learning_rate(), kOwnRate);
@@ -360,8 +378,7 @@ TEST(TuneTest, ATuneOfARunningModelBeginsWithCopiesOfIt) {
   bench.Restart();
   for (ModelBench* each : {&bench, &twin}) {
     each->script().best_rate = kBestRate;
-    LearnTask(each, 2);
-    each->BoundaryNow();
+    LearnAndEndTask(each, 2);
     each->Settle();
   }
   EXPECT_EQ(Tune(&bench).state(), TuneReport::PROMOTED);

@@ -206,13 +206,5 @@ TEST_F(ExporterTest, CallsAreCountedByMethodAndCode) {
   EXPECT_EQ(page.At(absl::StrCat("engram_rpc_server_duration_seconds_sum", labels)), 0.002);
 }
 
-TEST_F(ExporterTest, TheTableOfMethodsMatchesTheServices) {
-  EXPECT_EQ(server::kRpcNames[static_cast<size_t>(server::Rpc::kLearn)],
-            "engram.v1.Learning/Learn");
-  EXPECT_EQ(server::kRpcNames[static_cast<size_t>(server::Rpc::kGetLimits)],
-            "engram.v1.Admin/GetLimits");
-  EXPECT_EQ(static_cast<size_t>(server::Rpc::kGetLimits) + 1, server::kRpcNames.size());
-}
-
 }  // namespace
 }  // namespace engram::testing

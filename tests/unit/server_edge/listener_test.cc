@@ -21,7 +21,8 @@ TEST(ListenerTest, RefusesAnAddressThatOthersCanReach) {
   EdgeRig rig;
   const auto server = server::GrpcServer::Start("0.0.0.0:0", rig.edge(), &rig.board());
   EXPECT_EQ(server.status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(std::string(server.status().message()), HasSubstr("no TLS or tokens yet"));
+  EXPECT_THAT(std::string(server.status().message()),
+              HasSubstr("configure tls and authentication"));
 }
 
 TEST(ListenerTest, APortInUseIsRefusedNotShared) {

@@ -207,7 +207,7 @@ TEST_F(DamagedRowTest, ANewerCheckpointRowIsRefused) {
 
 TEST_F(DamagedRowTest, ADamagedRowIsDataLossEverywhereAndNeverZeros) {
   Open();
-  const ModelUid uid = store_->catalog().Create("m", "spec", "")->uid;
+  const ModelUid uid = store_->catalog().Create("m", "spec", {})->uid;
   ASSERT_TRUE(store_->episodic().Put(uid, {{{0, 1, 0}, "a"}}).ok());
   ASSERT_TRUE(store_->held_out().Put(uid, {{"t", 1, "a"}}).ok());
   ASSERT_TRUE(store_->catalog().PutReportRow(uid, 1, "a").ok());
@@ -232,7 +232,7 @@ TEST_F(DamagedRowTest, ADamagedRowIsDataLossEverywhereAndNeverZeros) {
 
 TEST_F(DamagedRowTest, ADamagedCatalogIsRefusedAtOpen) {
   Open();
-  const ModelUid uid = store_->catalog().Create("m", "spec", "")->uid;
+  const ModelUid uid = store_->catalog().Create("m", "spec", {})->uid;
   store_.reset();
   PutRaw(ColumnFamily::kMeta, "c" + Key({uid}), "zeros");
   EXPECT_EQ(RocksDbStore::Open(options_, hooks_).status().code(), absl::StatusCode::kDataLoss);

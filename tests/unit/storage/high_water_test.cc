@@ -20,7 +20,7 @@ TEST(HighWaterTest, KeepsItsLastValue) {
   for (const uint64_t value : {5, 6, 90}) {
     auto mark = HighWater::Open(folder.path());
     ASSERT_TRUE(mark.ok());
-    ASSERT_TRUE((*mark)->Advance(value).ok());
+    ASSERT_TRUE((*mark)->Advance(value, ManifestMark()).ok());
     EXPECT_EQ((*mark)->value(), value);
     EXPECT_EQ((*HighWater::Open(folder.path()))->value(), value);
   }
@@ -32,9 +32,9 @@ TEST(HighWaterTest, ATornWriteFallsBackToTheValueBefore) {
   ASSERT_TRUE(HighWater::Create(folder.path()).ok());
   auto mark = HighWater::Open(folder.path());
   ASSERT_TRUE(mark.ok());
-  ASSERT_TRUE((*mark)->Advance(7).ok());
+  ASSERT_TRUE((*mark)->Advance(7, ManifestMark()).ok());
   const std::string before = ReadWholeFile(path);
-  ASSERT_TRUE((*mark)->Advance(8).ok());
+  ASSERT_TRUE((*mark)->Advance(8, ManifestMark()).ok());
   const std::string after = ReadWholeFile(path);
   size_t changed = 0;
   while (before[changed] == after[changed]) ++changed;
@@ -66,12 +66,13 @@ class SilentLossTest : public StoreTest {
     store_.reset();
     wal_ = FilesEndingWith(db_folder(), ".log").at(0);
   }
-  // RocksDB's own text log is not evidence.
+  // Every file but the lock, which holds the number of the process that looked.
   std::map<std::string, std::string> Evidence() const {
     std::map<std::string, std::string> files;
-    for (const auto& entry : std::filesystem::directory_iterator(db_folder())) {
-      const std::string name = entry.path().filename().string();
-      if (name.rfind("LOG", 0) != 0) files[name] = ReadWholeFile(entry.path().string());
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(options_.folder)) {
+      const std::string path = entry.path().string();
+      const bool lock = entry.path().filename() == "LOCK";
+      if (entry.is_regular_file() && !lock) files[path] = ReadWholeFile(path);
     }
     return files;
   }
@@ -80,7 +81,9 @@ class SilentLossTest : public StoreTest {
     const absl::Status refused = RocksDbStore::Open(options_, hooks_).status();
     EXPECT_EQ(refused.code(), absl::StatusCode::kDataLoss) << refused;
     EXPECT_THAT(std::string(refused.message()), HasSubstr("refusing to open the store"));
-    EXPECT_TRUE(Evidence() == before) << "files of the database were changed";
+    EXPECT_THAT(std::string(refused.message()), HasSubstr("; last good checkpoint: "));
+    EXPECT_THAT(std::string(refused.message()), HasSubstr("; nothing was modified"));
+    EXPECT_TRUE(Evidence() == before) << "files of the store were changed";
   }
   std::string wal_;
 };
@@ -118,6 +121,47 @@ TEST_F(SilentLossTest, ALostManifestOrWitnessIsRefusedUntouched) {
   }
   OpenWithModel();
   EXPECT_THAT(Payloads(), SizeIs(30));
+}
+
+// Without one byte of it, the last edit is gone: RocksDB takes the rest for the whole.
+TEST_F(SilentLossTest, AnyCutOfTheManifestIsRefusedUntouched) {
+  std::string name = ReadWholeFile(db_folder() + "/CURRENT");
+  name.pop_back();  // a line feed
+  const std::string manifest = db_folder() + "/" + name;
+  const std::string whole = ReadWholeFile(manifest);
+  for (const size_t cut : {size_t{1}, size_t{3}, whole.size() / 2, whole.size()}) {
+    WriteWholeFile(manifest, whole.substr(0, whole.size() - cut));
+    ExpectRefusedUntouched();
+  }
+  std::string zeros = whole;
+  std::fill(zeros.end() - 40, zeros.end(), '\0');
+  WriteWholeFile(manifest, zeros);
+  ExpectRefusedUntouched();
+  WriteWholeFile(manifest, whole);
+  OpenWithModel();
+  EXPECT_THAT(Payloads(), SizeIs(30));
+}
+
+TEST_F(SilentLossTest, ALostFormatFileDoesNotBeginTheWitnessAnew) {
+  std::filesystem::remove(options_.folder + "/FORMAT");
+  const std::map<std::string, std::string> before = Evidence();
+  const absl::Status refused = RocksDbStore::Open(options_, hooks_).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kDataLoss);
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("FORMAT is missing"));
+  EXPECT_TRUE(Evidence() == before);
+}
+
+TEST_F(SilentLossTest, AWitnessFromBeforeThereWereMarksOfTheManifestOpens) {
+  for (const off_t slot : {0, 4096}) {
+    std::string bytes = ReadWholeFile(options_.folder + "/HIGHWATER");
+    std::fill_n(bytes.begin() + slot + 20, 36, '\0');
+    WriteWholeFile(options_.folder + "/HIGHWATER", bytes);
+  }
+  EXPECT_EQ((*HighWater::Open(options_.folder))->manifest().number, 0u);
+  OpenWithModel();
+  EXPECT_THAT(Payloads(), SizeIs(30));
+  store_.reset();
+  EXPECT_GT((*HighWater::Open(options_.folder))->manifest().number, 0u);
 }
 
 TEST_F(SilentLossTest, RowsWrittenWithoutASyncCountOnceTheStoreIsClosed) {

@@ -342,9 +342,9 @@ TEST_P(StoreContractTest, HeldOutRowsComeByTaskAndSequenceOnceEach) {
 
 TEST_P(StoreContractTest, AModelsUidIsNeverUsedAgain) {
   ModelCatalog& catalog = store_->catalog();
-  const auto first = catalog.Create("digits", "spec", "");
+  const auto first = catalog.Create("digits", "spec", {});
   ASSERT_TRUE(first.ok());
-  EXPECT_EQ(catalog.Create("digits", "", "").status().code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_EQ(catalog.Create("digits", "", {}).status().code(), absl::StatusCode::kAlreadyExists);
   ASSERT_TRUE(catalog.SetPaused(first->uid, true).ok());
   EXPECT_TRUE((*catalog.List())[0].paused);
   EXPECT_EQ((*catalog.List())[0].spec, "spec");
@@ -352,7 +352,7 @@ TEST_P(StoreContractTest, AModelsUidIsNeverUsedAgain) {
   EXPECT_EQ(catalog.Remove(first->uid).code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(catalog.SetPaused(first->uid, true).code(), absl::StatusCode::kNotFound);
   EXPECT_THAT(*catalog.Orphans(), ElementsAre(first->uid));
-  const auto second = catalog.Create("digits", "spec", "");
+  const auto second = catalog.Create("digits", "spec", {});
   ASSERT_TRUE(second.ok());
   EXPECT_GT(second->uid, first->uid);
   ASSERT_TRUE(catalog.ForgetOrphan(first->uid).ok());

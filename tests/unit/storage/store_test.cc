@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "absl/strings/str_cat.h"
+#include "storage/sha256.h"
 #include "tests/testing/storage/fake_store.h"
 #include "tests/unit/storage/store_fixture.h"
 
@@ -99,8 +100,8 @@ TEST_F(OpenTest, NamesItsEngine) {
 
 TEST_F(StoreTest, EverythingOutlivesARestart) {
   Open();
-  const auto kept = store_->catalog().Create("kept", "spec", "");
-  const auto removed = store_->catalog().Create("removed", "", "");
+  const auto kept = store_->catalog().Create("kept", "spec", {});
+  const auto removed = store_->catalog().Create("removed", "", {});
   ASSERT_TRUE(kept.ok() && removed.ok());
   ASSERT_TRUE(store_->catalog().SetPaused(kept->uid, true).ok());
   ASSERT_TRUE(store_->catalog().Remove(removed->uid).ok());
@@ -121,7 +122,7 @@ TEST_F(StoreTest, EverythingOutlivesARestart) {
   EXPECT_TRUE((*models)[0].paused);
   EXPECT_EQ((*models)[0].create_time_ms, 1000000);
   EXPECT_THAT(*store_->catalog().Orphans(), ElementsAre(removed->uid));
-  EXPECT_GT(store_->catalog().Create("next", "", "")->uid, removed->uid);
+  EXPECT_GT(store_->catalog().Create("next", "", {})->uid, removed->uid);
   EXPECT_THAT(*store_->catalog().ReportRows(kept->uid), SizeIs(1));
   EXPECT_THAT(*store_->episodic().Read(kept->uid, {{0, 1, 0}}), ElementsAre("exemplar"));
   EXPECT_EQ(store_->importance().Read(kept->uid, 5, 0)->tensors, importance.tensors);
@@ -130,11 +131,12 @@ TEST_F(StoreTest, EverythingOutlivesARestart) {
 TEST_F(StoreTest, WeightsOutliveARestartAndGoWithTheirModel) {
   Open();
   const std::string bytes = std::string("\0weights", 8) + std::string(3 << 20, 'w');
-  const auto model = store_->catalog().Create("m", "spec", bytes);
+  const auto model = store_->catalog().Create("m", "spec", {bytes, Sha256Hex(bytes)});
   ASSERT_TRUE(model.ok()) << model.status();
   ASSERT_TRUE(model->weights.has_value());
   EXPECT_EQ(model->weights->bytes, static_cast<int64_t>(bytes.size()));
-  const auto other = store_->catalog().Create("other", "spec", "");
+  EXPECT_EQ(model->weights->sha256, Sha256Hex(bytes));
+  const auto other = store_->catalog().Create("other", "spec", {});
   EXPECT_FALSE(other->weights.has_value());
   ASSERT_TRUE(store_->catalog().SetPaused(model->uid, true).ok());
   store_.reset();
@@ -150,7 +152,7 @@ TEST_F(StoreTest, WeightsOutliveARestartAndGoWithTheirModel) {
 
 TEST_F(StoreTest, WeightsWithoutARowAreSweptAndOthersStay) {
   Open();
-  const auto model = store_->catalog().Create("m", "spec", "weights");
+  const auto model = store_->catalog().Create("m", "spec", {"weights", Sha256Hex("weights")});
   ASSERT_TRUE(model.ok());
   store_.reset();
   const std::string folder = absl::StrCat(options_.folder, "/weights/");
@@ -168,7 +170,7 @@ TEST_F(StoreTest, WeightsWithoutARowAreSweptAndOthersStay) {
 
 TEST_F(StoreTest, EveryDamagedByteOfWeightsIsDataLoss) {
   Open();
-  const auto model = store_->catalog().Create("m", "spec", "weights");
+  const auto model = store_->catalog().Create("m", "spec", {"weights", Sha256Hex("weights")});
   const std::string path =
       absl::StrCat(options_.folder, "/weights/", model->uid, "/", model->weights->file);
   const auto load = [&] { return store_->catalog().LoadWeights(model->uid).status(); };
@@ -182,6 +184,9 @@ TEST_F(StoreTest, EveryDamagedByteOfWeightsIsDataLoss) {
   EXPECT_THAT(std::string(load().message()), HasSubstr("expected 7 bytes"));
   std::filesystem::remove(path);
   EXPECT_THAT(std::string(load().message()), HasSubstr("missing"));
+  const auto other = store_->catalog().Create("other", "spec", {"weights", Sha256Hex("others")});
+  EXPECT_EQ(store_->catalog().LoadWeights(other->uid).status().code(),
+            absl::StatusCode::kDataLoss);
 }
 
 TEST_F(StoreTest, ProducerRowsAreOneWriteWithTheirRecords) {

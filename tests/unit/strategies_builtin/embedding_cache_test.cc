@@ -167,6 +167,17 @@ TEST_P(CachedLearnerTest, ARestoredLearnerStartsEmptyAndContinuesBitForBit) {
   EXPECT_EQ(SavedTensors(*original), SavedTensors(*restored));
 }
 
+TEST_P(CachedLearnerTest, GaugesCountWhatWasLookedForAndFound) {
+  const auto kept = Make(1000), none = Make(0);
+  SmallStream stream(kWidth, 2);
+  for (int32_t task = 0; task < 2; ++task) LearnTask(kept.get(), &stream, task);
+  const auto named = kept->Gauges().named;
+  EXPECT_GT(named.at("embedding_lookups"), 0);
+  EXPECT_LE(named.at("embedding_hits"), named.at("embedding_lookups"));
+  EXPECT_EQ(named.at("embedding_hits") > 0, GetParam().name != "generated") << "drawn, never kept";
+  EXPECT_EQ(none->Gauges().named.count("embedding_hits"), 0u);
+}
+
 const ParameterValue kFew = int64_t{12};
 
 INSTANTIATE_TEST_SUITE_P(

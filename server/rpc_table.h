@@ -1,0 +1,111 @@
+// The one table of what can be called and who may: every method of engram.v1, the methods that gRPC
+// itself answers on our listener, and the pages of the HTTP listener.
+//
+// A method without a row is refused: UNIMPLEMENTED by the listener (listener_credentials.h), and a
+// failing test by name (rpc_table_test). A handler cannot be admitted without naming its row.
+//
+// Threading: constants.
+#pragma once
+
+#include <array>
+#include <cstddef>
+
+#include "absl/strings/string_view.h"
+#include "server/identity.h"
+
+namespace engram::server {
+
+// Every method of engram.v1, in the order of kRpcs.
+enum class Rpc {
+  kCreateModel,
+  kCreateModelFromWeights,
+  kGetModel,
+  kListModels,
+  kUpdateModel,
+  kDeleteModel,
+  kPauseTraining,
+  kResumeTraining,
+  kLearn,
+  kLearnBatch,
+  kMarkBoundary,
+  kWaitApplied,
+  kPredict,
+  kPredictStream,
+  kGetReport,
+  kWatchReport,
+  kEvaluate,
+  kCreateCheckpoint,
+  kListCheckpoints,
+  kGetCheckpoint,
+  kDeleteCheckpoint,
+  kRollback,
+  kGetServerInfo,
+  kListStrategies,
+  kGetLimits,
+};
+
+struct RpcRow {
+  Rpc rpc;
+  absl::string_view name;
+  Role role;
+};
+
+inline constexpr std::array<RpcRow, 25> kRpcs = {{
+    {Rpc::kCreateModel, "engram.v1.Models/CreateModel", Role::kAdmin},
+    {Rpc::kCreateModelFromWeights, "engram.v1.Models/CreateModelFromWeights", Role::kAdmin},
+    {Rpc::kGetModel, "engram.v1.Models/GetModel", Role::kReader},
+    {Rpc::kListModels, "engram.v1.Models/ListModels", Role::kReader},
+    {Rpc::kUpdateModel, "engram.v1.Models/UpdateModel", Role::kAdmin},
+    {Rpc::kDeleteModel, "engram.v1.Models/DeleteModel", Role::kAdmin},
+    {Rpc::kPauseTraining, "engram.v1.Models/PauseTraining", Role::kAdmin},
+    {Rpc::kResumeTraining, "engram.v1.Models/ResumeTraining", Role::kAdmin},
+    {Rpc::kLearn, "engram.v1.Learning/Learn", Role::kWriter},
+    {Rpc::kLearnBatch, "engram.v1.Learning/LearnBatch", Role::kWriter},
+    {Rpc::kMarkBoundary, "engram.v1.Learning/MarkBoundary", Role::kWriter},
+    {Rpc::kWaitApplied, "engram.v1.Learning/WaitApplied", Role::kReader},
+    {Rpc::kPredict, "engram.v1.Prediction/Predict", Role::kReader},
+    {Rpc::kPredictStream, "engram.v1.Prediction/PredictStream", Role::kReader},
+    {Rpc::kGetReport, "engram.v1.Evaluation/GetReport", Role::kReader},
+    {Rpc::kWatchReport, "engram.v1.Evaluation/WatchReport", Role::kReader},
+    {Rpc::kEvaluate, "engram.v1.Evaluation/Evaluate", Role::kReader},
+    {Rpc::kCreateCheckpoint, "engram.v1.Checkpoints/CreateCheckpoint", Role::kAdmin},
+    {Rpc::kListCheckpoints, "engram.v1.Checkpoints/ListCheckpoints", Role::kReader},
+    {Rpc::kGetCheckpoint, "engram.v1.Checkpoints/GetCheckpoint", Role::kReader},
+    {Rpc::kDeleteCheckpoint, "engram.v1.Checkpoints/DeleteCheckpoint", Role::kAdmin},
+    {Rpc::kRollback, "engram.v1.Checkpoints/Rollback", Role::kAdmin},
+    {Rpc::kGetServerInfo, "engram.v1.Admin/GetServerInfo", Role::kReader},
+    {Rpc::kListStrategies, "engram.v1.Admin/ListStrategies", Role::kReader},
+    {Rpc::kGetLimits, "engram.v1.Admin/GetLimits", Role::kReader},
+}};
+
+constexpr bool RowsStandInOrder() {
+  for (size_t i = 0; i < kRpcs.size(); ++i) {
+    if (static_cast<size_t>(kRpcs[i].rpc) != i || kRpcs[i].role == Role::kAnybody) return false;
+  }
+  return true;
+}
+static_assert(RowsStandInOrder(), "kRpcs: one row a member of Rpc, in its order, with a role");
+
+constexpr const RpcRow& RowOf(Rpc rpc) { return kRpcs[static_cast<size_t>(rpc)]; }
+
+// What gRPC answers by itself, or a page: a name and who may.
+struct AccessRow {
+  absl::string_view name;
+  Role role;
+};
+
+inline constexpr std::array<AccessRow, 3> kListenerRpcs = {{
+    {"grpc.health.v1.Health/Check", Role::kReader},
+    {"grpc.health.v1.Health/Watch", Role::kReader},
+    {"grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Role::kReader},
+}};
+
+// What anybody may see is also what answers off loopback: probes and scrapers carry no credentials.
+inline constexpr std::array<AccessRow, 4> kPages = {{
+    {"/", Role::kReader},
+    {"/metrics", Role::kAnybody},
+    {"/healthz", Role::kAnybody},
+    {"/readyz", Role::kAnybody},
+}};
+
+}  // namespace engram::server
