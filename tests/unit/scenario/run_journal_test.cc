@@ -1,5 +1,7 @@
 #include "client/scenario/run_journal.h"
 
+#include <unistd.h>
+
 #include <cstdio>
 #include <fstream>
 #include <functional>
@@ -8,6 +10,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "client/datasets/digit_generator.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -19,7 +22,9 @@ using ::testing::HasSubstr;
 
 class RunJournalTest : public ::testing::Test {
  protected:
-  RunJournalTest() : path_(::testing::TempDir() + "/run_journal_test.jsonl") {
+  // Each test is a process of its own under ctest, beside others.
+  RunJournalTest()
+      : path_(absl::StrCat(::testing::TempDir(), "/run_journal_test.", getpid(), ".jsonl")) {
     std::remove(path_.c_str());
   }
   ~RunJournalTest() override { std::remove(path_.c_str()); }
