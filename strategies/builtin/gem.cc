@@ -3,9 +3,10 @@
 //   min 1/2 |g - g~|^2   subject to   <g~, g_k> >= 0 for every past task k
 // is solved in its dual, one variable a task bounded below by memory_strength, whenever a
 // constraint is violated. The bound is the paper's gamma, 0 in its equations: above 0 the step
-// moves towards the past, not only not against it, and the more so the more tasks there are. The
-// gradient is projected before the optimiser. There are at most tasks_max - 1 constraints: beyond,
-// the two oldest tasks share a memory and with it a constraint (memory/task_memory.h).
+// moves towards the past, not only not against it, and the more so the more tasks there are
+// (README.md). The gradient is projected before the optimiser. There are at most tasks_max - 1
+// constraints: beyond, the two oldest tasks share a memory and with it a constraint
+// (memory/task_memory.h).
 //
 // Memory: memory_per_task x tasks_max exemplars of 4 d + 36 bytes, P floats a constraint.
 // Time: one pass over the exemplars of every past task beside the step.
@@ -140,7 +141,7 @@ StrategyEntry Gem() {
       "As a_gem, where no single past task may lose and time allows a pass for each of them.";
   entry.help.parameters = TaskMemoryParameters();
   entry.help.parameters.push_back(
-      NumberParameter("memory_strength", 0.0).AtMost(100).Live().Help(
+      NumberParameter("memory_strength", 0.5).AtMost(100).Live().Help(
           "lower bound of each constraint's multiplier, gamma"));
   entry.help.parameters.push_back(
       IntegerParameter("reference_batch", 0).AtMost(100000).Help(
