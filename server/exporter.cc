@@ -310,6 +310,16 @@ void AddRpcs(const RpcStatistics& rpcs, Page* page) {
   }
 }
 
+void AddStorage(const ModelHost& host, Page* page) {
+  page->Gauge("engram_storage_read_only", "1 when nothing can be learned until a restart", {},
+              host.ReadOnlyReason().empty() ? 0 : 1);
+  const storage::StoreStatistics counts = host.store().Statistics();
+  page->Counter("engram_storage_scrubbed_bytes_total", "Read again to see that they are whole", {},
+                static_cast<double>(counts.scrubbed_bytes));
+  page->Counter("engram_storage_damaged_files_total", "Found damaged by scrubs", {},
+                static_cast<double>(counts.damaged_files));
+}
+
 }  // namespace
 
 std::vector<MetricFamily> Exporter::Collect() const {
@@ -319,6 +329,7 @@ std::vector<MetricFamily> Exporter::Collect() const {
               {"libtorch", edge_.fixed_info.libtorch()},
               {"blas", edge_.fixed_info.blas_path()}},
              1);
+  AddStorage(*edge_.host, &page);
   AddRpcs(*edge_.rpcs, &page);
   for (const std::shared_ptr<ModelRuntime>& model : edge_.host->List()) {
     const Labels labels = {{"model", model->name()}};

@@ -251,6 +251,9 @@ int Run(char** argv) {
   store_options.checkpoints_max = config->limits().checkpoints();
   auto store = storage::OpenStore(store_options);
   if (!store.ok()) return Fail(StoreExitCode(store.status()), store.status());
+  (*store)->ObserveHealth([](const absl::Status& reason) {
+    Log(LogLevel::kError, "storage_read_only", {{"reason", reason}});
+  });
   return Serve(*config, authority->get(), store->get(), data_dir);
 }
 

@@ -24,7 +24,6 @@ constexpr absl::string_view kSuffix = ".safetensors";
 constexpr absl::string_view kPartSuffix = ".part";
 constexpr mode_t kFolderMode = 0700;
 constexpr mode_t kFileMode = 0600;
-constexpr size_t kPieceBytes = 1 << 20;
 
 bool IsFileName(absl::string_view file) {
   return absl::ConsumeSuffix(&file, kSuffix) && IsCheckpointId(file);
@@ -40,7 +39,6 @@ int OpenFolder(const std::string& path) {
 }
 
 absl::Status OpenFailure(int error) {
-  if (error == ENOENT) return absl::NotFoundError("tensor file is missing");
   if (error == ELOOP || error == ENOTDIR) {
     return absl::FailedPreconditionError("tensor file is not a regular file");
   }
@@ -58,25 +56,6 @@ absl::Status WriteAll(int file, absl::string_view bytes) {
   }
   if (::fsync(file) != 0) return ErrnoStatus(errno, "cannot sync a tensor file");
   return absl::OkStatus();
-}
-
-absl::StatusOr<std::string> ReadAll(int file) {
-  struct stat found {};
-  if (::fstat(file, &found) != 0) return ErrnoStatus(errno, "cannot look at a tensor file");
-  if (!S_ISREG(found.st_mode)) {
-    return absl::FailedPreconditionError("tensor file is not a regular file");
-  }
-  std::string bytes(static_cast<size_t>(found.st_size), '\0');
-  size_t size = 0;
-  while (size < bytes.size()) {
-    const ssize_t got = ::read(file, &bytes[size], bytes.size() - size);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return ErrnoStatus(errno, "cannot read a tensor file");
-    if (got == 0) break;
-    size += static_cast<size_t>(got);
-  }
-  bytes.resize(size);
-  return bytes;
 }
 
 absl::StatusOr<std::vector<std::string>> Entries(const std::string& path) {
@@ -142,55 +121,58 @@ absl::Status CheckpointFolder::Write(ModelUid model, absl::string_view file,
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::string> CheckpointFolder::Read(ModelUid model, absl::string_view file) const {
+absl::Status CheckpointFolder::ReadChecked(ModelUid model, absl::string_view file,
+                                           const TensorSum& expected, absl::string_view name,
+                                           absl::FunctionRef<void(absl::string_view)> take) const {
   ENGRAM_RETURN_IF_ERROR(CheckFileName(file));
-  const std::string name(file);
   const OwnedFile folder(OpenFolder(FolderOf(model)));
-  if (!folder.ok()) return OpenFailure(errno);
-  const OwnedFile source(
-      ::openat(folder.get(), name.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
-  return source.ok() ? ReadAll(source.get()) : OpenFailure(errno);
+  const int opened = !folder.ok() ? -1
+                                  : ::openat(folder.get(), std::string(file).c_str(),
+                                             O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+  const int error = errno;
+  const OwnedFile source(opened);
+  if (!source.ok() && error == ENOENT) {
+    return absl::DataLossError(absl::StrCat(name, ": its file is missing"));
+  }
+  if (!source.ok()) return OpenFailure(error);
+  struct stat facts {};
+  if (::fstat(source.get(), &facts) != 0) return ErrnoStatus(errno, "cannot look at a tensor file");
+  if (!S_ISREG(facts.st_mode)) {
+    return absl::FailedPreconditionError("tensor file is not a regular file");
+  }
+  int64_t bytes = 0;
+  Sha256 sha256;
+  ENGRAM_RETURN_IF_ERROR(ReadPieces(source.get(), 0, static_cast<uint64_t>(facts.st_size),
+                                    "a tensor file", [&](absl::string_view piece) {
+                                      bytes += static_cast<int64_t>(piece.size());
+                                      sha256.Update(piece);
+                                      take(piece);
+                                    }));
+  if (bytes != expected.bytes) {
+    return absl::DataLossError(
+        absl::StrCat(name, ": expected ", expected.bytes, " bytes, found ", bytes));
+  }
+  const std::string found = sha256.Hex();
+  if (found == expected.sha256) return absl::OkStatus();
+  return absl::DataLossError(
+      absl::StrCat(name, ": sha256 expected ", expected.sha256, ", found ", found));
 }
 
-absl::StatusOr<TensorSum> CheckpointFolder::Sum(ModelUid model, absl::string_view file) const {
-  ENGRAM_RETURN_IF_ERROR(CheckFileName(file));
-  const std::string name(file);
-  const OwnedFile folder(OpenFolder(FolderOf(model)));
-  if (!folder.ok()) return OpenFailure(errno);
-  const OwnedFile source(
-      ::openat(folder.get(), name.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
-  if (!source.ok()) return OpenFailure(errno);
-  TensorSum sum;
-  Sha256 sha256;
-  std::string piece(kPieceBytes, '\0');
-  while (true) {
-    const ssize_t got = ::read(source.get(), &piece[0], piece.size());
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return ErrnoStatus(errno, "cannot read a tensor file");
-    if (got == 0) break;
-    sum.bytes += got;
-    sha256.Update(absl::string_view(piece).substr(0, static_cast<size_t>(got)));
-  }
-  sum.sha256 = sha256.Hex();
-  return sum;
+absl::StatusOr<std::string> CheckpointFolder::Read(ModelUid model, absl::string_view file,
+                                                   const TensorSum& expected,
+                                                   absl::string_view name) const {
+  std::string bytes;
+  ENGRAM_RETURN_IF_ERROR(
+      ReadChecked(model, file, expected, name, [&bytes, &expected](absl::string_view piece) {
+        if (bytes.empty()) bytes.reserve(static_cast<size_t>(expected.bytes));
+        bytes.append(piece.data(), piece.size());
+      }));
+  return bytes;
 }
 
 absl::Status CheckpointFolder::Verify(ModelUid model, absl::string_view file,
                                       const TensorSum& expected, absl::string_view name) const {
-  const absl::StatusOr<TensorSum> found = Sum(model, file);
-  if (absl::IsNotFound(found.status())) {
-    return absl::DataLossError(absl::StrCat(name, ": its file is missing"));
-  }
-  ENGRAM_RETURN_IF_ERROR(found.status());
-  if (found->bytes != expected.bytes) {
-    return absl::DataLossError(absl::StrCat(name, ": expected ", expected.bytes,
-                                            " bytes, found ", found->bytes));
-  }
-  if (found->sha256 != expected.sha256) {
-    return absl::DataLossError(absl::StrCat(name, ": sha256 expected ", expected.sha256,
-                                            ", found ", found->sha256));
-  }
-  return absl::OkStatus();
+  return ReadChecked(model, file, expected, name, [](absl::string_view) {});
 }
 
 absl::Status CheckpointFolder::Remove(ModelUid model, absl::string_view file) const {

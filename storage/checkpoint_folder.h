@@ -4,15 +4,16 @@
 // links.
 //
 // Threading: every method from any thread; one file is written once.
-// Failure: INVALID_ARGUMENT for a malformed file name, NOT_FOUND for a missing file,
-//   FAILED_PRECONDITION for what is not a regular file, RESOURCE_EXHAUSTED for a full disk,
-//   UNAVAILABLE for other I/O errors.
+// Failure: INVALID_ARGUMENT for a malformed file name, DATA_LOSS for a file that is missing or not
+//   what was written, FAILED_PRECONDITION for what is not a regular file, RESOURCE_EXHAUSTED for a
+//   full disk, UNAVAILABLE for other I/O errors.
 #pragma once
 
 #include <functional>
 #include <string>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -23,7 +24,7 @@ namespace engram::storage {
 // "<id>.safetensors"
 std::string CheckpointFileName(absl::string_view id);
 
-// What is said of a tensor file, and what is found.
+// What was said of a tensor file when it was written.
 struct TensorSum {
   int64_t bytes = 0;
   std::string sha256;  // hex
@@ -37,9 +38,10 @@ class CheckpointFolder {
   absl::Status Prepare() const;
   // Durable, under its final name, when this returns OK; nothing is left behind otherwise.
   absl::Status Write(ModelUid model, absl::string_view file, absl::string_view bytes) const;
-  absl::StatusOr<std::string> Read(ModelUid model, absl::string_view file) const;
-  // Reads the file in pieces and keeps none. DATA_LOSS "<name>: ..." where it is missing or not
-  // what `expected` says.
+  // DATA_LOSS "<name>: ..." where the file is missing or not what `expected` says.
+  absl::StatusOr<std::string> Read(ModelUid model, absl::string_view file,
+                                   const TensorSum& expected, absl::string_view name) const;
+  // The same, keeping none of it.
   absl::Status Verify(ModelUid model, absl::string_view file, const TensorSum& expected,
                       absl::string_view name) const;
   absl::Status Remove(ModelUid model, absl::string_view file) const;
@@ -54,7 +56,9 @@ class CheckpointFolder {
 
  private:
   std::string FolderOf(ModelUid model) const;
-  absl::StatusOr<TensorSum> Sum(ModelUid model, absl::string_view file) const;
+  absl::Status ReadChecked(ModelUid model, absl::string_view file, const TensorSum& expected,
+                           absl::string_view name,
+                           absl::FunctionRef<void(absl::string_view piece)> take) const;
 
   const std::string root_;
 };

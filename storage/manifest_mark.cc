@@ -3,9 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
-#include <vector>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -20,7 +18,6 @@ namespace engram::storage {
 namespace {
 
 constexpr absl::string_view kManifestPrefix = "MANIFEST-";
-constexpr size_t kPieceBytes = 1 << 20;
 
 absl::StatusOr<std::string> CurrentManifest(const std::string& db_folder) {
   const OwnedFile file(
@@ -44,17 +41,10 @@ absl::StatusOr<uint64_t> NumberOf(absl::string_view manifest) {
 
 // Extends `mark` over the file's bytes up to `end`, or up to where the file ends.
 absl::Status Extend(int file, uint64_t end, ManifestMark* mark) {
-  std::vector<char> piece(kPieceBytes);
-  while (mark->bytes < end) {
-    const size_t wanted = static_cast<size_t>(std::min<uint64_t>(piece.size(), end - mark->bytes));
-    const ssize_t got = ::pread(file, piece.data(), wanted, static_cast<off_t>(mark->bytes));
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return ErrnoStatus(errno, "cannot read the MANIFEST");
-    if (got == 0) return absl::OkStatus();
-    mark->crc = ExtendCrc32c(mark->crc, {piece.data(), static_cast<size_t>(got)});
-    mark->bytes += static_cast<uint64_t>(got);
-  }
-  return absl::OkStatus();
+  return ReadPieces(file, mark->bytes, end, "the MANIFEST", [mark](absl::string_view piece) {
+    mark->crc = ExtendCrc32c(mark->crc, piece);
+    mark->bytes += piece.size();
+  });
 }
 
 }  // namespace

@@ -25,6 +25,8 @@ std::string RowKey(ModelUid model, absl::string_view id) {
   return key;
 }
 
+std::string NameOf(const CheckpointRow& row) { return absl::StrCat("checkpoint ", row.id); }
+
 // What may be a label; whatever has the form of an id is looked up as one.
 absl::Status CheckLabel(absl::string_view label) {
   const bool printable = std::all_of(label.begin(), label.end(),
@@ -173,25 +175,6 @@ absl::StatusOr<std::vector<CheckpointRow>> RocksDbCheckpointStore::List(ModelUid
   return rows;
 }
 
-absl::StatusOr<std::string> RocksDbCheckpointStore::ReadVerified(ModelUid model,
-                                                                 const CheckpointRow& row) const {
-  absl::StatusOr<std::string> tensors = folder_.Read(model, row.file);
-  if (absl::IsNotFound(tensors.status())) {
-    return absl::DataLossError(absl::StrCat("checkpoint ", row.id, ": its file is missing"));
-  }
-  ENGRAM_RETURN_IF_ERROR(tensors.status());
-  if (static_cast<int64_t>(tensors->size()) != row.bytes) {
-    return absl::DataLossError(absl::StrCat("checkpoint ", row.id, ": expected ", row.bytes,
-                                            " bytes, found ", tensors->size()));
-  }
-  const std::string found = Sha256Hex(*tensors);
-  if (found != row.sha256) {
-    return absl::DataLossError(
-        absl::StrCat("checkpoint ", row.id, ": sha256 expected ", row.sha256, ", found ", found));
-  }
-  return tensors;
-}
-
 std::string RocksDbCheckpointStore::NewestValid(ModelUid model,
                                                 const CheckpointRow& damaged) const {
   const absl::StatusOr<std::vector<CheckpointRow>> rows = List(model);
@@ -203,8 +186,7 @@ std::string RocksDbCheckpointStore::NewestValid(ModelUid model,
 }
 
 absl::Status RocksDbCheckpointStore::VerifyFile(ModelUid model, const CheckpointRow& row) const {
-  return folder_.Verify(model, row.file, {row.bytes, row.sha256},
-                        absl::StrCat("checkpoint ", row.id));
+  return folder_.Verify(model, row.file, {row.bytes, row.sha256}, NameOf(row));
 }
 
 absl::Status RocksDbCheckpointStore::Verify(ModelUid model, const CheckpointRow& row) const {
@@ -227,7 +209,8 @@ absl::optional<CheckpointRow> RocksDbCheckpointStore::NewestWhole(ModelUid model
 
 absl::StatusOr<std::string> RocksDbCheckpointStore::Load(ModelUid model,
                                                          const CheckpointRow& row) const {
-  absl::StatusOr<std::string> tensors = ReadVerified(model, row);
+  absl::StatusOr<std::string> tensors =
+      folder_.Read(model, row.file, {row.bytes, row.sha256}, NameOf(row));
   if (!absl::IsDataLoss(tensors.status())) return tensors;
   // A Delete may have taken the file since the caller read the row.
   if (absl::Status found = Find(model, row.id).status(); absl::IsNotFound(found)) return found;

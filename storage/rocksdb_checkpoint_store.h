@@ -47,7 +47,6 @@ class RocksDbCheckpointStore : public CheckpointStore {
   absl::Status CheckRoom(ModelUid model, absl::string_view label) const;
   absl::Status PutRow(ModelUid model, const CheckpointRow& row);
   absl::Status VerifyFile(ModelUid model, const CheckpointRow& row) const;
-  absl::StatusOr<std::string> ReadVerified(ModelUid model, const CheckpointRow& row) const;
   std::string NewestValid(ModelUid model, const CheckpointRow& damaged) const;
 
   RocksDbEngine* const engine_;

@@ -44,9 +44,10 @@ class Inspection {
     }
     RocksDbModelCatalog catalog(engine_.get(), &disk_, options_);
     RocksDbCheckpointStore checkpoints(engine_.get(), &disk_, options_);
-    if (!catalog.Recover().ok()) return "unknown, the catalogue of models cannot be read";
-    std::vector<std::string> names;
+    const absl::Status recovered = catalog.Recover();
     const absl::StatusOr<std::vector<ModelRow>> rows = catalog.List();
+    if (!recovered.ok() || !rows.ok()) return "unknown, the catalogue of models cannot be read";
+    std::vector<std::string> names;
     for (const ModelRow& model : *rows) {
       if (names.size() == kNamedModelsMax) break;
       const absl::optional<CheckpointRow> good = checkpoints.NewestWhole(model.uid);

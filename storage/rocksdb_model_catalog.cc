@@ -4,7 +4,6 @@
 #include "storage/base/status_macros.h"
 #include "storage/codec.h"
 #include "storage/meta_keys.h"
-#include "storage/sha256.h"
 
 namespace engram::storage {
 namespace {
@@ -12,6 +11,8 @@ namespace {
 using Durability = RocksDbEngine::Durability;
 
 constexpr ColumnFamily kFamily = ColumnFamily::kMeta;
+
+std::string NameOfWeights(ModelUid model) { return absl::StrCat("weights of model ", model); }
 
 std::string EncodeRow(absl::string_view key, const ModelRow& row) {
   ByteWriter writer;
@@ -150,7 +151,7 @@ absl::StatusOr<WeightsFile> RocksDbModelCatalog::WriteWeights(ModelUid model, in
 absl::Status RocksDbModelCatalog::VerifyWeights(const ModelRow& row) const {
   const absl::Status found =
       weights_folder_.Verify(row.uid, row.weights->file, {row.weights->bytes, row.weights->sha256},
-                             absl::StrCat("weights of model ", row.uid));
+                             NameOfWeights(row.uid));
   base::MutexLock lock(&mutex_);
   return rows_.count(row.uid) > 0 ? found : absl::OkStatus();
 }
@@ -164,18 +165,8 @@ absl::StatusOr<std::string> RocksDbModelCatalog::LoadWeights(ModelUid model) con
     stored = found->second.weights;
   }
   if (!stored.has_value()) return std::string();
-  absl::StatusOr<std::string> weights = weights_folder_.Read(model, stored->file);
-  if (absl::IsNotFound(weights.status())) {
-    return absl::DataLossError(absl::StrCat("weights of model ", model, ": their file is missing"));
-  }
-  ENGRAM_RETURN_IF_ERROR(weights.status());
-  const std::string found = Sha256Hex(*weights);
-  if (static_cast<int64_t>(weights->size()) == stored->bytes && found == stored->sha256) {
-    return weights;
-  }
-  return absl::DataLossError(absl::StrCat("weights of model ", model, ": expected ", stored->bytes,
-                                          " bytes of sha256 ", stored->sha256, ", found ",
-                                          weights->size(), " of ", found));
+  return weights_folder_.Read(model, stored->file, {stored->bytes, stored->sha256},
+                              NameOfWeights(model));
 }
 
 absl::StatusOr<ModelRow> RocksDbModelCatalog::Create(absl::string_view name, std::string spec,

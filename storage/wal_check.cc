@@ -2,7 +2,6 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -12,6 +11,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "absl/types/optional.h"
 #include "storage/base/status_macros.h"
 #include "storage/codec.h"
 #include "storage/crc32c.h"
@@ -121,27 +121,6 @@ class Sequencer {
   std::string header_;
 };
 
-absl::StatusOr<std::string> ReadFile(const std::string& path) {
-  const OwnedFile file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
-  if (!file.ok()) return ErrnoStatus(errno, "cannot open a write-ahead log");
-  struct stat found {};
-  if (::fstat(file.get(), &found) != 0) {
-    return ErrnoStatus(errno, "cannot look at a write-ahead log");
-  }
-  std::string bytes(static_cast<size_t>(found.st_size), '\0');
-  size_t size = 0;
-  while (size < bytes.size()) {
-    const ssize_t got = ::pread(file.get(), &bytes[size], bytes.size() - size,
-                                static_cast<off_t>(size));
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return ErrnoStatus(errno, "cannot read a write-ahead log");
-    if (got == 0) break;
-    size += static_cast<size_t>(got);
-  }
-  bytes.resize(size);
-  return bytes;
-}
-
 // Names by number.
 absl::StatusOr<std::map<uint64_t, std::string>> LogFiles(const std::string& db_folder) {
   std::map<uint64_t, std::string> files;
@@ -183,7 +162,11 @@ absl::Status CheckWriteAheadLogs(const std::string& db_folder, uint64_t oldest_n
   uint64_t next = 0;
   for (const auto& [number, name] : files) {
     if (number < oldest_needed) continue;
-    ENGRAM_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(absl::StrCat(db_folder, "/", name)));
+    const OwnedFile file(
+        ::open(absl::StrCat(db_folder, "/", name).c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+    if (!file.ok()) return ErrnoStatus(errno, "cannot open a write-ahead log");
+    ENGRAM_ASSIGN_OR_RETURN(const std::string bytes,
+                            ReadWhole(file.get(), "a write-ahead log"));
     ENGRAM_ASSIGN_OR_RETURN(const WalExtent extent, ReadWal(name, bytes));
     if (extent.first == 0) continue;
     if (next != 0 && extent.first != next) {

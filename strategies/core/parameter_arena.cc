@@ -89,11 +89,13 @@ void ParameterArena::SetTrained(std::vector<ParameterId> ids) {
   ++generation_;
 }
 
-void ParameterArena::SetRateFactor(double factor, std::vector<ParameterId> ids) {
-  std::sort(ids.begin(), ids.end());
-  if (factor == rate_factor_ && (factor == 1 || ids == full_rate_)) return;
+void ParameterArena::SetRateFactor(double factor, absl::Span<const ParameterId> ids) {
+  if (factor == 1 && rate_factor_ == 1) return;  // each step of most models
+  std::vector<ParameterId> sorted(ids.begin(), ids.end());
+  std::sort(sorted.begin(), sorted.end());
+  if (factor == rate_factor_ && sorted == full_rate_) return;
   rate_factor_ = factor;
-  full_rate_ = std::move(ids);
+  full_rate_ = std::move(sorted);
   FindTrainedRanges();
   ++generation_;
 }

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 
 namespace engram::strategies {
 
@@ -58,7 +59,7 @@ class ParameterArena {
   void SetTrained(std::vector<ParameterId> ids);
   // The learning rate of all parameters but `ids` is `factor` times the optimizer's: a parameter
   // group of torch.optim. 1 until the first call; a call takes the place of the one before.
-  void SetRateFactor(double factor, std::vector<ParameterId> ids);
+  void SetRateFactor(double factor, absl::Span<const ParameterId> ids);
   double rate_factor(ParameterId id) const;
 
   // A part of a flat array that updates may move, at one learning rate.

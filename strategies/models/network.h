@@ -36,7 +36,7 @@ struct LayerTrace {
   ParameterId weight = 0;      // [out, in]
   ParameterId bias = 0;        // [out, 1], or kNoParameter
   // [rows, 1], what the bias is multiplied by; undefined: 1. Networks leave it so.
-  at::Tensor bias_input;
+  at::Tensor bias_input = {};
 };
 
 // Working memory of ForwardPass::Run: one a thread, reused.

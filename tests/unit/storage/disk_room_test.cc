@@ -2,6 +2,8 @@
 // full disk ends the process.
 
 #include <atomic>
+#include <future>
+#include <memory>
 #include <thread>
 
 #include "tests/testing/storage/faulty_file_system.h"
@@ -30,6 +32,16 @@ class DiskRoomTest : public StoreTest {
     free_bytes_ = bytes;
     while (store_->Statistics().disk_free_bytes != bytes) std::this_thread::yield();
   }
+  // "a" is on its way to the disk, "b" queued behind it: its answer.
+  std::future<absl::Status> QueueBehindASync() {
+    files_->BlockSyncs();
+    EXPECT_TRUE(log().Submit(Records(kModel, {"a"}), nullptr).ok());
+    files_->AwaitBlockedSync();
+    const auto durable = std::make_shared<std::promise<absl::Status>>();
+    const auto done = [durable](const absl::Status& status) { durable->set_value(status); };
+    EXPECT_TRUE(log().Submit(Records(kModel, {"b"}), done).ok());
+    return durable->get_future();
+  }
   int64_t WalAppends() const { return files_->Count(FaultyFileSystem::Operation::kAppend, ".log"); }
 
   std::atomic<int64_t> free_bytes_{int64_t{1} << 30};
@@ -51,18 +63,10 @@ TEST_F(DiskRoomTest, TheFirstSubmitAfterAnIdleTimeSeesTheDiskAsItIs) {
 
 TEST_F(DiskRoomTest, WhatIsOnItsWayWaitsForRoom) {
   OpenWithModel();
-  files_->BlockSyncs();
-  ASSERT_TRUE(log().Submit(Records(kModel, {"a"}), nullptr).ok());
-  files_->AwaitBlockedSync();
-  std::promise<absl::Status> durable;
-  ASSERT_TRUE(log()
-                  .Submit(Records(kModel, {"b"}),
-                          [&durable](const absl::Status& status) { durable.set_value(status); })
-                  .ok());
+  std::future<absl::Status> answer = QueueBehindASync();
   LeaveFree(0);
   const int64_t before = WalAppends();
   files_->ReleaseSyncs();
-  std::future<absl::Status> answer = durable.get_future();
   EXPECT_EQ(answer.wait_for(kAnotherMeasure), std::future_status::timeout);
   EXPECT_EQ(WalAppends(), before) << "nothing reached the log";
   EXPECT_EQ(log().DurableSequence(kModel), 1u);
@@ -73,18 +77,11 @@ TEST_F(DiskRoomTest, WhatIsOnItsWayWaitsForRoom) {
 
 TEST_F(DiskRoomTest, ALogThatClosesWithoutRoomAnswersWhatWaits) {
   OpenWithModel();
-  files_->BlockSyncs();
-  ASSERT_TRUE(log().Submit(Records(kModel, {"a"}), nullptr).ok());
-  files_->AwaitBlockedSync();
-  std::promise<absl::Status> durable;
-  ASSERT_TRUE(log()
-                  .Submit(Records(kModel, {"b"}),
-                          [&durable](const absl::Status& status) { durable.set_value(status); })
-                  .ok());
+  std::future<absl::Status> answer = QueueBehindASync();
   LeaveFree(0);
   files_->ReleaseSyncs();
   store_.reset();
-  EXPECT_EQ(durable.get_future().get().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(answer.get().code(), absl::StatusCode::kResourceExhausted);
   free_bytes_ = int64_t{1} << 30;
   OpenWithModel();
   EXPECT_EQ(log().DurableSequence(kModel), 1u);
