@@ -107,7 +107,10 @@ Protocol Agem() {
       {"permuted-mnist", "", "mas", {"--lr=0.1"}},
       {"permuted-mnist", "", "si:c=0.1", {"--lr=0.1"}},
       // The dual there is v >= 0: no memory strength.
-      {"permuted-mnist", "", "gem:memory_per_task=250,memory_strength=0", {"--lr=0.1"}},
+      {"permuted-mnist",
+       "",
+       "gem:memory_per_task=250,memory_strength=0,reference_batch=0",
+       {"--lr=0.1"}},
       {"permuted-mnist", "", "a_gem:memory_per_task=250,reference_batch=256", {"--lr=0.1"}},
   };
   return agem;
@@ -129,10 +132,16 @@ Protocol Gem() {
   gem.overrides = {
       {"permuted-mnist", "", "finetune", {"--lr=0.03"}},
       {"permuted-mnist", "", "ewc", {"--lr=0.1"}},
-      {"permuted-mnist", "", "gem:memory_per_task=256,memory_strength=0.5", {"--lr=0.1"}},
+      {"permuted-mnist",
+       "",
+       "gem:memory_per_task=256,memory_strength=0.5,reference_batch=0",
+       {"--lr=0.1"}},
       {"rotated-mnist", "", "finetune", {"--lr=0.003"}},
       {"rotated-mnist", "", "ewc", {"--lr=0.01"}},
-      {"rotated-mnist", "", "gem:memory_per_task=256,memory_strength=0.5", {"--lr=0.1"}},
+      {"rotated-mnist",
+       "",
+       "gem:memory_per_task=256,memory_strength=0.5,reference_batch=0",
+       {"--lr=0.1"}},
   };
   return gem;
 }
@@ -161,7 +170,10 @@ Protocol Mammoth() {
        "",
        "experience_replay:memory_size=500,replay_batch_size=128",
        {"--lr=0.2"}},
-      {"permuted-mnist", "", "gem:memory_per_task=25,memory_strength=0.5", {"--lr=0.1"}},
+      {"permuted-mnist",
+       "",
+       "gem:memory_per_task=25,memory_strength=0.5,reference_batch=0",
+       {"--lr=0.1"}},
       {"permuted-mnist", "", "a_gem:memory_per_task=25,reference_batch=128", {"--lr=0.1"}},
       {"permuted-mnist", "", "der:memory_size=500,alpha=1", {"--lr=0.2"}},
       {"permuted-mnist", "", "der:memory_size=200,alpha=1", {"--lr=0.2"}},
@@ -176,7 +188,10 @@ Protocol Mammoth() {
       {"rotated-mnist", "", "si:c=1,xi=1", {"--lr=0.1"}},
       {"rotated-mnist", "", "experience_replay:memory_size=500,replay_batch_size=128",
        {"--lr=0.2"}},
-      {"rotated-mnist", "", "gem:memory_per_task=25,memory_strength=0.5", {"--lr=0.01"}},
+      {"rotated-mnist",
+       "",
+       "gem:memory_per_task=25,memory_strength=0.5,reference_batch=0",
+       {"--lr=0.01"}},
       {"rotated-mnist", "", "a_gem:memory_per_task=25,reference_batch=128", {"--lr=0.3"}},
       {"rotated-mnist", "", "a_gem:memory_per_task=10,reference_batch=128", {"--lr=0.1"}},
       {"rotated-mnist", "", "a_gem:memory_per_task=256,reference_batch=128", {"--lr=0.3"}},

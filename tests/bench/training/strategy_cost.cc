@@ -50,7 +50,7 @@ struct Contender {
 std::vector<Contender> Contenders() {
   const StrategySpec fisher200 = {"ewc", {{"fisher_examples", int64_t{200}}}};
   const StrategySpec online200 = {"online_ewc", {{"fisher_examples", int64_t{200}}}};
-  const Pass one, past_task{1, 100}, forward{1.0 / 3};
+  const Pass one, drawn{1, 20}, past_task{1, 100}, forward{1.0 / 3};
   return {
       {"finetune", {"finetune", {}}, {one}, 0, {8300, 18600, 36000}, 1.5},
       {"ewc", fisher200, {one}, 2, {2200, 5000, 12600}, 4},
@@ -84,10 +84,15 @@ std::vector<Contender> Contenders() {
        4},
       {"gem",
        {"gem", {{"memory_per_task", int64_t{100}}}},
-       {one, past_task, past_task, past_task, past_task, past_task},
+       {one, drawn, drawn, drawn, drawn, drawn},
        5,
        {1200, 0, 0},
        4},
+      {"gem, all exemplars",
+       {"gem", {{"memory_per_task", int64_t{100}}, {"reference_batch", int64_t{0}}}},
+       {one, past_task, past_task, past_task, past_task, past_task},
+       5,
+       {1200, 0, 0}},
       {"gpm", {"gpm", {}}, {one}, 2},
       {"multi_task", {"multi_task", {}}, {one}, 2},
       {"feature_extraction", {"feature_extraction", {}}, {one}, 2},
@@ -187,7 +192,7 @@ bool Compare(const std::vector<std::string>& names) {
   for (size_t column = 0; column < 3; ++column) {
     const int64_t batch = kBatches[column];
     std::map<int64_t, std::unique_ptr<Runner>> finetune;
-    for (const int64_t rows : {batch, int64_t{64}, int64_t{100}}) {
+    for (const int64_t rows : {batch, int64_t{20}, int64_t{64}, int64_t{100}}) {
       finetune[rows] = std::make_unique<Runner>(Contender{"", {"finetune", {}}, {}, 0}, rows);
     }
     std::vector<Contender> contenders;
