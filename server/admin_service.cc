@@ -5,6 +5,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/types/variant.h"
 #include "engram/v1/admin.grpc.pb.h"
+#include "server/limit_list.h"
 #include "server/services.h"
 #include "server/unary_call.h"
 #include "strategies/api/options.h"
@@ -97,12 +98,7 @@ v1::GetLimitsResponse DescribeLimits(const Edge& edge) {
   add("trainer_threads", edge.config.trainer_threads(), "serial strands that train");
   add("compute_threads", edge.config.compute_threads(), "of the BLAS and LibTorch");
   add("live_evaluation_share", edge.config.live_evaluation_share(), "of the trainer's time");
-  add("unacked_bytes", edge.streams.unacked_bytes, "in flight a Learn stream");
-  add("write_patience", absl::FormatDuration(edge.streams.write_patience),
-      "an unread stream is closed after this");
-  add("predict_deadline", absl::FormatDuration(edge.caps.predict), "longest wait of Predict");
-  add("wait_applied_deadline", absl::FormatDuration(edge.caps.wait_applied),
-      "longest wait of WaitApplied");
+  AddEdgeLimits(edge, &response);
   return response;
 }
 

@@ -45,9 +45,11 @@ void CallGate::Leave(uint64_t ticket) {
 }
 
 absl::StatusOr<std::shared_ptr<void>> CallGate::ReserveWait() {
-  if (waits_->fetch_add(1) >= kWaitsMax) {
+  if (waits_->fetch_add(1) >= waits_max_) {
     waits_->fetch_sub(1);
-    return OverLimit("waits", absl::StrCat(kWaitsMax, " calls already wait for a sequence"),
+    return OverLimit("limits.waits",
+                     absl::StrCat("limits.waits: ", waits_max_,
+                                  " calls already wait for a sequence; try again"),
                      std::chrono::seconds(1));
   }
   return std::shared_ptr<void>(waits_.get(), [waits = waits_](void*) { waits->fetch_sub(1); });

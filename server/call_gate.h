@@ -2,7 +2,7 @@
 //
 // Threading: every method from any thread. Drain() calls back outside the lock.
 // Ownership: holds open calls weakly.
-// Bounds: 4 096 waits.
+// Bounds: limits.waits.
 #pragma once
 
 #include <atomic>
@@ -27,6 +27,8 @@ class OpenCall {
 
 class CallGate {
  public:
+  explicit CallGate(int64_t waits_max = 4096) : waits_max_(waits_max) {}
+
   // The models can be asked from now on.
   void Open() { state_.store(State::kOpen, std::memory_order_release); }
   // UNAVAILABLE "starting" before Open, "shutting down" once draining, with RetryInfo.
@@ -50,8 +52,7 @@ class CallGate {
  private:
   enum class State { kStarting, kOpen, kDraining };
 
-  static constexpr int64_t kWaitsMax = 4096;
-
+  const int64_t waits_max_;
   std::atomic<State> state_{State::kStarting};
   // Shared with the places, which may outlive the gate.
   const std::shared_ptr<std::atomic<int64_t>> waits_ = std::make_shared<std::atomic<int64_t>>(0);

@@ -8,7 +8,8 @@
 
 namespace engram::server {
 
-CallPool::CallPool(int threads, size_t queue_max) : queue_max_(queue_max) {
+CallPool::CallPool(absl::string_view limit, int threads, int64_t queue_max)
+    : limit_(limit), queue_max_(queue_max) {
   for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { Work(); });
 }
 
@@ -23,8 +24,9 @@ CallPool::~CallPool() {
 
 absl::Status CallPool::Run(std::function<void()> work) {
   base::MutexLock lock(&mutex_);
-  if (queue_.size() >= queue_max_) {
-    return OverLimit("calls", absl::StrCat(queue_max_, " calls are already waiting"),
+  if (static_cast<int64_t>(queue_.size()) >= queue_max_) {
+    return OverLimit(limit_,
+                     absl::StrCat(limit_, ": ", queue_max_, " calls already wait; try again"),
                      std::chrono::milliseconds(200));
   }
   queue_.push_back(std::move(work));

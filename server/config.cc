@@ -1,5 +1,6 @@
 #include "server/config.h"
 
+#include <algorithm>
 #include <cmath>
 #include <fstream>
 #include <iterator>
@@ -14,6 +15,8 @@
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
 #include "google/protobuf/text_format.h"
 #include "server/errors.h"
+#include "server/identity.h"
+#include "server/names.h"
 #include "storage/base/status_macros.h"
 #include "storage/store.h"
 
@@ -53,38 +56,157 @@ absl::Status Settle(const IntegerRange& range, int64_t* value) {
                   absl::StrCat("must be in [", range.least, ", ", range.most, "], got ", *value));
 }
 
-absl::Status SettleLimits(v1::Limits* limits) {
-  const struct {
-    IntegerRange range;
-    int64_t (v1::Limits::*get)() const;
-    void (v1::Limits::*set)(int64_t);
-  } table[] = {
-      {{"limits.message_bytes", 4 * kMiB, 64 << 10, 64 * kMiB},
-       &v1::Limits::message_bytes,
-       &v1::Limits::set_message_bytes},
-      {{"limits.examples_per_message", 1024, 1, 1024},
-       &v1::Limits::examples_per_message,
-       &v1::Limits::set_examples_per_message},
-      {{"limits.features", 65536, 1, 65536}, &v1::Limits::features, &v1::Limits::set_features},
-      {{"limits.tasks", 10000, 1, 10000}, &v1::Limits::tasks, &v1::Limits::set_tasks},
-      {{"limits.producers", 10000, 1, 10000}, &v1::Limits::producers, &v1::Limits::set_producers},
-      {{"limits.queue_bytes", 64 * kMiB, kMiB, 4096 * kMiB},
-       &v1::Limits::queue_bytes,
-       &v1::Limits::set_queue_bytes},
-      {{"limits.checkpoints", 64, 1, 1024}, &v1::Limits::checkpoints, &v1::Limits::set_checkpoints},
-      {{"limits.disk_reserve_bytes", 512 * kMiB, storage::kDiskReserveBytesLeast,
-        int64_t{1} << 50},
-       &v1::Limits::disk_reserve_bytes,
-       &v1::Limits::set_disk_reserve_bytes},
-      {{"limits.models", 64, 1, 1024}, &v1::Limits::models, &v1::Limits::set_models},
-      {{"limits.weights_bytes", 256 * kMiB, kMiB, 1024 * kMiB},
-       &v1::Limits::weights_bytes,
-       &v1::Limits::set_weights_bytes},
-  };
-  for (const auto& row : table) {
+struct LimitRow {
+  IntegerRange range;
+  int64_t (v1::Limits::*get)() const;
+  void (v1::Limits::*set)(int64_t);
+};
+
+constexpr LimitRow kModelLimits[] = {
+    {{"limits.message_bytes", 4 * kMiB, 64 << 10, 64 * kMiB},
+     &v1::Limits::message_bytes,
+     &v1::Limits::set_message_bytes},
+    {{"limits.examples_per_message", 1024, 1, 1024},
+     &v1::Limits::examples_per_message,
+     &v1::Limits::set_examples_per_message},
+    {{"limits.features", 65536, 1, 65536}, &v1::Limits::features, &v1::Limits::set_features},
+    {{"limits.tasks", 10000, 1, 10000}, &v1::Limits::tasks, &v1::Limits::set_tasks},
+    {{"limits.producers", 10000, 1, 10000}, &v1::Limits::producers, &v1::Limits::set_producers},
+    {{"limits.queue_bytes", 64 * kMiB, kMiB, 4096 * kMiB},
+     &v1::Limits::queue_bytes,
+     &v1::Limits::set_queue_bytes},
+    {{"limits.checkpoints", 64, 1, 1024}, &v1::Limits::checkpoints, &v1::Limits::set_checkpoints},
+    {{"limits.disk_reserve_bytes", 512 * kMiB, storage::kDiskReserveBytesLeast,
+      int64_t{1} << 50},
+     &v1::Limits::disk_reserve_bytes,
+     &v1::Limits::set_disk_reserve_bytes},
+    {{"limits.models", 64, 1, 1024}, &v1::Limits::models, &v1::Limits::set_models},
+    {{"limits.weights_bytes", 256 * kMiB, kMiB, 1024 * kMiB},
+     &v1::Limits::weights_bytes,
+     &v1::Limits::set_weights_bytes},
+};
+
+constexpr LimitRow kCallerLimits[] = {
+    {{"limits.in_flight_bytes", 64 * kMiB, kMiB, 4096 * kMiB},
+     &v1::Limits::in_flight_bytes,
+     &v1::Limits::set_in_flight_bytes},
+    {{"limits.unacked_bytes", 8 * kMiB, 64 << 10, 1024 * kMiB},
+     &v1::Limits::unacked_bytes,
+     &v1::Limits::set_unacked_bytes},
+    {{"limits.unacked_messages", 1024, 1, 65536},
+     &v1::Limits::unacked_messages,
+     &v1::Limits::set_unacked_messages},
+    {{"limits.write_patience_seconds", 30, 1, 3600},
+     &v1::Limits::write_patience_seconds,
+     &v1::Limits::set_write_patience_seconds},
+    {{"limits.connections", 1024, 1, 65536},
+     &v1::Limits::connections,
+     &v1::Limits::set_connections},
+    {{"limits.connection_calls", 100, 1, 10000},
+     &v1::Limits::connection_calls,
+     &v1::Limits::set_connection_calls},
+    {{"limits.connection_age_seconds", 3600, 1, 7 * kDaySeconds},
+     &v1::Limits::connection_age_seconds,
+     &v1::Limits::set_connection_age_seconds},
+    {{"limits.connection_grace_seconds", 30, 1, kDaySeconds},
+     &v1::Limits::connection_grace_seconds,
+     &v1::Limits::set_connection_grace_seconds},
+    {{"limits.waiting_predictions", 64, 1, 65536},
+     &v1::Limits::waiting_predictions,
+     &v1::Limits::set_waiting_predictions},
+    {{"limits.waiting_calls", 64, 1, 65536},
+     &v1::Limits::waiting_calls,
+     &v1::Limits::set_waiting_calls},
+    {{"limits.waits", 4096, 1, 1 << 20}, &v1::Limits::waits, &v1::Limits::set_waits},
+    {{"limits.predict_deadline_seconds", 5, 1, 3600},
+     &v1::Limits::predict_deadline_seconds,
+     &v1::Limits::set_predict_deadline_seconds},
+    {{"limits.checkpoint_deadline_seconds", 120, 1, kDaySeconds},
+     &v1::Limits::checkpoint_deadline_seconds,
+     &v1::Limits::set_checkpoint_deadline_seconds},
+    {{"limits.wait_applied_deadline_seconds", 600, 1, kDaySeconds},
+     &v1::Limits::wait_applied_deadline_seconds,
+     &v1::Limits::set_wait_applied_deadline_seconds},
+};
+
+template <size_t kRows>
+absl::Status SettleRows(const LimitRow (&rows)[kRows], v1::Limits* limits) {
+  for (const LimitRow& row : rows) {
     int64_t value = (limits->*row.get)();
     ENGRAM_RETURN_IF_ERROR(Settle(row.range, &value));
     (limits->*row.set)(value);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SettleLimits(v1::Limits* limits) {
+  ENGRAM_RETURN_IF_ERROR(SettleRows(kModelLimits, limits));
+  ENGRAM_RETURN_IF_ERROR(SettleRows(kCallerLimits, limits));
+  if (limits->in_flight_bytes() < limits->message_bytes()) {
+    return BadField("limits.in_flight_bytes",
+                    absl::StrCat("must be at least limits.message_bytes ", limits->message_bytes(),
+                                 ", got ", limits->in_flight_bytes()));
+  }
+  return absl::OkStatus();
+}
+
+// What is absent in `quota` is as in `standard`; there 0 is no limit.
+absl::Status SettleQuota(absl::string_view field, const v1::Quota& standard,
+                         int64_t message_bytes, v1::Quota* quota) {
+  const struct {
+    absl::string_view name;
+    int64_t least;
+    int64_t most;
+    int64_t (v1::Quota::*get)() const;
+    void (v1::Quota::*set)(int64_t);
+  } rows[] = {
+      {"examples_per_second", 1, 1'000'000'000, &v1::Quota::examples_per_second,
+       &v1::Quota::set_examples_per_second},
+      {"boundaries_per_minute", 1, 1'000'000, &v1::Quota::boundaries_per_minute,
+       &v1::Quota::set_boundaries_per_minute},
+      {"learn_streams", 1, 1'000'000, &v1::Quota::learn_streams, &v1::Quota::set_learn_streams},
+      {"in_flight_bytes", message_bytes, 4096 * kMiB, &v1::Quota::in_flight_bytes,
+       &v1::Quota::set_in_flight_bytes},
+  };
+  for (const auto& row : rows) {
+    int64_t value = (quota->*row.get)();
+    if (value == 0) value = (standard.*row.get)();
+    const std::string name = absl::StrCat(field, ".", row.name);
+    if (value != 0) ENGRAM_RETURN_IF_ERROR(Settle({name, 0, row.least, row.most}, &value));
+    (quota->*row.set)(value);
+  }
+  return absl::OkStatus();
+}
+
+// Without authentication one nameless caller is everybody, who is not to be in his own way.
+v1::Quota StandardQuota(const v1::ServerConfig& config) {
+  v1::Quota quota;
+  if (!config.has_authentication() && config.tls().client_ca_file().empty()) return quota;
+  quota.set_examples_per_second(20'000);
+  quota.set_boundaries_per_minute(60);
+  quota.set_learn_streams(8);
+  quota.set_in_flight_bytes(std::max(16 * kMiB, config.limits().message_bytes()));
+  return quota;
+}
+
+absl::Status SettleQuotas(v1::ServerConfig* config) {
+  const int64_t message_bytes = config->limits().message_bytes();
+  ENGRAM_RETURN_IF_ERROR(
+      SettleQuota("quota", StandardQuota(*config), message_bytes, config->mutable_quota()));
+  for (int i = 0; i < config->caller_quotas_size(); ++i) {
+    v1::CallerQuota* each = config->mutable_caller_quotas(i);
+    const std::string field = absl::StrCat("caller_quotas[", i, "]");
+    if (!RoleOf(each->role()).has_value()) {
+      return BadField(absl::StrCat(field, ".role"),
+                      absl::StrCat("expected reader, writer or admin, got \"", Echo(each->role()),
+                                   "\""));
+    }
+    if (!IsName(each->name())) {
+      return BadField(absl::StrCat(field, ".name"),
+                      absl::StrCat("expected a caller's name, got \"", Echo(each->name()), "\""));
+    }
+    ENGRAM_RETURN_IF_ERROR(SettleQuota(absl::StrCat(field, ".quota"), config->quota(),
+                                       message_bytes, each->mutable_quota()));
   }
   return absl::OkStatus();
 }
@@ -155,6 +277,7 @@ absl::StatusOr<v1::ServerConfig> ParseConfig(absl::string_view text) {
 
 absl::StatusOr<v1::ServerConfig> CompleteConfig(v1::ServerConfig config) {
   ENGRAM_RETURN_IF_ERROR(SettleLimits(config.mutable_limits()));
+  ENGRAM_RETURN_IF_ERROR(SettleQuotas(&config));
   ENGRAM_RETURN_IF_ERROR(SettleRetention(config.mutable_retention()));
   ENGRAM_RETURN_IF_ERROR(SettleThreads(&config));
   ENGRAM_RETURN_IF_ERROR(CheckModels(config));

@@ -16,12 +16,13 @@
 #include "server/call_pool.h"
 #include "server/errors.h"
 #include "server/model_host.h"
+#include "server/quota.h"
 #include "server/rpc_statistics.h"
 #include "strategies/api/options.h"
 
 namespace engram::server {
 
-// Bounds of one stream.
+// Bounds of one stream; those that limits say are taken from there.
 struct StreamLimits {
   // Reading stops while this much of a Learn stream is accepted and not yet acked.
   int64_t unacked_bytes = 8 << 20;
@@ -39,17 +40,23 @@ struct StreamLimits {
   int64_t watch_events = 256;
 };
 
+StreamLimits StreamLimitsOf(const v1::Limits& limits);
+
 // Longest waits when a client sets no deadline, or a longer one.
 struct CallCaps {
   absl::Duration predict = absl::Seconds(5);
   absl::Duration checkpoint = absl::Seconds(120);
   absl::Duration wait_applied = absl::Minutes(10);
 };
+CallCaps CallCapsOf(const v1::Limits& limits);
 
 struct Edge {
   ModelHost* host = nullptr;
   CallGate* gate = nullptr;
   CallPool* pool = nullptr;
+  // Predictions that do not fit a gRPC thread, so that no other kind of call is in front of them.
+  CallPool* prediction_pool = nullptr;
+  QuotaLedger* quotas = nullptr;
   RpcStatistics* rpcs = nullptr;
   // Null: authentication is off, and the listeners keep to this machine.
   const Authority* authority = nullptr;

@@ -92,6 +92,15 @@ absl::Status OverLimit(absl::string_view subject, absl::string_view description,
   return status;
 }
 
+std::chrono::milliseconds RetryDelay(const absl::Status& status) {
+  const auto payload =
+      status.GetPayload(absl::StrCat(kTypePrefix, google::rpc::RetryInfo::descriptor()->full_name()));
+  google::rpc::RetryInfo retry;
+  if (!payload.has_value() || !retry.ParseFromString(std::string(*payload))) return {};
+  return std::chrono::milliseconds(retry.retry_delay().seconds() * 1000 +
+                                   retry.retry_delay().nanos() / 1'000'000);
+}
+
 absl::Status NotYet(absl::string_view message, std::chrono::milliseconds retry_after) {
   absl::Status status = absl::UnavailableError(message);
   AttachRetry(retry_after, &status);

@@ -30,6 +30,8 @@ absl::Status WrongState(absl::string_view type, absl::string_view subject,
 // cannot help).
 absl::Status OverLimit(absl::string_view subject, absl::string_view description,
                        std::chrono::milliseconds retry_after);
+// What RetryInfo says; zero without one.
+std::chrono::milliseconds RetryDelay(const absl::Status& status);
 // UNAVAILABLE, RetryInfo.
 absl::Status NotYet(absl::string_view message, std::chrono::milliseconds retry_after);
 // Any code with ErrorInfo{reason, domain "engram", metadata key/value when key is not empty}.

@@ -320,6 +320,18 @@ void AddStorage(const ModelHost& host, Page* page) {
                 static_cast<double>(counts.damaged_files));
 }
 
+void AddQuotas(const QuotaLedger& quotas, Page* page) {
+  page->Gauge("engram_connections", "Open on the gRPC listener", {},
+              static_cast<double>(quotas.connections()));
+  page->Gauge("engram_in_flight_bytes", "Of messages that are not durable yet", {},
+              static_cast<double>(quotas.in_flight_bytes()));
+  for (size_t kind = 0; kind < kQuotaNames.size(); ++kind) {
+    page->Counter("engram_limit_met_total", "Calls refused and streams held up, by the limit met",
+                  {{"limit", std::string(kQuotaNames[kind])}},
+                  static_cast<double>(quotas.met(static_cast<QuotaKind>(kind))));
+  }
+}
+
 }  // namespace
 
 std::vector<MetricFamily> Exporter::Collect() const {
@@ -331,6 +343,7 @@ std::vector<MetricFamily> Exporter::Collect() const {
              1);
   AddStorage(*edge_.host, &page);
   AddRpcs(*edge_.rpcs, &page);
+  AddQuotas(*edge_.quotas, &page);
   for (const std::shared_ptr<ModelRuntime>& model : edge_.host->List()) {
     const Labels labels = {{"model", model->name()}};
     const ModelStatistics& counts = model->statistics();

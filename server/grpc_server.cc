@@ -32,7 +32,6 @@ constexpr IntegerArgument kArguments[] = {
     {GRPC_ARG_ALLOW_REUSEPORT, 0},  // a second server on the port must fail, not share it
     {GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, 5000},
     {GRPC_ARG_MAX_METADATA_SIZE, 8192},
-    {GRPC_ARG_MAX_CONCURRENT_STREAMS, 100},
     {GRPC_ARG_KEEPALIVE_TIME_MS, 60000},
     {GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10000},
     {GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 0},
@@ -46,6 +45,12 @@ void SetLimits(const v1::Limits& limits, grpc::ServerBuilder* builder) {
   for (const IntegerArgument& argument : kArguments) {
     builder->AddChannelArgument(argument.name, argument.value);
   }
+  builder->AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
+                              static_cast<int>(limits.connection_calls()));
+  builder->AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS,
+                              static_cast<int>(limits.connection_age_seconds() * 1000));
+  builder->AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS,
+                              static_cast<int>(limits.connection_grace_seconds() * 1000));
   builder->SetMaxReceiveMessageSize(static_cast<int>(limits.message_bytes()));
   builder->SetMaxSendMessageSize(static_cast<int>(limits.message_bytes()));
   // A compressed message would be inflated whole before any size limit looks at it.
@@ -77,12 +82,15 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::string&
   ENGRAM_ASSIGN_OR_RETURN(const auto credentials, MakeListenerCredentials(listen, edge));
   gpr_set_log_function(LogFromGrpc);
   std::unique_ptr<GrpcServer> made(new GrpcServer(edge, board));
+  ENGRAM_ASSIGN_OR_RETURN(made->acceptor_,
+                          ConnectionAcceptor::Listen(listen, address, edge.quotas));
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
   SetLimits(edge.config.limits(), &builder);
-  int port = 0;
-  builder.AddListeningPort(listen, credentials, &port);
+  using Connections = grpc::ServerBuilder::experimental_type::ExternalConnectionType;
+  auto connections =
+      builder.experimental().AddExternalConnectionAcceptor(Connections::FROM_FD, credentials);
   for (const auto make : {MakeModelsService, MakeLearningService, MakePredictionService,
                           MakeEvaluationService, MakeCheckpointsService, MakeAdminService}) {
     made->services_.push_back(make(edge));
@@ -90,12 +98,10 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::string&
   }
   made->server_ = builder.BuildAndStart();
   if (made->server_ == nullptr) {
-    return absl::UnavailableError(
-        absl::StrCat("gRPC: cannot listen on ", listen, ": port in use?"));
+    return absl::InternalError("gRPC: the server does not start");
   }
-  made->address_ =
-      address.host.empty() ? listen : absl::StrCat(listen.substr(0, listen.rfind(':')), ":", port);
   board->Attach(made->server_->GetHealthCheckService());
+  made->acceptor_->Serve(std::move(connections));
   return made;
 }
 
@@ -108,6 +114,7 @@ void GrpcServer::Drain(absl::Duration patience) {
   while (edge_.gate->OpenCalls() > 0 && absl::Now() < end && !hurried()) {
     absl::SleepFor(absl::Milliseconds(5));
   }
+  acceptor_->Stop();
   // A moment for the last replies to leave; then whatever is open is cancelled.
   server_->Shutdown(absl::ToChronoTime(absl::Now() + absl::Milliseconds(200)));
   server_->Wait();

@@ -16,6 +16,7 @@
 #include "absl/time/time.h"
 #include "grpcpp/impl/service_type.h"
 #include "grpcpp/server.h"
+#include "server/connection_acceptor.h"
 #include "server/edge.h"
 #include "server/serving_board.h"
 
@@ -28,7 +29,7 @@ class GrpcServer {
   ~GrpcServer();
 
   // "127.0.0.1:41213": the address with the port really bound.
-  const std::string& address() const { return address_; }
+  const std::string& address() const { return acceptor_->address(); }
 
   // Refuses new calls, lets streams end with what they accepted, cancels what is left after
   // `patience` (or at once after Hurry), closes the listener.
@@ -41,7 +42,7 @@ class GrpcServer {
 
   const Edge& edge_;
   ServingBoard* const board_;
-  std::string address_;
+  std::unique_ptr<ConnectionAcceptor> acceptor_;
   std::vector<std::unique_ptr<grpc::Service>> services_;
   std::unique_ptr<grpc::Server> server_;
   std::atomic<bool> hurried_{false};

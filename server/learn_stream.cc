@@ -2,6 +2,7 @@
 
 #include <grpc/grpc.h>
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <utility>
@@ -17,6 +18,7 @@
 #include "server/learn_acks.h"
 #include "storage/base/check.h"
 #include "storage/base/mutex.h"
+#include "storage/base/status_macros.h"
 
 namespace engram::server {
 namespace {
@@ -27,6 +29,9 @@ using Reactor = grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>;
 bool IsFullQueue(const absl::Status& status) {
   return absl::IsResourceExhausted(status) && absl::StrContains(status.message(), "queue");
 }
+
+// Between two tries of a message that a quota holds up.
+constexpr absl::Duration kLongestPause = absl::Seconds(1);
 
 class LearnStream final : public Reactor,
                           public OpenCall,
@@ -42,6 +47,10 @@ class LearnStream final : public Reactor,
     absl::StatusOr<Identity> caller = AdmitCall(edge_, Rpc::kLearn, *context_);
     if (!caller.ok()) return Close(caller.status());
     caller_ = *std::move(caller);
+    account_ = edge_.quotas->Of(caller_);
+    absl::StatusOr<Hold> place = account_->HoldStream();
+    if (!place.ok()) return Close(place.status());
+    place_ = *std::move(place);
     phase_ = Phase::kHello;
     Read();
   }
@@ -59,7 +68,9 @@ class LearnStream final : public Reactor,
   void OnFrame();
   void OnHello(const v1::LearnHello& hello);
   void OnEnd(const v1::LearnEnd& end);
-  void Submit(uint64_t learn_ticket, v1::LearnMessage message);
+  void Submit(v1::LearnMessage message);
+  absl::StatusOr<Hold> Charge(const v1::LearnMessage& message);
+  void OnRefused(const absl::Status& status, v1::LearnMessage message);
   void Retry();
   void CloseNow(const absl::Status& status) ABSL_LOCKS_EXCLUDED(mutex_);
 
@@ -67,6 +78,7 @@ class LearnStream final : public Reactor,
   void OnWelcome(const absl::StatusOr<v1::LearnWelcome>& welcome);
   void OnSettled(uint64_t learn_ticket, const absl::StatusOr<Accepted>& outcome);
 
+  void Park(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Read() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void ReadIfRoom() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Write(const v1::LearnResponse& response) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -92,6 +104,8 @@ class LearnStream final : public Reactor,
   std::shared_ptr<LearnStream> self_;
   uint64_t ticket_ = 0;
   Identity caller_;  // set before the first read
+  std::shared_ptr<QuotaLedger::Account> account_;  // the caller's
+  Hold place_;                                     // among the caller's streams
   uint64_t generation_ = 0;  // of the tokens; of the reading thread
 
   // Of the reading thread; handed over through mutex_ with each read.
@@ -99,6 +113,8 @@ class LearnStream final : public Reactor,
   uint64_t frames_ = 0;
   uint64_t messages_ = 0;
   uint32_t crc_ = 0;
+  bool charged_ = false;                    // the message in frame_, to its caller's rate
+  absl::optional<v1::LearnMessage> held_;  // it, refused by a quota before the model saw it
   std::shared_ptr<ModelRuntime> model_;
   std::string producer_;
   uint64_t epoch_ = 0;
@@ -109,7 +125,8 @@ class LearnStream final : public Reactor,
   // frame_ is being looked at: a read would replace it.
   bool parsing_ ABSL_GUARDED_BY(mutex_) = false;
   bool submitting_ ABSL_GUARDED_BY(mutex_) = false;
-  // The message in frame_ met a full queue and waits for the retry alarm; since when in all.
+  // The message in frame_ met a full queue or a quota and waits for the retry alarm; since when in
+  // all.
   bool parked_ ABSL_GUARDED_BY(mutex_) = false;
   absl::optional<absl::Time> parked_since_ ABSL_GUARDED_BY(mutex_);
   absl::Status parked_status_ ABSL_GUARDED_BY(mutex_);
@@ -167,15 +184,13 @@ void LearnStream::OnFrame() {
   }
   ++messages_;
   crc_ = ExtendCrc32(crc_, frame_);
-  uint64_t learn_ticket = 0;
+  charged_ = false;
   {
     base::MutexLock lock(&mutex_);
     parsing_ = false;
     submitting_ = true;
-    learn_ticket =
-        acks_.Add(request.message().producer_sequence(), static_cast<int64_t>(frame_.Length()));
   }
-  Submit(learn_ticket, std::move(*request.mutable_message()));
+  Submit(std::move(*request.mutable_message()));
 }
 
 void LearnStream::OnHello(const v1::LearnHello& hello) {
@@ -210,36 +225,75 @@ void LearnStream::OnEnd(const v1::LearnEnd& end) {
 }
 
 // frame_ keeps the message until the next read, so that it can be tried again.
-void LearnStream::Submit(uint64_t learn_ticket, v1::LearnMessage message) {
-  model_->Learn(producer_, epoch_, std::move(message),
-                [self = shared_from_this(), learn_ticket](absl::StatusOr<Accepted> outcome) {
-                  self->OnSettled(learn_ticket, outcome);
-                });
+void LearnStream::Submit(v1::LearnMessage message) {
+  const absl::StatusOr<Hold> room = Charge(message);
+  if (room.ok()) {
+    uint64_t learn_ticket = 0;
+    {
+      base::MutexLock lock(&mutex_);
+      learn_ticket = acks_.Add(message.producer_sequence(), static_cast<int64_t>(frame_.Length()));
+    }
+    model_->Learn(producer_, epoch_, std::move(message),
+                  [self = shared_from_this(), learn_ticket,
+                   room = *room](absl::StatusOr<Accepted> outcome) {
+                    self->OnSettled(learn_ticket, outcome);
+                  });
+  } else {
+    OnRefused(room.status(), std::move(message));
+  }
   base::MutexLock lock(&mutex_);
   submitting_ = false;
   if (parked_) {
-    return After(limits_.retry_pause, &retry_alarm_, [](LearnStream* self) { self->Retry(); });
+    const absl::Duration pause = held_.has_value()
+                                     ? absl::FromChrono(RetryDelay(parked_status_))
+                                     : limits_.retry_pause;
+    return After(std::min(pause, kLongestPause), &retry_alarm_,
+                 [](LearnStream* self) { self->Retry(); });
   }
   ReadIfRoom();
   EndIfIdle();
 }
 
+// The rate once a message, however often it is tried.
+absl::StatusOr<Hold> LearnStream::Charge(const v1::LearnMessage& message) {
+  if (!charged_) ENGRAM_RETURN_IF_ERROR(ChargeRate(message, account_.get()));
+  charged_ = true;
+  return account_->HoldBytes(static_cast<int64_t>(frame_.Length()));
+}
+
+// Examples are waited for, which slows the producer to its rate. Too many boundaries are a mistake
+// that its producer should see.
+void LearnStream::OnRefused(const absl::Status& status, v1::LearnMessage message) {
+  base::MutexLock lock(&mutex_);
+  if (message.has_boundary() && !charged_) return Close(status);
+  held_ = std::move(message);
+  Park(status);
+}
+
+void LearnStream::Park(const absl::Status& status) {
+  parked_ = true;
+  parked_status_ = status;
+  if (!parked_since_.has_value()) parked_since_ = absl::Now();
+}
+
 void LearnStream::Retry() {
-  uint64_t learn_ticket = 0;
-  v1::LearnRequest request;
   {
     base::MutexLock lock(&mutex_);
     if (ended_) return;
     parked_ = false;
-    acks_.RemoveLast();
-    const bool hopeless = absl::Now() - *parked_since_ > limits_.retry_patience;
+    const absl::Time since = parked_since_.value_or(absl::Now());
+    const bool hopeless = absl::Now() - since > limits_.retry_patience;
     if (closing_.has_value() || hopeless) return Close(parked_status_);
     submitting_ = true;
-    ENGRAM_CHECK(ParseMessage(frame_, &request));
-    learn_ticket =
-        acks_.Add(request.message().producer_sequence(), static_cast<int64_t>(frame_.Length()));
   }
-  Submit(learn_ticket, std::move(*request.mutable_message()));
+  if (held_.has_value()) {
+    v1::LearnMessage message = *std::move(held_);
+    held_.reset();
+    return Submit(std::move(message));
+  }
+  v1::LearnRequest request;
+  ENGRAM_CHECK(ParseMessage(frame_, &request));
+  Submit(std::move(*request.mutable_message()));
 }
 
 void LearnStream::CloseNow(const absl::Status& status) {
@@ -266,10 +320,8 @@ void LearnStream::OnSettled(uint64_t learn_ticket, const absl::StatusOr<Accepted
   const uint64_t durable = model_->DurableSequence();
   base::MutexLock lock(&mutex_);
   if (!outcome.ok() && submitting_ && acks_.IsLast(learn_ticket) && IsFullQueue(outcome.status())) {
-    parked_ = true;
-    if (!parked_since_.has_value()) parked_since_ = absl::Now();
-    parked_status_ = outcome.status();
-    return;
+    acks_.RemoveLast();
+    return Park(outcome.status());
   }
   parked_since_.reset();
   acks_.Settle(learn_ticket, outcome);
@@ -392,6 +444,7 @@ void LearnStream::BeginDrain() {
 }
 
 void LearnStream::OnDone() {
+  place_.reset();
   edge_.gate->Leave(ticket_);
   const std::shared_ptr<LearnStream> last = std::move(self_);
 }

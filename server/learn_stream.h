@@ -5,10 +5,14 @@
 // write is out at a time, whatever became durable meanwhile goes into the next, and messages of one
 // commit share one.
 //
+// A message over its caller's rate or bytes is held, and nothing is read, until there is room
+// (quota.h): that slows a producer without losing anything.
+//
 // What closes the stream: credentials that do not allow it or its producer (authority.h), a frame
 // that does not parse (INVALID_ARGUMENT with its number), a gap or a stale epoch (the model's
 // status), an end record that does not match (DATA_LOSS), no end record (ABORTED), acks that nobody
-// reads (RESOURCE_EXHAUSTED), a drain (UNAVAILABLE). Before it closes, everything accepted is
+// reads, a stream or a boundary too many, a quota or a queue that stays full (RESOURCE_EXHAUSTED),
+// a drain (UNAVAILABLE). Before it closes, everything accepted is
 // waited for and acked.
 //
 // Threading: gRPC's reactions, the model's callbacks and alarms meet under one mutex; the model is

@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "engram/v1/learning.grpc.pb.h"
+#include "server/clock.h"
 #include "server/learn_stream.h"
 #include "server/services.h"
 #include "server/unary_call.h"
@@ -28,15 +29,19 @@ class LearningService final : public RawLearning {
                                        grpc::ByteBuffer* reply) override {
     return AnswerLater<v1::LearnBatchRequest>(
         edge_, Rpc::kLearnBatch, context, UnaryCall::OnDrain::kFinish, bytes, reply,
-        [this](v1::LearnBatchRequest request, std::shared_ptr<UnaryCall> call) {
+        [this, bytes](v1::LearnBatchRequest request, std::shared_ptr<UnaryCall> call) {
           v1::LearnMessage message;
           message.set_producer_sequence(request.producer_sequence());
           message.mutable_examples()->Swap(request.mutable_examples());
           Submit<v1::LearnBatchResponse>(
-              request, std::move(message), std::move(call),
+              request, std::move(message), static_cast<int64_t>(bytes->Length()), std::move(call),
               [](const Accepted& accepted, v1::LearnBatchResponse* response) {
                 response->set_first_sequence(accepted.first_sequence);
               });
+        },
+        // A flood over its rate is not worth parsing.
+        [this](const Identity& caller) {
+          return edge_.quotas->Of(caller)->CheckExamples(SystemClock()->Monotonic());
         });
   }
 
@@ -45,12 +50,12 @@ class LearningService final : public RawLearning {
                                          grpc::ByteBuffer* reply) override {
     return AnswerLater<v1::MarkBoundaryRequest>(
         edge_, Rpc::kMarkBoundary, context, UnaryCall::OnDrain::kFinish, bytes, reply,
-        [this](v1::MarkBoundaryRequest request, std::shared_ptr<UnaryCall> call) {
+        [this, bytes](v1::MarkBoundaryRequest request, std::shared_ptr<UnaryCall> call) {
           v1::LearnMessage message;
           message.set_producer_sequence(request.producer_sequence());
           *message.mutable_boundary() = std::move(*request.mutable_boundary());
           Submit<v1::MarkBoundaryResponse>(
-              request, std::move(message), std::move(call),
+              request, std::move(message), static_cast<int64_t>(bytes->Length()), std::move(call),
               [](const Accepted& accepted, v1::MarkBoundaryResponse* response) {
                 response->set_sequence(accepted.first_sequence);
                 response->set_ended_task(accepted.ended_task);
@@ -89,15 +94,20 @@ class LearningService final : public RawLearning {
 
   // One message outside a stream: its rejection is the call's status.
   template <typename Response, typename Request, typename Fill>
-  void Submit(const Request& request, v1::LearnMessage message, std::shared_ptr<UnaryCall> call,
-              Fill fill) {
+  void Submit(const Request& request, v1::LearnMessage message, int64_t bytes,
+              std::shared_ptr<UnaryCall> call, Fill fill) {
     const absl::Status bound = AdmitProducer(edge_, call->caller(), request.producer());
     if (!bound.ok()) return call->Finish(bound);
     const auto found = FindModel(edge_, request.model());
     if (!found.ok()) return call->Finish(found.status());
     const std::shared_ptr<ModelRuntime> model = *found;
+    const auto account = edge_.quotas->Of(call->caller());
+    const auto room = account->HoldBytes(bytes);
+    if (!room.ok()) return call->Finish(room.status());
+    const absl::Status charged = ChargeRate(message, account.get());
+    if (!charged.ok()) return call->Finish(charged);
     model->Learn(request.producer(), request.epoch(), std::move(message),
-                 [call, model, fill](const absl::StatusOr<Accepted>& accepted) {
+                 [call, model, fill, room = *room](const absl::StatusOr<Accepted>& accepted) {
                    if (!accepted.ok()) return call->Finish(accepted.status());
                    if (!accepted->rejection.ok()) return call->Finish(accepted->rejection);
                    Response response;

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <sysexits.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <memory>
@@ -48,9 +49,7 @@ namespace engram::server {
 namespace {
 
 constexpr int kPoolThreads = 2;
-constexpr size_t kPoolQueue = 64;
 constexpr int64_t kOpenFilesWanted = 65536;
-constexpr int64_t kOpenFilesEnough = 4096;
 constexpr absl::Duration kReloadPause = absl::Seconds(1);
 constexpr absl::Duration kStreamPatience = absl::Seconds(3);
 constexpr absl::Duration kDrainPatience = absl::Seconds(5);
@@ -128,7 +127,12 @@ void Stop(GrpcServer* grpc, ModelHost* host, ServingBoard* board) {
 
 // What serves, wired together; nothing runs yet.
 struct Parts {
-  Parts(const v1::ServerConfig& config, const Authority* authority, storage::Store* store) {
+  Parts(const v1::ServerConfig& config, const Authority* authority, storage::Store* store)
+      : gate(config.limits().waits()),
+        quotas(config),
+        pool("limits.waiting_calls", kPoolThreads, config.limits().waiting_calls()),
+        prediction_pool("limits.waiting_predictions", kPoolThreads,
+                        config.limits().waiting_predictions()) {
     const strategies::ComputeIdentity compute = strategies::DescribeCompute();
     ModelHostOptions options;
     options.config = config;
@@ -143,10 +147,14 @@ struct Parts {
     edge.host = host.get();
     edge.gate = &gate;
     edge.pool = &pool;
+    edge.prediction_pool = &prediction_pool;
+    edge.quotas = &quotas;
     edge.rpcs = &rpcs;
     edge.authority = authority;
     edge.strategies = &strategies::ListStrategies();
     edge.config = config;
+    edge.streams = StreamLimitsOf(config.limits());
+    edge.caps = CallCapsOf(config.limits());
     edge.fixed_info = MakeServerInfo(compute, store->EngineVersion());
     edge.start_time = absl::Now();
   }
@@ -155,7 +163,9 @@ struct Parts {
   std::unique_ptr<ModelHost> host;
   CallGate gate;
   RpcStatistics rpcs;
-  CallPool pool{kPoolThreads, kPoolQueue};
+  QuotaLedger quotas;
+  CallPool pool;
+  CallPool prediction_pool;
   Edge edge;
 };
 
@@ -233,11 +243,10 @@ int Run(char** argv) {
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
   umask(077);
-  const int64_t open_files = RaiseOpenFileLimit(kOpenFilesWanted);
-  if (open_files < kOpenFilesEnough) {
-    Log(LogLevel::kWarning, "few_open_files",
-        {{"limit", open_files}, {"wanted", kOpenFilesWanted}});
-  }
+  const int64_t open_files = RaiseOpenFileLimit(
+      std::max(kOpenFilesWanted, OpenFilesNeeded(config->limits().connections())));
+  const absl::Status files = CheckOpenFileLimit(open_files, config->limits().connections());
+  if (!files.ok()) return Fail(EX_OSERR, files);
   strategies::SetComputeThreads(config->compute_threads());
 
   if (mkdir(data_dir.c_str(), 0700) != 0 && errno != EEXIST) {

@@ -223,6 +223,11 @@ absl::StatusOr<v1::Model> Host::Create(const v1::CreateModelRequest& request) {
   if (spec.has_weights()) {
     return BadField("spec.weights", "is filled in by the server; send the file as `weights`");
   }
+  if (spec.feature_count() > options_.config.limits().features()) {
+    return BadField("spec.feature_count",
+                    absl::StrCat("limits.features is ", options_.config.limits().features(),
+                                 ", got ", spec.feature_count()));
+  }
   const std::string& weights = request.weights().safetensors();
   if (request.has_weights()) {
     ENGRAM_RETURN_IF_ERROR(CheckRoom(request.name()));

@@ -44,6 +44,7 @@ class PredictStream final : public Reactor, public OpenCall {
     const absl::optional<absl::Status> status = predictor_.TryNow(*request, &reply);
     if (status.has_value()) return Answer(*status, std::move(reply));
     predictor_.Later(*request, absl::Now() + edge_.caps.predict,
+                     [self = self_] { return self->ended(); },
                      [self = self_](const absl::Status& later, grpc::ByteBuffer bytes) {
                        self->Answer(later, std::move(bytes));
                      });
@@ -64,6 +65,11 @@ class PredictStream final : public Reactor, public OpenCall {
   }
 
  private:
+  bool ended() ABSL_LOCKS_EXCLUDED(mutex_) {
+    base::MutexLock lock(&mutex_);
+    return ended_;
+  }
+
   void Answer(const absl::Status& status, grpc::ByteBuffer reply) {
     if (!status.ok()) return End(status);
     base::MutexLock lock(&mutex_);

@@ -43,6 +43,7 @@ class PredictionService final : public RawPrediction {
                                          grpc::ByteBuffer* reply) {
     auto call = UnaryCall::Start(edge_, Rpc::kPredict, reply, UnaryCall::OnDrain::kAbandon);
     predictor_.Later(request, CallDeadline(*context, edge_.caps.predict),
+                     [call] { return call->finished(); },
                      [call](const absl::Status& status, grpc::ByteBuffer bytes) {
                        call->Finish(status, std::move(bytes));
                      });

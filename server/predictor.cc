@@ -178,11 +178,16 @@ absl::optional<absl::Status> Predictor::TryNow(const v1::PredictRequest& request
 }
 
 void Predictor::Later(v1::PredictRequest request, absl::Time deadline,
+                      std::function<bool()> abandoned,
                       std::function<void(const absl::Status&, grpc::ByteBuffer)> done) const {
   const auto model = FindModel(edge_, request.model());
   if (!model.ok()) return done(model.status(), {});
   const uint64_t wanted = request.min_applied_sequence();
-  auto answer = [this, model = *model, request = std::move(request), done] {
+  auto answer = [this, model = *model, request = std::move(request), deadline, abandoned, done] {
+    if (abandoned()) return done(absl::CancelledError("the client cancelled"), {});
+    if (absl::Now() > deadline) {
+      return done(absl::DeadlineExceededError("the prediction waited for a thread too long"), {});
+    }
     absl::StatusOr<Served> served = request.version() == 0 ? absl::StatusOr<Served>(model->Live())
                                                            : model->Version(request.version());
     grpc::ByteBuffer reply;
@@ -191,7 +196,7 @@ void Predictor::Later(v1::PredictRequest request, absl::Time deadline,
     done(status, std::move(reply));
   };
   auto on_pool = [this, answer, done] {
-    const absl::Status queued = edge_.pool->Run(answer);
+    const absl::Status queued = edge_.prediction_pool->Run(answer);
     if (!queued.ok()) done(queued, {});
   };
   if (wanted <= (*model)->AppliedSequence()) return on_pool();

@@ -47,6 +47,14 @@ absl::Status SettleEnvironment(int compute_threads, char** argv) {
   return absl::InternalError(absl::StrCat("cannot execute itself again: ", strerror(errno)));
 }
 
+absl::Status CheckOpenFileLimit(int64_t limit, int64_t connections) {
+  const int64_t needed = OpenFilesNeeded(connections);
+  if (limit >= needed) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      absl::StrCat("the limit of open files is ", limit, ", limits.connections ", connections,
+                   " needs ", needed, ": raise it (ulimit -n, LimitNOFILE) or lower connections"));
+}
+
 int64_t RaiseOpenFileLimit(int64_t wanted) {
   rlimit limit{};
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 0;

@@ -17,6 +17,12 @@ namespace engram::server {
 // replaced this one (same arguments). An error when even that process does not see it.
 absl::Status SettleEnvironment(int compute_threads, char** argv);
 
+// The files that so many connections need: two each, and 2 048 for the store, the models and HTTP.
+constexpr int64_t OpenFilesNeeded(int64_t connections) { return 2 * connections + 2048; }
+
+// RESOURCE_EXHAUSTED naming `limits.connections` when `limit` does not do.
+absl::Status CheckOpenFileLimit(int64_t limit, int64_t connections);
+
 // Raises the soft limit of open files towards `wanted`; the limit reached. RocksDB, sockets and
 // model files share it.
 int64_t RaiseOpenFileLimit(int64_t wanted);

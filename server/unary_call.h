@@ -68,12 +68,19 @@ class UnaryCall : public grpc::ServerUnaryReactor, public OpenCall {
   std::shared_ptr<UnaryCall> self_;
 };
 
-// Admission and parsing, the same for every unary call: who called.
-template <typename Request>
+struct NoCheck {
+  absl::Status operator()(const Identity&) const { return absl::OkStatus(); }
+};
+
+// Admission and parsing, the same for every unary call: who called. `check` may refuse the caller
+// before anything of the request is looked at.
+template <typename Request, typename Check = NoCheck>
 absl::StatusOr<Identity> Open(const Edge& edge, Rpc rpc,
                               const grpc::CallbackServerContext& context,
-                              const grpc::ByteBuffer& bytes, Request* request) {
+                              const grpc::ByteBuffer& bytes, Request* request,
+                              const Check& check = {}) {
   ENGRAM_ASSIGN_OR_RETURN(Identity caller, AdmitCall(edge, rpc, context));
+  ENGRAM_RETURN_IF_ERROR(check(caller));
   ENGRAM_RETURN_IF_ERROR(ParseRequest(bytes, request));
   return caller;
 }
@@ -117,14 +124,15 @@ grpc::ServerUnaryReactor* AnswerOnPool(const Edge& edge, Rpc rpc,
 }
 
 // `work`: void(Request, std::shared_ptr<UnaryCall>), finishes the call some time.
-template <typename Request, typename Work>
+template <typename Request, typename Work, typename Check = NoCheck>
 grpc::ServerUnaryReactor* AnswerLater(const Edge& edge, Rpc rpc,
                                       grpc::CallbackServerContext* context,
                                       UnaryCall::OnDrain on_drain, const grpc::ByteBuffer* bytes,
-                                      grpc::ByteBuffer* reply, Work work) {
+                                      grpc::ByteBuffer* reply, Work work,
+                                      const Check& check = {}) {
   auto call = UnaryCall::Start(edge, rpc, reply, on_drain);
   Request request;
-  absl::StatusOr<Identity> caller = Open(edge, rpc, *context, *bytes, &request);
+  absl::StatusOr<Identity> caller = Open(edge, rpc, *context, *bytes, &request, check);
   if (caller.ok()) {
     call->set_caller(*std::move(caller));
     work(std::move(request), call);

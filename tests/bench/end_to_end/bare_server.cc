@@ -85,12 +85,20 @@ class Committer {
   uint64_t sequence_ = 0;
 };
 
-class BareLearn : public v1::Learning::WithRawCallbackMethod_Learn<v1::Learning::Service> {
+class BareLearn : public v1::Learning::WithRawCallbackMethod_Learn<
+                      v1::Learning::WithRawCallbackMethod_LearnBatch<v1::Learning::Service>> {
  public:
   explicit BareLearn(Committer* committer) : committer_(committer) {}
 
   grpc::ServerBidiReactor<ByteBuffer, ByteBuffer>* Learn(grpc::CallbackServerContext*) override {
     return new Stream(committer_);
+  }
+  // Of a flood: taken in and refused, nothing parsed.
+  grpc::ServerUnaryReactor* LearnBatch(grpc::CallbackServerContext* context, const ByteBuffer*,
+                                       ByteBuffer*) override {
+    auto* reactor = context->DefaultReactor();
+    reactor->Finish(grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "over the limit"));
+    return reactor;
   }
 
  private:

@@ -33,6 +33,8 @@ absl::Status Prepare(Run* run);
 
 absl::Status PredictIdle(const Run& run);
 absl::Status PredictWhileTraining(const Run& run);
+// Beside 64 clients over their rate and 64 that never read.
+absl::Status PredictUnderFlood(const Run& run);
 absl::Status LearnPaused(const Run& run);
 absl::Status LearnTraining(const Run& run);
 absl::Status Publish(const Run& run);

@@ -13,9 +13,11 @@
 #include "strategies/api/compute.h"
 #include "tests/bench/end_to_end/bare_roles.h"
 #include "tests/bench/end_to_end/cases.h"
+#include "tests/bench/end_to_end/flood.h"
 #include "tests/testing/process/stubs.h"
 
-ABSL_FLAG(std::string, cases, "predict,predict_training,learn,learn_training,publish,checkpoint",
+ABSL_FLAG(std::string, cases, 
+          "predict,predict_training,flood,learn,learn_training,publish,checkpoint",
           "which comparisons to run");
 ABSL_FLAG(int, repetitions, 5, "turns of each side");
 ABSL_FLAG(double, turn_seconds, 2, "length of a turn of Predict");
@@ -25,8 +27,9 @@ ABSL_FLAG(int, steady_examples, 32, "examples a message of the stream beside tim
 ABSL_FLAG(std::string, json, "", "file to write the figures to");
 ABSL_FLAG(std::string, folder, "",
           "where the stores live; empty: a new folder for temporary files");
-ABSL_FLAG(std::string, role, "", "used by the bench itself: bare_server, plain_trainer");
+ABSL_FLAG(std::string, role, "", "used by the bench itself: bare_server, plain_trainer, flood");
 ABSL_FLAG(std::string, file, "", "used by the bench itself");
+ABSL_FLAG(std::string, address, "", "used by the bench itself");
 ABSL_FLAG(int, reply_bytes, 0, "used by the bench itself");
 ABSL_FLAG(absl::Duration, busy, absl::ZeroDuration(), "used by the bench itself");
 
@@ -51,8 +54,9 @@ absl::Status RunCases(const Run& run) {
     const char* name;
     absl::Status (*compare)(const Run&);
   } cases[] = {{"predict", PredictIdle}, {"predict_training", PredictWhileTraining},
-               {"learn", LearnPaused},   {"learn_training", LearnTraining},
-               {"publish", Publish},     {"checkpoint", CheckpointAndRollback}};
+               {"flood", PredictUnderFlood}, {"learn", LearnPaused},
+               {"learn_training", LearnTraining}, {"publish", Publish},
+               {"checkpoint", CheckpointAndRollback}};
   const std::vector<std::string> wanted = absl::StrSplit(absl::GetFlag(FLAGS_cases), ',');
   for (const auto& one : cases) {
     for (const std::string& name : wanted) {
@@ -93,6 +97,8 @@ int Main(const std::string& self) {
   if (role == "bare_server") {
     ServeBare(absl::GetFlag(FLAGS_file), absl::GetFlag(FLAGS_folder),
               absl::GetFlag(FLAGS_reply_bytes), absl::GetFlag(FLAGS_busy));
+  } else if (role == "flood") {
+    Flood(absl::GetFlag(FLAGS_address), absl::GetFlag(FLAGS_file));
   } else if (role == "plain_trainer") {
     TrainPlain(absl::GetFlag(FLAGS_file), absl::GetFlag(FLAGS_batch));
   }

@@ -9,7 +9,8 @@
 
 namespace engram::testing {
 
-EdgeRig::EdgeRig(server::StreamLimits streams) {
+EdgeRig::EdgeRig(server::StreamLimits streams, v1::ServerConfig config)
+    : quotas_(*server::CompleteConfig(config)) {
   strategies::StrategyHelp finetune;
   finetune.name = "finetune";
   finetune.parameters.push_back(
@@ -18,9 +19,11 @@ EdgeRig::EdgeRig(server::StreamLimits streams) {
   edge_.host = &host_;
   edge_.gate = &gate_;
   edge_.pool = &pool_;
+  edge_.prediction_pool = &prediction_pool_;
+  edge_.quotas = &quotas_;
   edge_.rpcs = &rpcs_;
   edge_.strategies = &strategies_;
-  edge_.config = *server::CompleteConfig({});
+  edge_.config = *server::CompleteConfig(std::move(config));
   edge_.fixed_info.set_version("0.0.1");
   edge_.start_time = absl::Now();
   edge_.streams = streams;
@@ -38,7 +41,7 @@ std::shared_ptr<FakeModel> EdgeRig::AddDigits(FakeModel::Commits commits, v1::He
   spec.set_feature_count(4);
   spec.set_max_abs_feature(100);
   spec.mutable_head()->set_kind(head);
-  return host_.Add(std::make_shared<FakeModel>("digits", spec, commits));
+  return digits_ = host_.Add(std::make_shared<FakeModel>("digits", spec, commits));
 }
 
 }  // namespace engram::testing

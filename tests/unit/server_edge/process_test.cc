@@ -82,7 +82,7 @@ TEST(CallPoolTest, RefusesBeyondItsQueueAndRunsWhatItTook) {
   absl::Notification running, release;
   int finished = 0;
   {
-    CallPool pool(1, 1);
+    CallPool pool("limits.waiting_calls", 1, 1);
     ASSERT_TRUE(pool.Run([&] {
                       running.Notify();
                       release.WaitForNotification();
