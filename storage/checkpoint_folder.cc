@@ -83,8 +83,11 @@ absl::Status CheckpointFolder::Prepare() const {
     return ErrnoStatus(errno, "cannot make the folder of tensor files");
   }
   const OwnedFile root(OpenFolder(root_));
-  if (root.ok()) return absl::OkStatus();
-  return absl::FailedPreconditionError("the folder of tensor files is not a folder");
+  if (!root.ok()) {
+    return absl::FailedPreconditionError("the folder of tensor files is not a folder");
+  }
+  // A power failure must not take the folder from under files that are synced.
+  return SyncFolder(root_.substr(0, root_.rfind('/')));
 }
 
 absl::Status CheckpointFolder::Write(ModelUid model, absl::string_view file,
@@ -93,7 +96,9 @@ absl::Status CheckpointFolder::Write(ModelUid model, absl::string_view file,
   ENGRAM_RETURN_IF_ERROR(ENGRAM_FAILPOINT_STATUS("tensors.before_write"));
   const std::string path = FolderOf(model);
   if (::mkdir(path.c_str(), kFolderMode) == 0) {
-    ENGRAM_RETURN_IF_ERROR(SyncFolder(root_));
+    const absl::Status synced = SyncFolder(root_);
+    if (!synced.ok()) ::rmdir(path.c_str());
+    ENGRAM_RETURN_IF_ERROR(synced);
   } else if (errno != EEXIST) {
     return ErrnoStatus(errno, "cannot make a folder of tensor files");
   }
