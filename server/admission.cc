@@ -12,6 +12,7 @@
 #include "server/spec_options.h"
 #include "server/tune_plan.h"
 #include "storage/base/check.h"
+#include "storage/base/failpoint.h"
 #include "storage/base/status_macros.h"
 
 namespace engram::server {
@@ -155,7 +156,7 @@ absl::optional<absl::StatusOr<Accepted>> Admission::AdmitLocked(Prepared* messag
     return absl::StatusOr<Accepted>(std::move(turn));
   }
   if (message->message.producer_sequence() <= producer->last_sequence &&
-      !MayReplace(*producer, *message)) {
+      !MayReplace(*producer, *message) && !ENGRAM_BUG("bug.dedupe_dropped")) {
     return AnswerRepeat(producer, message, done);
   }
   if (message->verdict.ok()) message->verdict = CheckState(message->message);

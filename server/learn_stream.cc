@@ -17,6 +17,7 @@
 #include "server/errors.h"
 #include "server/learn_acks.h"
 #include "storage/base/check.h"
+#include "storage/base/failpoint.h"
 #include "storage/base/mutex.h"
 #include "storage/base/status_macros.h"
 
@@ -368,6 +369,7 @@ void LearnStream::WriteAck() {
   *response.mutable_ack() = acks_.Take();
   response.mutable_ack()->set_durable_sequence(model_->DurableSequence());
   response.mutable_ack()->set_applied_sequence(model_->AppliedSequence());
+  ENGRAM_FAILPOINT("ack.before_send");
   Write(response);
 }
 
@@ -383,6 +385,7 @@ void LearnStream::AckSoon() {
 
 void LearnStream::OnWriteDone(bool ok) {
   if (!ok) return Abandon(absl::CancelledError("the client went away"));
+  ENGRAM_FAILPOINT("ack.after_send");
   base::MutexLock lock(&mutex_);
   writing_ = false;
   if (ended_) return;

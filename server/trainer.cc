@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "server/logging.h"
 #include "server/spec_options.h"
+#include "storage/base/failpoint.h"
 #include "storage/base/status_macros.h"
 
 namespace engram::server {
@@ -182,6 +183,7 @@ absl::Status Trainer::PassBoundary(const storage::LogRecord& record) {
   const StreamState::BoundaryRole role = state_.ApplyBoundary(boundary);
   ENGRAM_ASSIGN_OR_RETURN(
       auto report, learner_->MarkBoundary({role.ended_task, role.next_task, record.sequence}));
+  ENGRAM_FAILPOINT("boundary.consolidated");
   shadows_.MarkBoundary({role.ended_task, role.next_task, record.sequence}, &state_);
   DecideTuneIfDue();
   ENGRAM_RETURN_IF_ERROR(SetApplied(record.sequence));
@@ -227,7 +229,9 @@ absl::Status Trainer::Publish() {
   }
   context_.statistics->published_unix_seconds =
       absl::ToDoubleSeconds(context_.clock->Now() - absl::UnixEpoch());
+  ENGRAM_FAILPOINT("publish.before_swap");
   parts_.slot->Publish(std::move(served));
+  ENGRAM_FAILPOINT("publish.after_swap");
   parts_.waiters->SetApplied(applied_);
   return absl::OkStatus();
 }
@@ -252,6 +256,7 @@ void Trainer::MaybeFlush(Turn* turn) {
   if (stage_.train_rows() == 0 || patience == absl::ZeroDuration()) return;
   const absl::Duration waited = context_.clock->Monotonic() - staged_since_;
   if (waited >= patience) {
+    ENGRAM_FAILPOINT("flush.before_submit");
     parts_.admission->SubmitFlush(stage_.last_sequence());
     turn->wake_in = std::min(turn->wake_in, kFlushRetry);
   } else {

@@ -6,6 +6,7 @@
 #include "server/errors.h"
 #include "server/logging.h"
 #include "server/trainer.h"
+#include "storage/base/failpoint.h"
 #include "storage/base/status_macros.h"
 
 namespace engram::server {
@@ -82,6 +83,7 @@ void Trainer::RunEvaluation(const EvaluationInput& input, const EvaluationInput&
     row.mutable_accuracy()->set_ended_task(ended_task);
     ENGRAM_ASSIGN_OR_RETURN(const auto baselines, EvaluateBaselines(untrained, columns));
     for (const auto& baseline : baselines) *row.add_baselines() = baseline;
+    ENGRAM_RETURN_IF_ERROR(ENGRAM_FAILPOINT_STATUS("boundary.before_row"));
     ENGRAM_RETURN_IF_ERROR(context_.store->catalog().PutReportRow(context_.uid, boundary,
                                                                   row.SerializeAsString()));
     parts_.report->AddRow(row);

@@ -6,6 +6,7 @@
 #include "server/errors.h"
 #include "server/logging.h"
 #include "server/trainer.h"
+#include "storage/base/failpoint.h"
 #include "storage/base/status_macros.h"
 
 namespace engram::server {
@@ -135,6 +136,7 @@ absl::StatusOr<std::unique_ptr<Trainer::PendingRollback>> Trainer::PrepareRollba
   auto submitted = [&]() -> absl::Status {
     ENGRAM_ASSIGN_OR_RETURN(const StreamState state, StreamState::Parse(row.stream_state));
     ENGRAM_ASSIGN_OR_RETURN(pending->learner, parts_.checkpoints->Load(row));
+    ENGRAM_RETURN_IF_ERROR(ENGRAM_FAILPOINT_STATUS("rollback.before_record"));
     pending->durable = std::make_shared<DurableFlag>();
     // The committer may answer after the model is gone: nothing of it is captured.
     auto on_durable = [flag = pending->durable, wake = context_.wake](const absl::Status& status) {
@@ -149,6 +151,7 @@ absl::StatusOr<std::unique_ptr<Trainer::PendingRollback>> Trainer::PrepareRollba
     parts_.checkpoints->Unpin(row.id);
     return submitted;
   }
+  ENGRAM_FAILPOINT("rollback.submitted");
   v1::RollbackResponse& response = pending->response;
   response.set_checkpoint(row.id);
   response.set_previous_version(version);
@@ -169,6 +172,7 @@ bool Trainer::ContinueRollback() {
   std::unique_ptr<PendingRollback> pending = std::move(rollback_);
   absl::Status status = *durable;
   if (status.ok()) {
+    ENGRAM_FAILPOINT("rollback.durable");
     LoggedRollback logged;
     logged.sequence = pending->plan.record;
     logged.record.set_checkpoint(pending->checkpoint.id);
@@ -181,6 +185,7 @@ bool Trainer::ContinueRollback() {
     }
     phase_ = Phase::kServing;
     status = Jump(logged, pending->learner);
+    ENGRAM_FAILPOINT("rollback.jumped");
     if (status.ok()) status = Publish();
     alias_due_ = logged.sequence;
     alias_source_ = pending->checkpoint.id;
@@ -201,6 +206,7 @@ bool Trainer::ContinueRollback() {
       absl::ToDoubleSeconds(context_.clock->Monotonic() - pending->request.started));
   pending->request.done(status.ok() ? absl::StatusOr<v1::RollbackResponse>(pending->response)
                                     : status);
+  ENGRAM_FAILPOINT("rollback.answered");
   return true;
 }
 
@@ -242,6 +248,7 @@ void Trainer::RecordRollback(const LoggedRollback& rollback) {
        {"dropped_examples", rollback.record.dropped_examples()}});
   PushJob([this, row] {
     const v1::ReportEvent::RolledBack& event = row.rolled_back();
+    ENGRAM_FAILPOINT("rollback.before_traces");
     absl::Status status = context_.store->catalog().PutReportRow(context_.uid, event.sequence(),
                                                                  row.SerializeAsString());
     status.Update(context_.store->importance().RemoveRange(context_.uid, event.restored_sequence(),
@@ -306,7 +313,9 @@ void Trainer::StoreAlias() {
   PushJob([this, record = alias_due_, source = alias_source_,
            bytes = state.proto().SerializeAsString()] {
     absl::Status status = parts_.held_out->WriteAdded();
+    if (status.ok()) status = ENGRAM_FAILPOINT_STATUS("rollback.before_alias");
     if (status.ok()) status = parts_.checkpoints->Alias(source, record, bytes).status();
+    ENGRAM_FAILPOINT("rollback.after_alias");
     if (status.ok()) {
       parts_.checkpoints->Unpin(source);
     } else {

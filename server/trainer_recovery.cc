@@ -11,6 +11,7 @@
 #include "server/logging.h"
 #include "server/spec_options.h"
 #include "server/trainer.h"
+#include "storage/base/failpoint.h"
 #include "storage/base/status_macros.h"
 
 namespace engram::server {
@@ -144,6 +145,7 @@ absl::StatusOr<bool> Trainer::TryJumpToLast() {
   if (!row.ok()) return false;
   const auto learner = parts_.checkpoints->Load(*row);
   if (!learner.ok()) return false;
+  ENGRAM_FAILPOINT("recovery.jump");
   ENGRAM_RETURN_IF_ERROR(Jump(last, *learner));
   RecordRollback(last);
   alias_due_ = last.sequence;
@@ -197,6 +199,7 @@ absl::Status Trainer::Recapture() {
     return absl::OkStatus();
   }
   ENGRAM_ASSIGN_OR_RETURN(wanted->second, Capture(*learner_));
+  ENGRAM_FAILPOINT("recovery.recaptured");
   return shadows_.CaptureInto(&wanted->second);
 }
 
@@ -234,6 +237,7 @@ absl::Status Trainer::FinishRecovery() {
     }
   }
   ENGRAM_RETURN_IF_ERROR(parts_.admission->Open(std::move(head)));
+  ENGRAM_FAILPOINT("recovery.before_serving");
   phase_ = Phase::kServing;
   ENGRAM_RETURN_IF_ERROR(Publish());
   for (const std::string& id : recovery_pins_) parts_.checkpoints->Unpin(id);

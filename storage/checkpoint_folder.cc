@@ -11,6 +11,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "storage/base/failpoint.h"
 #include "storage/base/status_macros.h"
 #include "storage/checkpoint_id.h"
 #include "storage/owned_file.h"
@@ -54,6 +55,7 @@ absl::Status WriteAll(int file, absl::string_view bytes) {
     }
     bytes.remove_prefix(static_cast<size_t>(written));
   }
+  ENGRAM_RETURN_IF_ERROR(ENGRAM_FAILPOINT_STATUS("tensors.before_sync"));
   if (::fsync(file) != 0) return ErrnoStatus(errno, "cannot sync a tensor file");
   return absl::OkStatus();
 }
@@ -81,16 +83,22 @@ absl::Status CheckpointFolder::Prepare() const {
     return ErrnoStatus(errno, "cannot make the folder of tensor files");
   }
   const OwnedFile root(OpenFolder(root_));
-  if (root.ok()) return absl::OkStatus();
-  return absl::FailedPreconditionError("the folder of tensor files is not a folder");
+  if (!root.ok()) {
+    return absl::FailedPreconditionError("the folder of tensor files is not a folder");
+  }
+  // A power failure must not take the folder from under files that are synced.
+  return SyncFolder(root_.substr(0, root_.rfind('/')));
 }
 
 absl::Status CheckpointFolder::Write(ModelUid model, absl::string_view file,
                                      absl::string_view bytes) const {
   ENGRAM_RETURN_IF_ERROR(CheckFileName(file));
+  ENGRAM_RETURN_IF_ERROR(ENGRAM_FAILPOINT_STATUS("tensors.before_write"));
   const std::string path = FolderOf(model);
   if (::mkdir(path.c_str(), kFolderMode) == 0) {
-    ENGRAM_RETURN_IF_ERROR(SyncFolder(root_));
+    const absl::Status synced = SyncFolder(root_);
+    if (!synced.ok()) ::rmdir(path.c_str());
+    ENGRAM_RETURN_IF_ERROR(synced);
   } else if (errno != EEXIST) {
     return ErrnoStatus(errno, "cannot make a folder of tensor files");
   }
@@ -106,6 +114,7 @@ absl::Status CheckpointFolder::Write(ModelUid model, absl::string_view file,
     if (!target.ok()) return ErrnoStatus(errno, "cannot make a tensor file");
     written = WriteAll(target.get(), bytes);
   }
+  if (written.ok()) written = ENGRAM_FAILPOINT_STATUS("tensors.before_rename");
   if (written.ok() && ::renameat(folder.get(), part.c_str(), folder.get(), name.c_str()) != 0) {
     written = ErrnoStatus(errno, "cannot rename a tensor file");
   }
@@ -113,11 +122,13 @@ absl::Status CheckpointFolder::Write(ModelUid model, absl::string_view file,
     ::unlinkat(folder.get(), part.c_str(), 0);
     return written;
   }
+  ENGRAM_FAILPOINT("tensors.before_folder_sync");
   if (::fsync(folder.get()) != 0) {
     const int failed = errno;
     ::unlinkat(folder.get(), name.c_str(), 0);
     return ErrnoStatus(failed, "cannot sync a folder of tensor files");
   }
+  ENGRAM_FAILPOINT("tensors.after_folder_sync");
   return absl::OkStatus();
 }
 

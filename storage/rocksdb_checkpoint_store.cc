@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "storage/base/check.h"
+#include "storage/base/failpoint.h"
 #include "storage/base/status_macros.h"
 #include "storage/checkpoint_row.h"
 #include "storage/codec.h"
@@ -86,8 +87,11 @@ absl::Status RocksDbCheckpointStore::CheckRoom(ModelUid model, absl::string_view
 
 absl::Status RocksDbCheckpointStore::PutRow(ModelUid model, const CheckpointRow& row) {
   const std::string key = RowKey(model, row.id);
-  return engine_->Put(ColumnFamily::kCheckpoints, key, EncodeCheckpointRow(key, row),
-                      Durability::kSynced);
+  ENGRAM_RETURN_IF_ERROR(ENGRAM_FAILPOINT_STATUS("checkpoint.before_row"));
+  ENGRAM_RETURN_IF_ERROR(engine_->Put(ColumnFamily::kCheckpoints, key,
+                                      EncodeCheckpointRow(key, row), Durability::kSynced));
+  ENGRAM_FAILPOINT("checkpoint.after_row");
+  return absl::OkStatus();
 }
 
 absl::StatusOr<CheckpointRow> RocksDbCheckpointStore::Put(ModelUid model,
@@ -221,8 +225,10 @@ absl::StatusOr<std::string> RocksDbCheckpointStore::Load(ModelUid model,
 absl::Status RocksDbCheckpointStore::Delete(ModelUid model, absl::string_view id) {
   base::MutexLock lock(MutexOf(model));
   ENGRAM_ASSIGN_OR_RETURN(const CheckpointRow gone, Find(model, id));
+  ENGRAM_RETURN_IF_ERROR(ENGRAM_FAILPOINT_STATUS("checkpoint.before_delete"));
   ENGRAM_RETURN_IF_ERROR(
       engine_->Delete(ColumnFamily::kCheckpoints, RowKey(model, gone.id), Durability::kSynced));
+  ENGRAM_FAILPOINT("checkpoint.row_deleted");
   ENGRAM_ASSIGN_OR_RETURN(const std::vector<CheckpointRow> rows, List(model));
   const bool shared = std::any_of(rows.begin(), rows.end(), [&gone](const CheckpointRow& row) {
     return row.file == gone.file;

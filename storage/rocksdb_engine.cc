@@ -11,6 +11,7 @@
 #include "rocksdb/env.h"
 #include "rocksdb/listener.h"
 #include "rocksdb/sst_file_reader.h"
+#include "storage/base/failpoint.h"
 #include "storage/base/status_macros.h"
 
 namespace engram::storage {
@@ -59,6 +60,7 @@ absl::StatusOr<std::unique_ptr<RocksDbEngine>> RocksDbEngine::Open(const std::st
   engine->disk_ = disk;
   ENGRAM_RETURN_IF_ERROR(engine->OpenWitness(created));
   ENGRAM_RETURN_IF_ERROR(engine->OpenDatabase(hooks, created));
+  ENGRAM_RETURN_IF_ERROR(ENGRAM_FAILPOINT_STATUS("open.before_format"));
   if (!created) ENGRAM_RETURN_IF_ERROR(WriteStoreFormat(folder));
   // What was recovered is in tables now, named by a new MANIFEST, before anything is served of it.
   if (options.sync) engine->AdvanceHighWater(engine->db_->GetLatestSequenceNumber());
@@ -174,6 +176,7 @@ absl::Status RocksDbEngine::SyncWrites() {
 }
 
 void RocksDbEngine::AdvanceHighWater(uint64_t reached) {
+  ENGRAM_FAILPOINT("witness.before_write");
   absl::StatusOr<ManifestMark> manifest = MarkManifest(DatabaseFolder(), high_water_->manifest());
   const absl::Status advanced =
       manifest.ok() ? high_water_->Advance(reached, *manifest) : manifest.status();
@@ -182,6 +185,7 @@ void RocksDbEngine::AdvanceHighWater(uint64_t reached) {
     return;
   }
   witnessed_.store(reached);
+  ENGRAM_FAILPOINT("witness.after_write");
 }
 
 absl::Status RocksDbEngine::Convert(const rocksdb::Status& status) const {
@@ -239,7 +243,7 @@ absl::Status RocksDbEngine::Write(rocksdb::WriteBatch* batch, Durability durabil
   ENGRAM_RETURN_IF_ERROR(Health());
   if (room == Room::kAsk) ENGRAM_RETURN_IF_ERROR(AskForRoom(*batch));
   rocksdb::WriteOptions options;
-  options.sync = sync_ && durability == Durability::kSynced;
+  options.sync = sync_ && durability == Durability::kSynced && !ENGRAM_BUG("bug.sync_skipped");
   options.protection_bytes_per_key = 8;
   const rocksdb::Status written = db_->Write(options, batch);
   return written.ok() ? absl::OkStatus() : Fail(Convert(written));

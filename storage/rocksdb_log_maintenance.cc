@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "storage/base/failpoint.h"
 #include "storage/base/status_macros.h"
 #include "storage/codec.h"
 #include "storage/log_record.h"
@@ -186,8 +187,10 @@ absl::Status RocksDbSampleLog::Trim(ModelUid model, Sequence up_to) {
         absl::StrCat("record ", mark.sequence + 1, " of model ", model, " is missing"));
   }
   const std::string mark_key = MetaKey(MetaTag::kTrimMark, model);
+  ENGRAM_RETURN_IF_ERROR(ENGRAM_FAILPOINT_STATUS("trim.before_mark"));
   ENGRAM_RETURN_IF_ERROR(engine_->Put(ColumnFamily::kMeta, mark_key, EncodePosition(mark_key, mark),
                                       Durability::kSynced));
+  ENGRAM_FAILPOINT("trim.after_mark");
   {
     base::MutexLock lock(&mutex_);
     models_.at(model).index.TrimTo(mark);
@@ -208,6 +211,7 @@ absl::Status RocksDbSampleLog::SweepTrimmed(ModelUid model, Sequence swept, Sequ
                         MetaKey(MetaTag::kLogIndex, model, up_to + 1),
                         MetaKey(MetaTag::kLogIndex, model, swept + 1), Durability::kWithTheNext)
           .status());
+  ENGRAM_FAILPOINT("trim.after_sweep");
   base::MutexLock lock(&mutex_);
   models_.at(model).swept = up_to;
   return absl::OkStatus();

@@ -1,6 +1,7 @@
 #include "storage/rocksdb_model_catalog.h"
 
 #include "absl/strings/str_cat.h"
+#include "storage/base/failpoint.h"
 #include "storage/base/status_macros.h"
 #include "storage/codec.h"
 #include "storage/meta_keys.h"
@@ -190,9 +191,11 @@ absl::StatusOr<ModelRow> RocksDbModelCatalog::Create(absl::string_view name, std
   const std::string row_key = MetaKey(MetaTag::kModel, row.uid);
   batch.Put(engine_->handle_of(kFamily), counter_key, EncodeUid(counter_key, row.uid));
   batch.Put(engine_->handle_of(kFamily), row_key, EncodeRow(row_key, row));
+  ENGRAM_RETURN_IF_ERROR(ENGRAM_FAILPOINT_STATUS("create.before_row"));
   // A row whose write failed may still be there after a restart, so its file stays; the sweep at
   // open decides.
   ENGRAM_RETURN_IF_ERROR(engine_->Write(&batch, Durability::kSynced));
+  ENGRAM_FAILPOINT("create.after_row");
   last_uid_ = row.uid;
   rows_[row.uid] = row;
   return row;
@@ -224,7 +227,9 @@ absl::Status RocksDbModelCatalog::Remove(ModelUid model) {
   rocksdb::WriteBatch batch;
   batch.Delete(engine_->handle_of(kFamily), MetaKey(MetaTag::kModel, model));
   batch.Put(engine_->handle_of(kFamily), MetaKey(MetaTag::kOrphan, model), "");
+  ENGRAM_RETURN_IF_ERROR(ENGRAM_FAILPOINT_STATUS("delete.before_row"));
   ENGRAM_RETURN_IF_ERROR(engine_->Write(&batch, Durability::kSynced));
+  ENGRAM_FAILPOINT("delete.after_row");
   const absl::optional<WeightsFile> weights = std::move(row->second.weights);
   rows_.erase(row);
   orphans_.insert(model);
@@ -242,6 +247,7 @@ absl::StatusOr<std::vector<ModelUid>> RocksDbModelCatalog::Orphans() const {
 
 absl::Status RocksDbModelCatalog::ForgetOrphan(ModelUid model) {
   base::MutexLock lock(&mutex_);
+  ENGRAM_RETURN_IF_ERROR(ENGRAM_FAILPOINT_STATUS("delete.before_forget"));
   ENGRAM_RETURN_IF_ERROR(
       engine_->Delete(kFamily, MetaKey(MetaTag::kOrphan, model), Durability::kSynced));
   orphans_.erase(model);

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "storage/base/check.h"
+#include "storage/base/failpoint.h"
 #include "storage/base/status_macros.h"
 #include "storage/base/thread_priority.h"
 #include "storage/crc32c.h"
@@ -230,9 +231,13 @@ void RocksDbSampleLog::Commit(std::vector<PendingSubmission>* taken) {
   if (outcome.ok()) {
     batch_.Begin(options_.now_ms(), std::move(progress));
     for (const PendingSubmission& pending : *taken) batch_.Add(pending);
+    ENGRAM_FAILPOINT("log.before_write");
+    if (ENGRAM_BUG("bug.ack_before_sync")) Tell(taken, absl::OkStatus());
     outcome = batch_.Write();
+    ENGRAM_FAILPOINT("log.after_sync");
   }
   Answer(taken, outcome);
+  ENGRAM_FAILPOINT("log.after_answer");
   if (!outcome.ok()) return;
   std::function<void(double)> observer;
   {
@@ -246,8 +251,13 @@ void RocksDbSampleLog::Commit(std::vector<PendingSubmission>* taken) {
 void RocksDbSampleLog::Answer(std::vector<PendingSubmission>* taken,
                               const absl::Status& outcome) {
   Finish(*taken, outcome);
+  Tell(taken, outcome);
+}
+
+void RocksDbSampleLog::Tell(std::vector<PendingSubmission>* taken, const absl::Status& outcome) {
   for (PendingSubmission& pending : *taken) {
-    if (pending.on_durable != nullptr) pending.on_durable(outcome);
+    const OnDurable told = std::exchange(pending.on_durable, nullptr);
+    if (told != nullptr) told(outcome);
   }
 }
 

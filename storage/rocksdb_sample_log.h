@@ -68,6 +68,8 @@ class RocksDbSampleLog : public SampleLog {
   absl::Status AwaitRoom();
   void Commit(std::vector<PendingSubmission>* taken);
   void Answer(std::vector<PendingSubmission>* taken, const absl::Status& outcome);
+  // Each submission is told once.
+  static void Tell(std::vector<PendingSubmission>* taken, const absl::Status& outcome);
   void Finish(const std::vector<PendingSubmission>& taken, const absl::Status& outcome);
 
   absl::StatusOr<ModelLog> Recover(ModelUid model) const;

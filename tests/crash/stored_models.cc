@@ -62,6 +62,11 @@ absl::StatusOr<std::vector<StoredModel>> ReadModels(
   return models;
 }
 
+absl::Status ScrubStored(const std::string& folder) {
+  ENGRAM_ASSIGN_OR_RETURN(auto store, Open(folder));
+  return store->Scrub();
+}
+
 absl::Status WriteModels(const std::string& folder, const std::vector<ModelToWrite>& models) {
   ENGRAM_ASSIGN_OR_RETURN(auto store, Open(folder));
   for (const ModelToWrite& model : models) {

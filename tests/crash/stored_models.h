@@ -29,6 +29,9 @@ struct StoredModel {
 absl::StatusOr<std::vector<StoredModel>> ReadModels(
     const std::string& folder, const std::map<std::string, std::string>& checkpoints);
 
+// Opens the store and reads everything in it: tables, checkpoints, weights.
+absl::Status ScrubStored(const std::string& folder);
+
 struct ModelToWrite {
   std::string name;
   std::string spec;

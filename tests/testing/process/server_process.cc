@@ -46,7 +46,8 @@ ServerProcess::ServerProcess(ServerOptions options, std::unique_ptr<Subprocess> 
 absl::StatusOr<std::unique_ptr<ServerProcess>> ServerProcess::Launch(ServerOptions options) {
   // A killed server leaves its ports behind; they must not be taken for the new one's.
   unlink(EndpointsFile(options).c_str());
-  auto child = Subprocess::Start(ServerCommand(options), options.data_dir + ".log");
+  auto child = Subprocess::Start(ServerCommand(options), options.data_dir + ".log",
+                                 options.environment);
   if (!child.ok()) return child.status();
   return std::unique_ptr<ServerProcess>(new ServerProcess(std::move(options), *std::move(child)));
 }

@@ -27,6 +27,7 @@ struct ServerOptions {
   // What NewChannel connects with; none: in the clear.
   std::shared_ptr<grpc::ChannelCredentials> credentials;
   std::string binary = {};  // empty: engramd
+  std::vector<std::string> environment = {};  // NAME=value, beside this process's own
   absl::Duration ready_within = absl::Seconds(30);
 };
 
