@@ -154,8 +154,7 @@ absl::optional<absl::StatusOr<Accepted>> Admission::AdmitLocked(Prepared* messag
     ForgetUnused(message->producer);
     return absl::StatusOr<Accepted>(std::move(turn));
   }
-  if (message->message.producer_sequence() <= producer->last_sequence &&
-      !MayReplace(*producer, *message)) {
+  if (IsRepeat(*producer, message->producer, message->message.producer_sequence())) {
     return AnswerRepeat(producer, message, done);
   }
   if (message->verdict.ok()) message->verdict = CheckState(message->message);
@@ -198,16 +197,6 @@ absl::Status Admission::CheckTurn(const Producer& producer, const Prepared& mess
                     absl::StrCat("expected sequence ", expected, ", got ",
                                  message.message.producer_sequence()),
                     "expectedSequence", absl::StrCat(expected));
-}
-
-// The last message of a producer, if it was rejected, may be mended and sent again.
-bool Admission::MayReplace(const Producer& producer, const Prepared& message) const {
-  if (message.message.producer_sequence() != producer.last_sequence) return false;
-  if (!producer.in_flight.empty()) {
-    return !producer.in_flight.back()->accepted.rejection.ok();
-  }
-  auto stored = log_->FindMessage(options_.uid, message.producer, producer.last_sequence);
-  return stored.ok() && stored->has_value() && (*stored)->count == 0;
 }
 
 absl::optional<absl::StatusOr<Accepted>> Admission::AnswerRepeat(Producer* producer,

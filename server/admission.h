@@ -109,7 +109,8 @@ class Admission : public std::enable_shared_from_this<Admission> {
   void ForgetUnused(const std::string& name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CheckTurn(const Producer& producer, const Prepared& message) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  bool MayReplace(const Producer& producer, const Prepared& message) const
+  // Whether `sequence` of the producer called `name` came before (admission_repeats.cc).
+  bool IsRepeat(const Producer& producer, const std::string& name, uint64_t sequence) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::optional<absl::StatusOr<Accepted>> AdmitLocked(Prepared* message, OnAccepted* done);
   absl::optional<absl::StatusOr<Accepted>> AnswerRepeat(Producer* producer, Prepared* message,

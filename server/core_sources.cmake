@@ -1,6 +1,7 @@
 # Sources of engram_server_core beside errors.cc and logging.cc; whoever adds a file adds a line.
 set(ENGRAM_SERVER_CORE_SOURCES
   admission.cc
+  admission_repeats.cc
   admission_state.cc
   applied_waiters.cc
   background.cc
