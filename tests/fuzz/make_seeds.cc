@@ -158,7 +158,7 @@ void Configs(const std::string& root) {
                          "compute_threads: 1\n"));
   seeds.Add("tuned", 2, absl::StrCat("# a comment\nmodels { name: 'm' ", kTunedSpec, " }"));
   seeds.Add("tls", 3,
-            "tls { certificate_file: \"c\" key_file: \"k\" }\nauthentication { token_file: \"t\" }\n");
+            "tls { certificate_file: 'c' key_file: 'k' }\nauthentication { token_file: 't' }\n");
   const std::string hash(64, 'a');
   seeds.Add("tokens", 0, absl::StrCat("# who\nadmin alice ", hash, "\nreader bob ", hash, "\n"));
   seeds.Add("address", 1, "127.0.0.1:7401");

@@ -50,7 +50,8 @@ void Row(string_view input, const Decode& decode, const Encode& encode) {
 
 void CheckpointRow(string_view input) {
   (void)storage::DecodeCheckpointRow(kKey, "id", input);
-  const auto row = storage::DecodeCheckpointRow(kKey, "id", storage::Seal(kKey, std::string(input)));
+  const std::string sealed = storage::Seal(kKey, std::string(input));
+  const auto row = storage::DecodeCheckpointRow(kKey, "id", sealed);
   if (!row.ok()) return;
   const std::string encoded = storage::EncodeCheckpointRow(kKey, *row);
   const auto again = storage::DecodeCheckpointRow(kKey, "id", encoded);

@@ -52,8 +52,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
   const size_t strict = engram::fuzz::TakeChoice(&input, 2);
   PretrainedWeights weights;
   weights.safetensors = input;
-  weights.scope = strict == 1 ? PretrainedWeights::Scope::kStrict : PretrainedWeights::Scope::kTrunk;
-  if (strict == 1) weights.labels = {"0", "1"};
+  if (strict == 1) {
+    weights.scope = PretrainedWeights::Scope::kStrict;
+    weights.labels = {"0", "1"};
+  }
   engram::fuzz::StartFrom(weights, &subjects[strict]);
   return 0;
 }

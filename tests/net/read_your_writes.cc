@@ -148,6 +148,7 @@ v1::ModelSpec Spec() {
   spec.set_feature_count(kShape.feature_count);
   spec.mutable_mlp()->add_hidden(16);
   spec.set_batch_size(1);
+  spec.set_publish_every_ms(5);
   spec.set_held_out_fraction(0);
   spec.set_evaluate_every_examples(0);
   return spec;

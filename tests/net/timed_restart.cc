@@ -58,7 +58,7 @@ absl::StatusOr<uint64_t> MakeAndKill(const std::string& folder) {
   ENGRAM_ASSIGN_OR_RETURN(auto server, StartServer(folder, {}));
   v1::ModelSpec spec;
   spec.set_feature_count(absl::GetFlag(FLAGS_feature_count));
-  spec.set_checkpoint_every_examples(int64_t{1} << 40);
+  spec.set_checkpoint_every_examples(int64_t{1000000} * 1000000);
   spec.set_evaluate_every_examples(0);
   ENGRAM_RETURN_IF_ERROR(CreateModel(server->grpc_address(), kModel, spec));
   const Stubs stubs(Connect(server->grpc_address()));

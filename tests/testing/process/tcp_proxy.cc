@@ -142,26 +142,33 @@ bool TcpProxy::WaitsForReply() const {
 }
 
 void TcpProxy::CutAll(Cut how) {
-  base::MutexLock lock(&mutex_);
-  for (auto& connection : connections_) {
-    connection->how = how;
-    End(connection.get(), true);
+  {
+    base::MutexLock lock(&mutex_);
+    for (auto& connection : connections_) {
+      connection->how = how;
+      End(connection.get(), true);
+    }
+    for (const int socket : half_open_) CloseSocket(socket, how);
+    half_open_.clear();
+    connections_.clear();
   }
-  for (const int socket : half_open_) CloseSocket(socket, how);
-  half_open_.clear();
-  connections_.clear();
+  // A socket that is being polled ends only when the poll does.
+  Wake();
 }
 
 void TcpProxy::LeaveHalfOpen(Way ended) {
-  base::MutexLock lock(&mutex_);
-  for (auto& connection : connections_) {
-    if (connection->over) continue;
-    connection->over = true;
-    ++counts_.cuts;
-    close(ended == Way::kUp ? connection->server : connection->client);
-    half_open_.push_back(ended == Way::kUp ? connection->client : connection->server);
+  {
+    base::MutexLock lock(&mutex_);
+    for (auto& connection : connections_) {
+      if (connection->over) continue;
+      connection->over = true;
+      ++counts_.cuts;
+      close(ended == Way::kUp ? connection->server : connection->client);
+      half_open_.push_back(ended == Way::kUp ? connection->client : connection->server);
+    }
+    connections_.clear();
   }
-  connections_.clear();
+  Wake();
 }
 
 TcpProxy::Counts TcpProxy::counts() const {
