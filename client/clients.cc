@@ -275,4 +275,12 @@ absl::StatusOr<std::vector<v1::Limit>> AdminClient::GetLimits() const {
   return ToVector(response.mutable_limits());
 }
 
+absl::StatusOr<v1::Backup> AdminClient::CreateBackup(const std::string& name,
+                                                     absl::Duration deadline) const {
+  v1::CreateBackupRequest request;
+  request.set_name(name);
+  return Call(*connection_, stub_.get(), &v1::Admin::Stub::CreateBackup, request,
+              Repeat::kWhenAsked, deadline);
+}
+
 }  // namespace engram::client

@@ -120,6 +120,8 @@ class AdminClient {
   absl::StatusOr<v1::ServerInfo> GetServerInfo() const;
   absl::StatusOr<std::vector<v1::StrategyDescription>> ListStrategies() const;
   absl::StatusOr<std::vector<v1::Limit>> GetLimits() const;
+  // Blocks up to `deadline`; the server goes on when it passes.
+  absl::StatusOr<v1::Backup> CreateBackup(const std::string& name, absl::Duration deadline) const;
 
  private:
   const std::shared_ptr<Connection> connection_;

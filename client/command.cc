@@ -142,6 +142,9 @@ const std::vector<Verb>& AllVerbs() {
       {"strategy list", "list the strategies of the server", StrategyList},
       {"strategy explain", "explain one, with its parameters", StrategyExplain},
       {"scenario", "benchmark scenarios: run, evaluate, list, protocols", scenario::ScenarioVerb},
+      {"backup create", "copy everything that the server keeps", BackupCreate},
+      {"backup verify", "read a backup's files against its manifest", BackupVerify},
+      {"backup restore", "make a data folder from a backup", BackupRestore},
       {"doctor", "what the server is: versions, BLAS, disk, limits", Doctor},
   };
   return *verbs;

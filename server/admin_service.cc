@@ -16,7 +16,8 @@ namespace {
 using v1::Admin;
 using RawAdmin =
     Admin::WithRawCallbackMethod_GetServerInfo<Admin::WithRawCallbackMethod_ListStrategies<
-        Admin::WithRawCallbackMethod_GetLimits<Admin::Service>>>;
+        Admin::WithRawCallbackMethod_GetLimits<
+            Admin::WithRawCallbackMethod_CreateBackup<Admin::Service>>>>;
 
 std::string ValueText(const strategies::ParameterValue& value) {
   if (const bool* truth = absl::get_if<bool>(&value)) return *truth ? "true" : "false";
@@ -98,6 +99,9 @@ v1::GetLimitsResponse DescribeLimits(const Edge& edge) {
   add("trainer_threads", edge.config.trainer_threads(), "serial strands that train");
   add("compute_threads", edge.config.compute_threads(), "of the BLAS and LibTorch");
   add("live_evaluation_share", edge.config.live_evaluation_share(), "of the trainer's time");
+  if (edge.config.has_backups()) {
+    add("backups_kept", edge.config.backups().kept(), "the oldest go when a new one is whole");
+  }
   AddEdgeLimits(edge, &response);
   return response;
 }
@@ -144,6 +148,24 @@ class AdminService final : public RawAdmin {
         edge_, Rpc::kGetLimits, context, bytes, reply,
         [this](const v1::GetLimitsRequest&) -> absl::StatusOr<v1::GetLimitsResponse> {
           return DescribeLimits(edge_);
+        });
+  }
+
+  grpc::ServerUnaryReactor* CreateBackup(grpc::CallbackServerContext* context,
+                                         const grpc::ByteBuffer* bytes,
+                                         grpc::ByteBuffer* reply) override {
+    return AnswerLater<v1::CreateBackupRequest>(
+        edge_, Rpc::kCreateBackup, context, UnaryCall::OnDrain::kAbandon, bytes, reply,
+        [this](const v1::CreateBackupRequest& request, const std::shared_ptr<UnaryCall>& call) {
+          if (edge_.backups == nullptr) {
+            call->Finish(WrongState("backup", request.name(),
+                                    "this server has no folder for backups; set backups.folder "
+                                    "in its config"));
+            return;
+          }
+          edge_.backups->Create(request.name(), [call](const absl::StatusOr<v1::Backup>& made) {
+            call->Finish(made);
+          });
         });
   }
 

@@ -227,6 +227,14 @@ absl::Status SettleRetention(v1::Retention* retention) {
   return absl::OkStatus();
 }
 
+absl::Status SettleBackups(v1::Backups* backups) {
+  if (backups->folder().empty()) return BadField("backups.folder", "required");
+  int64_t kept = backups->kept();
+  ENGRAM_RETURN_IF_ERROR(Settle({"backups.kept", 7, 1, 1000}, &kept));
+  backups->set_kept(static_cast<int32_t>(kept));
+  return absl::OkStatus();
+}
+
 absl::Status SettleThreads(v1::ServerConfig* config) {
   int64_t trainers = config->trainer_threads();
   int64_t compute = config->compute_threads();
@@ -280,6 +288,7 @@ absl::StatusOr<v1::ServerConfig> CompleteConfig(v1::ServerConfig config) {
   ENGRAM_RETURN_IF_ERROR(SettleQuotas(&config));
   ENGRAM_RETURN_IF_ERROR(SettleRetention(config.mutable_retention()));
   ENGRAM_RETURN_IF_ERROR(SettleThreads(&config));
+  if (config.has_backups()) ENGRAM_RETURN_IF_ERROR(SettleBackups(config.mutable_backups()));
   ENGRAM_RETURN_IF_ERROR(CheckModels(config));
   return config;
 }

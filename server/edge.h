@@ -12,6 +12,7 @@
 #include "engram/v1/admin.pb.h"
 #include "engram/v1/config.pb.h"
 #include "server/authority.h"
+#include "server/backup_job.h"
 #include "server/call_gate.h"
 #include "server/call_pool.h"
 #include "server/errors.h"
@@ -60,6 +61,7 @@ struct Edge {
   RpcStatistics* rpcs = nullptr;
   // Null: authentication is off, and the listeners keep to this machine.
   const Authority* authority = nullptr;
+  BackupJob* backups = nullptr;  // null: not configured
   const std::vector<strategies::StrategyHelp>* strategies = nullptr;  // the registry's table
   v1::ServerConfig config;
   // The part of GetServerInfo that does not change: version, LibTorch, BLAS, threads, warnings.

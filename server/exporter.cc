@@ -332,6 +332,20 @@ void AddQuotas(const QuotaLedger& quotas, Page* page) {
   }
 }
 
+void AddBackups(const BackupJob& backups, Page* page) {
+  const BackupCounts counts = backups.Counts();
+  page->Gauge("engram_backups", "Whole backups kept", {}, static_cast<double>(counts.kept));
+  page->Counter("engram_backup_failures_total", "Backups that were begun and not made, since start",
+                {}, static_cast<double>(counts.failures));
+  const bool any = counts.kept > 0;
+  Optional("engram_backup_newest_timestamp_seconds", "When the newest backup was begun", {}, any,
+           static_cast<double>(counts.newest_time_ms) / 1000, page);
+  Optional("engram_backup_newest_bytes", "What the newest backup holds", {}, any,
+           static_cast<double>(counts.newest_bytes), page);
+  Optional("engram_backup_newest_seconds", "How long the last one since start took", {},
+           counts.newest_seconds > 0, counts.newest_seconds, page);
+}
+
 }  // namespace
 
 std::vector<MetricFamily> Exporter::Collect() const {
@@ -342,6 +356,7 @@ std::vector<MetricFamily> Exporter::Collect() const {
               {"blas", edge_.fixed_info.blas_path()}},
              1);
   AddStorage(*edge_.host, &page);
+  if (edge_.backups != nullptr) AddBackups(*edge_.backups, &page);
   AddRpcs(*edge_.rpcs, &page);
   AddQuotas(*edge_.quotas, &page);
   for (const std::shared_ptr<ModelRuntime>& model : edge_.host->List()) {

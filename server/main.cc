@@ -189,6 +189,9 @@ int AwaitStop(Authority* authority) {
 int Serve(const v1::ServerConfig& config, Authority* authority, storage::Store* store,
           const std::string& data_dir) {
   Parts parts(config, authority, store);
+  const auto backups = BackupJob::Make(config, data_dir, store);
+  if (!backups.ok()) return Fail(EX_CONFIG, backups.status());
+  parts.edge.backups = backups->get();
   LogServerInfo(parts.edge.fixed_info);
   RemoveEndpointsFile(data_dir);
 

@@ -42,6 +42,7 @@ enum class Rpc {
   kGetServerInfo,
   kListStrategies,
   kGetLimits,
+  kCreateBackup,
 };
 
 struct RpcRow {
@@ -50,7 +51,7 @@ struct RpcRow {
   Role role;
 };
 
-inline constexpr std::array<RpcRow, 25> kRpcs = {{
+inline constexpr std::array<RpcRow, 26> kRpcs = {{
     {Rpc::kCreateModel, "engram.v1.Models/CreateModel", Role::kAdmin},
     {Rpc::kCreateModelFromWeights, "engram.v1.Models/CreateModelFromWeights", Role::kAdmin},
     {Rpc::kGetModel, "engram.v1.Models/GetModel", Role::kReader},
@@ -76,6 +77,7 @@ inline constexpr std::array<RpcRow, 25> kRpcs = {{
     {Rpc::kGetServerInfo, "engram.v1.Admin/GetServerInfo", Role::kReader},
     {Rpc::kListStrategies, "engram.v1.Admin/ListStrategies", Role::kReader},
     {Rpc::kGetLimits, "engram.v1.Admin/GetLimits", Role::kReader},
+    {Rpc::kCreateBackup, "engram.v1.Admin/CreateBackup", Role::kAdmin},
 }};
 
 constexpr bool RowsStandInOrder() {

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "rocksdb/version.h"
 #include "storage/base/status_macros.h"
+#include "storage/rocksdb_backup.h"
 #include "storage/rocksdb_inspection.h"
 
 namespace engram::storage {
@@ -39,17 +40,21 @@ absl::StatusOr<std::unique_ptr<Store>> RocksDbStore::Open(StoreOptions options,
   ENGRAM_RETURN_IF_ERROR(Refusal(engine.status()));
   disk->Refresh();
   std::unique_ptr<RocksDbStore> store(
-      new RocksDbStore(std::move(lock), std::move(disk), *std::move(engine), options));
+      new RocksDbStore(std::move(lock), std::move(disk), *std::move(engine), options, hooks));
   ENGRAM_RETURN_IF_ERROR(Refusal(store->catalog_.Recover()));
   ENGRAM_RETURN_IF_ERROR(store->catalog_.SweepWeights());
   ENGRAM_RETURN_IF_ERROR(store->checkpoints_.Prepare());
+  ENGRAM_RETURN_IF_ERROR(SweepBackupStaging(options.folder));
   store->scrubber_.Start(store->engine_->TableBytes() > options.verify_bytes_max);
   return std::unique_ptr<Store>(std::move(store));
 }
 
 RocksDbStore::RocksDbStore(std::unique_ptr<FolderLock> lock, std::unique_ptr<DiskWatch> disk,
-                           std::unique_ptr<RocksDbEngine> engine, const StoreOptions& options)
-    : lock_(std::move(lock)),
+                           std::unique_ptr<RocksDbEngine> engine, const StoreOptions& options,
+                           const StoreHooks& hooks)
+    : options_(options),
+      hooks_(hooks),
+      lock_(std::move(lock)),
       disk_(std::move(disk)),
       engine_(std::move(engine)),
       checkpoints_(engine_.get(), disk_.get(), options),
@@ -76,6 +81,11 @@ void RocksDbStore::ObserveCommits(std::function<void(double seconds)> observer) 
 
 void RocksDbStore::ObserveHealth(std::function<void(const absl::Status& read_only)> observer) {
   engine_->ObserveHealth(std::move(observer));
+}
+
+absl::StatusOr<BackupManifest> RocksDbStore::BackUp(const BackupRequest& request) {
+  base::MutexLock lock(&backup_mutex_);
+  return BackUpStore(engine_.get(), disk_.get(), options_, hooks_, request);
 }
 
 absl::Status RocksDbStore::Scrub() { return scrubber_.Scrub(); }

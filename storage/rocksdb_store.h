@@ -34,12 +34,17 @@ class RocksDbStore : public Store {
   void ObserveCommits(std::function<void(double seconds)> observer) override;
   void ObserveHealth(std::function<void(const absl::Status& read_only)> observer) override;
   absl::Status Scrub() override;
+  absl::StatusOr<BackupManifest> BackUp(const BackupRequest& request) override;
   std::string EngineVersion() const override;
 
  private:
   RocksDbStore(std::unique_ptr<FolderLock> lock, std::unique_ptr<DiskWatch> disk,
-               std::unique_ptr<RocksDbEngine> engine, const StoreOptions& options);
+               std::unique_ptr<RocksDbEngine> engine, const StoreOptions& options,
+               const StoreHooks& hooks);
 
+  const StoreOptions options_;
+  const StoreHooks hooks_;
+  base::Mutex backup_mutex_;  // one at a time
   // Destroyed from the last to the first: the log drains into an engine that is still there.
   const std::unique_ptr<FolderLock> lock_;
   const std::unique_ptr<DiskWatch> disk_;

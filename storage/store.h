@@ -14,6 +14,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "storage/backup/backup_manifest.h"
 #include "storage/checkpoint_store.h"
 #include "storage/episodic_store.h"
 #include "storage/held_out_store.h"
@@ -56,6 +57,12 @@ struct StoreStatistics {
   uint64_t damaged_files = 0;  // that scrubs found
 };
 
+struct BackupRequest {
+  std::string root;  // as BackupRoot checked it
+  std::string name;
+  std::function<bool()> cancelled;  // asked between pieces; may be null
+};
+
 class Store {
  public:
   virtual ~Store() = default;  // drains the committer, then closes
@@ -77,6 +84,11 @@ class Store {
   // Reads tables, checkpoints and weights now and at full speed. DATA_LOSS names the first damaged
   // one. A damaged table turns the store read-only; a damaged file of tensors is its model's alone.
   virtual absl::Status Scrub() = 0;
+  // A consistent copy of everything that is durable now, as ROOT/NAME, which appears whole or not
+  // at all. Writers wait for a moment, not for the copying. The copy was opened and checked before.
+  // FAILED_PRECONDITION when the store is read-only, RESOURCE_EXHAUSTED without room for the copy
+  // beside the reserve, DATA_LOSS naming what is damaged here, CANCELLED. One at a time.
+  virtual absl::StatusOr<BackupManifest> BackUp(const BackupRequest& request) = 0;
   virtual std::string EngineVersion() const = 0;  // "RocksDB 7.8.3"
 };
 

@@ -43,6 +43,10 @@ int TuneShow(const VerbContext& context, const Arguments& args);
 int TunePromote(const VerbContext& context, const Arguments& args);
 int TuneStop(const VerbContext& context, const Arguments& args);
 
+int BackupCreate(const VerbContext& context, const Arguments& args);
+int BackupVerify(const VerbContext& context, const Arguments& args);
+int BackupRestore(const VerbContext& context, const Arguments& args);
+
 int Doctor(const VerbContext& context, const Arguments& args);
 
 }  // namespace engram::client

@@ -16,6 +16,7 @@ struct Origin {
 };
 constexpr Origin kOrigins[] = {
     {"storage/base/", "storage/base"},
+    {"storage/backup/", "storage/backup"},
     {"storage/", "storage"},
     {"strategies/api/", "strategies/api"},
     {"strategies/", "strategies"},
@@ -54,15 +55,17 @@ struct Room {
 const std::vector<Room>& Rooms() {
   static const auto* rooms = new std::vector<Room>{
       {"storage/base/", {"storage/base", "Abseil"}},
-      {"storage/", {"storage/base", "storage", "Abseil", "zlib", "OpenSSL"}},
+      {"storage/",
+       {"storage/base", "storage/backup", "storage", "Abseil", "zlib", "OpenSSL"}},
       {"strategies/api/", {"storage/base", "strategies/api", "Abseil"}},
       {"strategies/",
        {"storage/base", "strategies/api", "strategies", "Abseil", "LibTorch", "JSON"}},
       {"server/",
-       {"proto", "storage/base", "storage", "strategies/api", "server", "Abseil", "gRPC",
-        "protobuf", "prometheus-cpp", "CivetWeb", "JSON", "spdlog", "OpenSSL", "zlib"}},
+       {"proto", "storage/base", "storage/backup", "storage", "strategies/api", "server", "Abseil",
+        "gRPC", "protobuf", "prometheus-cpp", "CivetWeb", "JSON", "spdlog", "OpenSSL", "zlib"}},
       {"client/",
-       {"proto", "storage/base", "client", "Abseil", "gRPC", "protobuf", "JSON", "zlib"}},
+       {"proto", "storage/base", "storage/backup", "client", "Abseil", "gRPC", "protobuf", "JSON",
+        "zlib"}},
   };
   return *rooms;
 }

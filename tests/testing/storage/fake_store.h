@@ -41,6 +41,11 @@ class FakeStore : public storage::Store {
   void ObserveCommits(std::function<void(double seconds)> observer) override;
   void ObserveHealth(std::function<void(const absl::Status& read_only)> observer) override;
   absl::Status Scrub() override { return absl::OkStatus(); }
+  // What a test said it should do; UNIMPLEMENTED otherwise.
+  absl::StatusOr<storage::BackupManifest> BackUp(const storage::BackupRequest& request) override {
+    return back_up != nullptr ? back_up(request) : absl::UnimplementedError("no backup here");
+  }
+  std::function<absl::StatusOr<storage::BackupManifest>(const storage::BackupRequest&)> back_up;
   std::string EngineVersion() const override;
 
   // Makes everything submitted so far durable, in order, and runs the callbacks. Returns how many
