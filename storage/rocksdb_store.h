@@ -34,6 +34,7 @@ class RocksDbStore : public Store {
   void ObserveCommits(std::function<void(double seconds)> observer) override;
   void ObserveHealth(std::function<void(const absl::Status& read_only)> observer) override;
   absl::Status Scrub() override;
+  absl::Status Purge(ModelUid model, absl::Span<const Sequence> rewritten) override;
   std::string EngineVersion() const override;
 
  private:

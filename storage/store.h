@@ -14,6 +14,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "storage/checkpoint_store.h"
 #include "storage/episodic_store.h"
 #include "storage/held_out_store.h"
@@ -77,6 +78,10 @@ class Store {
   // Reads tables, checkpoints and weights now and at full speed. DATA_LOSS names the first damaged
   // one. A damaged table turns the store read-only; a damaged file of tensors is its model's alone.
   virtual absl::Status Scrub() = 0;
+  // After it no file holds what these log records held before they were rewritten, nor what was
+  // deleted of the model elsewhere: exemplars, held-out rows, checkpoints, names. Blocks for as long
+  // as the tables concerned take to be written anew; everything else goes on.
+  virtual absl::Status Purge(ModelUid model, absl::Span<const Sequence> rewritten) = 0;
   virtual std::string EngineVersion() const = 0;  // "RocksDB 7.8.3"
 };
 

@@ -41,6 +41,9 @@ class FakeStore : public storage::Store {
   void ObserveCommits(std::function<void(double seconds)> observer) override;
   void ObserveHealth(std::function<void(const absl::Status& read_only)> observer) override;
   absl::Status Scrub() override { return absl::OkStatus(); }
+  absl::Status Purge(storage::ModelUid, absl::Span<const storage::Sequence>) override {
+    return absl::OkStatus();
+  }
   std::string EngineVersion() const override;
 
   // Makes everything submitted so far durable, in order, and runs the callbacks. Returns how many
