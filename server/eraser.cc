@@ -9,6 +9,7 @@
 #include "server/errors.h"
 #include "server/lineage.h"
 #include "server/logging.h"
+#include "server/stream_state.h"
 #include "storage/base/status_macros.h"
 #include "storage/sha256.h"
 

@@ -56,6 +56,8 @@ Turn Trainer::RunOnce() {
     return turn;
   }
   if (phase_ != Phase::kFailed) turn = Train();
+  // Learned again, or failed: the next turn sees to the rest of the erasure.
+  turn.more |= erasure_step_ == ErasureStep::kLearning && phase_ != Phase::kRecovering;
   return turn;
 }
 

@@ -184,9 +184,9 @@ absl::Status RocksDbEngine::Purge(const std::vector<KeyRange>& ranges) {
   // Files that nothing names go now and not when RocksDB next looks for them.
   ENGRAM_RETURN_IF_ERROR(Convert(db_->DisableFileDeletions()));
   ENGRAM_RETURN_IF_ERROR(Convert(db_->EnableFileDeletions(/*force=*/false)));
-  uint64_t held = 0;
-  db_->GetIntProperty(rocksdb::DB::Properties::kIsFileDeletionsEnabled, &held);
-  if (held == 0) return absl::OkStatus();
+  uint64_t enabled = 1;  // what the property really says in 7.8.3
+  db_->GetIntProperty(rocksdb::DB::Properties::kIsFileDeletionsEnabled, &enabled);
+  if (enabled != 0) return absl::OkStatus();
   return absl::UnavailableError("files with what was erased are held by a copy being made");
 }
 
