@@ -156,6 +156,12 @@ absl::StatusOr<v1::MarkBoundaryResponse> LearningClient::MarkBoundary(
               Repeat::kAlways);
 }
 
+absl::StatusOr<v1::EraseResponse> LearningClient::Erase(const v1::EraseRequest& request,
+                                                        absl::Duration patience) const {
+  return Call(*connection_, stub_.get(), &v1::Learning::Stub::Erase, request, Repeat::kAlways,
+              patience);
+}
+
 absl::StatusOr<v1::WaitAppliedResponse> LearningClient::WaitApplied(const std::string& model,
                                                                     uint64_t sequence,
                                                                     bool evaluated,

@@ -60,6 +60,9 @@ class LearningClient {
   absl::StatusOr<v1::LearnBatchResponse> LearnBatch(const v1::LearnBatchRequest& request) const;
   absl::StatusOr<v1::MarkBoundaryResponse> MarkBoundary(
       const v1::MarkBoundaryRequest& request) const;
+  // The server goes on when `patience` is over; the same call then waits again.
+  absl::StatusOr<v1::EraseResponse> Erase(const v1::EraseRequest& request,
+                                          absl::Duration patience) const;
   // Sequence 0 = what is durable now. Blocks up to `deadline`.
   absl::StatusOr<v1::WaitAppliedResponse> WaitApplied(const std::string& model, uint64_t sequence,
                                                       bool evaluated,

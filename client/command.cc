@@ -139,6 +139,7 @@ const std::vector<Verb>& AllVerbs() {
       {"checkpoint show", "show one", CheckpointShow},
       {"checkpoint delete", "delete one", CheckpointDelete},
       {"rollback", "bring a checkpoint back", Rollback},
+      {"erase", "erase examples by id or subject", Erase},
       {"strategy list", "list the strategies of the server", StrategyList},
       {"strategy explain", "explain one, with its parameters", StrategyExplain},
       {"scenario", "benchmark scenarios: run, evaluate, list, protocols", scenario::ScenarioVerb},

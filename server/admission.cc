@@ -20,6 +20,8 @@ namespace {
 
 constexpr int kRollbacksMax = 4096;
 constexpr std::chrono::milliseconds kRetryAfter{100};
+constexpr size_t kReplaceRecords = 1024;
+constexpr size_t kReplaceBytes = 4 << 20;
 
 int64_t ExampleCount(const v1::LearnMessage& message) { return message.examples_size(); }
 
@@ -52,6 +54,23 @@ absl::Status Admission::Open(StreamState head) {
   SetHead(std::move(head));
   open_ = true;
   return absl::OkStatus();
+}
+
+bool Admission::Replace(StreamState head, uint64_t through) {
+  base::MutexLock lock(&mutex_);
+  const uint64_t durable = log_->DurableSequence(options_.uid);
+  if (log_->AssignedSequence(options_.uid) != durable) return false;
+  while (through < durable) {
+    const auto records = log_->Read(options_.uid, through + 1, kReplaceRecords, kReplaceBytes);
+    if (!records.ok() || records->empty()) return false;
+    for (const storage::LogRecord& record : *records) {
+      const auto kind = static_cast<RecordKind>(record.kind);
+      if (!head.Apply(kind, record.payload, record.sequence).ok()) return false;
+      through = record.sequence;
+    }
+  }
+  SetHead(std::move(head));
+  return true;
 }
 
 void Admission::Close(absl::Status why) {

@@ -55,6 +55,9 @@ class Admission : public std::enable_shared_from_this<Admission> {
 
   // Begins to admit, with the stream's state at the log's head.
   absl::Status Open(StreamState head);
+  // Corrects the head: `head` is the state after the record `through`. False, and nothing changed,
+  // while records are on their way to the disk.
+  bool Replace(StreamState head, uint64_t through);
   // From now on Learn and Hello answer `why`, whether or not Open comes later. What the trainer
   // submits is still taken.
   void Close(absl::Status why);

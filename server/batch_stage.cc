@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/feature_values.h"
+#include "storage/base/status_macros.h"
 
 namespace engram::server {
 namespace {
@@ -13,24 +14,49 @@ constexpr int64_t kStagedBytesMax = 64 << 20;
 
 }  // namespace
 
-absl::Status BatchStage::Add(const storage::LogRecord& record, const StreamState& state) {
-  if (used_ == staged_.size()) staged_.emplace_back();
-  Staged& staged = staged_[used_];
-  if (!staged.example.ParseFromString(record.payload)) {
+absl::Status BatchStage::ReadExample(const storage::LogRecord& record, Staged* staged,
+                                     int64_t* bytes) const {
+  if (!staged->example.ParseFromString(record.payload)) {
     return absl::DataLossError(
         absl::StrCat("log record ", record.sequence, ": not a valid example"));
   }
-  const int64_t values = ValueCount(staged.example.features());
+  const int64_t values = ValueCount(staged->example.features());
   if (values != feature_count_) {
     return absl::DataLossError(absl::StrCat("log record ", record.sequence, ": expected ",
                                             feature_count_, " features, got ", values));
   }
+  *bytes = static_cast<int64_t>(record.payload.size());
+  return absl::OkStatus();
+}
+
+absl::Status BatchStage::ReadTombstone(const storage::LogRecord& record, Staged* staged,
+                                       int64_t* bytes) const {
+  internal::ErasedRecord erased;
+  if (!erased.ParseFromString(record.payload)) {
+    return absl::DataLossError(
+        absl::StrCat("log record ", record.sequence, ": not a valid tombstone"));
+  }
+  staged->example.Clear();
+  staged->example.set_split(erased.split());
+  staged->example.set_task(erased.task());
+  *bytes = erased.payload_bytes();
+  return absl::OkStatus();
+}
+
+absl::Status BatchStage::Add(const storage::LogRecord& record, const StreamState& state) {
+  if (used_ == staged_.size()) staged_.emplace_back();
+  Staged& staged = staged_[used_];
+  staged.erased = record.kind == static_cast<uint8_t>(RecordKind::kErased);
+  int64_t bytes = 0;
+  ENGRAM_RETURN_IF_ERROR(staged.erased ? ReadTombstone(record, &staged, &bytes)
+                                       : ReadExample(record, &staged, &bytes));
   staged.sequence = record.sequence;
   staged.held_out = state.IsHeldOut(staged.example.split(), record.sequence);
   ++used_;
-  bytes_ += std::max(static_cast<int64_t>(record.payload.size()),
-                     values * static_cast<int64_t>(sizeof(float)));
-  if (!staged.held_out) ++train_rows_;
+  bytes_ += std::max(bytes, feature_count_ * static_cast<int64_t>(sizeof(float)));
+  if (staged.held_out) return absl::OkStatus();
+  ++train_rows_;
+  if (staged.erased) ++erased_rows_;
   return absl::OkStatus();
 }
 
@@ -41,7 +67,8 @@ bool BatchStage::CutDue(int64_t batch_size) const {
 }
 
 strategies::BatchView BatchStage::Cut(StreamState* state, HeldOutSets* held_out) {
-  features_.resize(train_rows_ * feature_count_);
+  const int64_t rows = train_rows_ - erased_rows_;
+  features_.resize(rows * feature_count_);
   weights_.clear();
   classes_.clear();
   tasks_.clear();
@@ -50,6 +77,10 @@ strategies::BatchView BatchStage::Cut(StreamState* state, HeldOutSets* held_out)
   for (size_t i = 0; i < used_; ++i) {
     const Staged& staged = staged_[i];
     const v1::Example& example = staged.example;
+    if (staged.erased) {
+      state->NameTask(example.task());
+      continue;
+    }
     const StreamState::ExampleRole role =
         state->ApplyExample(example.label(), example.task(), staged.held_out);
     if (staged.held_out) {
@@ -64,7 +95,7 @@ strategies::BatchView BatchStage::Cut(StreamState* state, HeldOutSets* held_out)
     weighted |= example.has_weight();
   }
   strategies::BatchView view;
-  view.rows = train_rows_;
+  view.rows = rows;
   view.feature_count = feature_count_;
   view.features = features_;
   view.classes = classes_;
@@ -77,6 +108,7 @@ strategies::BatchView BatchStage::Cut(StreamState* state, HeldOutSets* held_out)
 void BatchStage::Clear() {
   used_ = 0;
   train_rows_ = 0;
+  erased_rows_ = 0;
   bytes_ = 0;
 }
 

@@ -1,6 +1,7 @@
 // Examples between two cuts: read from the log, not yet applied. A cut is a pure function of the
 // log: batch_size examples that are trained on, or a bound on what may wait, or a record of another
-// kind.
+// kind. A tombstone of an erased example takes the place that the example had, and is not trained
+// on.
 //
 // Threading: one thread.
 // Failure: DATA_LOSS for a record that does not parse or has not the model's feature count.
@@ -27,6 +28,7 @@ class BatchStage {
   // The next record would belong to the next batch. Nothing to train on: nothing to wait for.
   bool CutDue(int64_t batch_size) const;
 
+  // That wait for a step, tombstones among them.
   int64_t train_rows() const { return train_rows_; }
   bool empty() const { return used_ == 0; }
   uint64_t last_sequence() const { return staged_[used_ - 1].sequence; }
@@ -42,12 +44,18 @@ class BatchStage {
     v1::Example example;  // reused: its buffers keep their capacity
     uint64_t sequence = 0;
     bool held_out = false;
+    bool erased = false;  // of the example only the task is set
   };
+
+  absl::Status ReadExample(const storage::LogRecord& record, Staged* staged, int64_t* bytes) const;
+  absl::Status ReadTombstone(const storage::LogRecord& record, Staged* staged,
+                             int64_t* bytes) const;
 
   const int64_t feature_count_;
   std::vector<Staged> staged_;
   size_t used_ = 0;
   int64_t train_rows_ = 0;
+  int64_t erased_rows_ = 0;  // of them
   int64_t bytes_ = 0;
 
   std::vector<float> features_;

@@ -257,7 +257,13 @@ absl::Status CheckpointKeeper::Delete(absl::string_view id) {
   return context_->store->checkpoints().Delete(context_->uid, row.id);
 }
 
-void CheckpointKeeper::Tend(int64_t keep_automatic) {
+absl::Status CheckpointKeeper::DeleteErased(const std::string& id) {
+  base::MutexLock lock(&rows_mutex_);
+  sweep_due_ = true;
+  return context_->store->checkpoints().Delete(context_->uid, id);
+}
+
+void CheckpointKeeper::Tend(int64_t keep_automatic, const HeldOutSets& held_out) {
   bool sweep = false;
   {
     base::MutexLock lock(&rows_mutex_);
@@ -265,7 +271,25 @@ void CheckpointKeeper::Tend(int64_t keep_automatic) {
     TrimLog();
     std::swap(sweep, sweep_due_);
   }
-  if (sweep) Sweep();
+  if (sweep) {
+    const absl::Status swept = SweepPayloads();
+    if (!swept.ok()) {
+      Log(LogLevel::kWarning, "payloads_not_swept",
+          {{"model", context_->name}, {"status", swept}});
+    }
+  }
+  TrimNames(held_out);
+}
+
+void CheckpointKeeper::TrimNames(const HeldOutSets& held_out) {
+  const absl::Status trimmed = context_->store->log().TrimNames(context_->uid, [&] {
+    std::vector<uint64_t> keep = held_out.Sequences();
+    base::MutexLock lock(&mutex_);
+    for (const MemberKey& key : durable_) keep.push_back(key.sequence);
+    return keep;
+  });
+  if (trimmed.ok()) return;
+  Log(LogLevel::kWarning, "names_not_trimmed", {{"model", context_->name}, {"status", trimmed}});
 }
 
 void CheckpointKeeper::DropSurplus(int64_t keep_automatic) {
@@ -305,11 +329,10 @@ void CheckpointKeeper::TrimLog() {
       {{"model", context_->name}, {"sequence", up_to}, {"status", trimmed}});
 }
 
-void CheckpointKeeper::Sweep() {
-  const auto rows = List();
-  if (!rows.ok()) return;
+absl::Status CheckpointKeeper::SweepPayloads() {
+  ENGRAM_ASSIGN_OR_RETURN(const auto rows, List());
   std::vector<ExemplarKey> keep;
-  for (const CheckpointRow& row : *rows) {
+  for (const CheckpointRow& row : rows) {
     keep.insert(keep.end(), row.members.begin(), row.members.end());
   }
   {
@@ -323,10 +346,10 @@ void CheckpointKeeper::Sweep() {
     }
     durable_.swap(durable);
   }
-  const auto swept = context_->store->episodic().Sweep(context_->uid, std::move(keep));
-  if (swept.ok() && *swept == 0) return;
-  Log(swept.ok() ? LogLevel::kDebug : LogLevel::kWarning, "payloads_swept",
-      {{"model", context_->name}, {"status", swept.status()}});
+  ENGRAM_ASSIGN_OR_RETURN(const int64_t swept,
+                          context_->store->episodic().Sweep(context_->uid, std::move(keep)));
+  if (swept > 0) Log(LogLevel::kDebug, "payloads_swept", {{"model", context_->name}});
+  return absl::OkStatus();
 }
 
 v1::Checkpoint ToProto(const CheckpointRow& row) {

@@ -25,6 +25,7 @@
 #include "absl/types/span.h"
 #include "engram/internal/records.pb.h"
 #include "engram/v1/checkpoints.pb.h"
+#include "server/held_out_sets.h"
 #include "server/model_context.h"
 #include "storage/base/mutex.h"
 #include "strategies/api/learner.h"
@@ -72,8 +73,8 @@ class CheckpointKeeper {
   absl::StatusOr<storage::CheckpointRow> Write(Pending* pending);
   absl::StatusOr<storage::CheckpointRow> Alias(const std::string& source_id, uint64_t applied,
                                                std::string stream_state);
-  // Retention, sweep, trim.
-  void Tend(int64_t keep_automatic);
+  // Retention, sweep, trim; names of trimmed records go unless an exemplar or a held-out row lives.
+  void Tend(int64_t keep_automatic, const HeldOutSets& held_out);
 
   // The whole state, verified.
   absl::StatusOr<RestorableLearner> Load(const storage::CheckpointRow& row) const;
@@ -81,6 +82,10 @@ class CheckpointKeeper {
   absl::StatusOr<storage::CheckpointRow> Find(absl::string_view id) const;
   absl::StatusOr<std::vector<storage::CheckpointRow>> List() const;
   absl::Status Delete(absl::string_view id);
+  // One that learned from what was erased: also the only valid one, and a pinned one.
+  absl::Status DeleteErased(const std::string& id);
+  // Deletes the payloads that no checkpoint names.
+  absl::Status SweepPayloads();
 
   // A pinned checkpoint is not deleted: a rollback record in the log still needs it.
   void Pin(const std::string& id);
@@ -94,7 +99,7 @@ class CheckpointKeeper {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(rows_mutex_);
   void DropSurplus(int64_t keep_automatic) ABSL_EXCLUSIVE_LOCKS_REQUIRED(rows_mutex_);
   void TrimLog() ABSL_EXCLUSIVE_LOCKS_REQUIRED(rows_mutex_);
-  void Sweep();
+  void TrimNames(const HeldOutSets& held_out);
 
   const ModelContext* const context_;
   // Held across deletions and trims: each must see what the other left.

@@ -7,6 +7,7 @@ set(ENGRAM_SERVER_CORE_SOURCES
   batch_stage.cc
   checkpoint_keeper.cc
   clock.cc
+  eraser.cc
   evaluator.cc
   feature_values.cc
   held_out_sets.cc
@@ -23,6 +24,7 @@ set(ENGRAM_SERVER_CORE_SOURCES
   trainer.cc
   trainer_background.cc
   trainer_commands.cc
+  trainer_erase.cc
   trainer_recovery.cc
   trainer_tune.cc
   tune_plan.cc

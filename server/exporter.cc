@@ -287,6 +287,10 @@ void AddDurability(const ModelRuntime& model, const ModelStatistics& counts, con
                 static_cast<double>(counts.manual_rollbacks.load()));
   page->Counter("engram_rollbacks_total", kHelp, std::move(automatic),
                 static_cast<double>(counts.automatic_rollbacks.load()));
+  page->Counter("engram_erasures_total", "Erasures done since start that found something", labels,
+                static_cast<double>(counts.erasures.load()));
+  page->Counter("engram_erased_examples_total", "Examples that they erased", labels,
+                static_cast<double>(counts.erased_examples.load()));
   page->Gauge("engram_recovery_seconds", "Time the last start took to recover the model", labels,
               counts.recovery_seconds.load());
   page->Gauge("engram_recovery_replayed_examples", "Examples it replayed from the log", labels,

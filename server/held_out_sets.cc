@@ -26,6 +26,9 @@ HeldOutSets::HeldOutSets(Options options, storage::HeldOutStore* store)
 
 absl::Status HeldOutSets::Load(uint64_t through) {
   base::MutexLock lock(&mutex_);
+  tasks_.clear();
+  added_.clear();
+  evicted_.clear();
   absl::Status parsed;
   ENGRAM_RETURN_IF_ERROR(store_->ForEach(
       options_.model, [&](storage::HeldOutRow row) ABSL_NO_THREAD_SAFETY_ANALYSIS {
@@ -111,6 +114,60 @@ absl::Status HeldOutSets::WriteAdded() {
   added_.insert(added_.begin(), std::make_move_iterator(rows.begin()),
                 std::make_move_iterator(rows.end()));
   return status;
+}
+
+void HeldOutSets::EraseLocked(const std::vector<uint64_t>& sequences) {
+  const auto goes = [&](uint64_t sequence) {
+    return std::binary_search(sequences.begin(), sequences.end(), sequence);
+  };
+  for (auto& [name, task] : tasks_) {
+    const std::vector<HeldOutSet::Row>& rows = task.set->rows;
+    if (std::none_of(rows.begin(), rows.end(),
+                     [&](const HeldOutSet::Row& row) { return goes(row.sequence); })) {
+      continue;
+    }
+    auto left = std::make_shared<HeldOutSet>();
+    for (size_t i = 0; i < rows.size(); ++i) {
+      if (goes(rows[i].sequence)) continue;
+      left->rows.push_back(rows[i]);
+      const float* const features = task.set->features.data() + i * options_.feature_count;
+      left->features.insert(left->features.end(), features, features + options_.feature_count);
+    }
+    task.lowest = FindLowest(*left);
+    task.set = std::move(left);
+    task.shared = false;
+  }
+  added_.erase(std::remove_if(added_.begin(), added_.end(),
+                              [&](const auto& row) { return goes(row.sequence); }),
+               added_.end());
+}
+
+absl::StatusOr<int64_t> HeldOutSets::Erase(const std::vector<uint64_t>& sequences) {
+  {
+    base::MutexLock lock(&mutex_);
+    EraseLocked(sequences);
+  }
+  std::vector<std::pair<std::string, uint64_t>> stored;
+  ENGRAM_RETURN_IF_ERROR(store_->ForEach(options_.model, [&](const storage::HeldOutRow& row) {
+    if (std::binary_search(sequences.begin(), sequences.end(), row.sequence)) {
+      stored.emplace_back(row.task, row.sequence);
+    }
+    return true;
+  }));
+  for (const auto& [task, sequence] : stored) {
+    ENGRAM_RETURN_IF_ERROR(store_->Delete(options_.model, task, sequence));
+  }
+  return static_cast<int64_t>(stored.size());
+}
+
+std::vector<uint64_t> HeldOutSets::Sequences() const {
+  base::MutexLock lock(&mutex_);
+  std::vector<uint64_t> sequences;
+  for (const auto& entry : tasks_) {
+    for (const HeldOutSet::Row& row : entry.second.set->rows) sequences.push_back(row.sequence);
+  }
+  for (const Evicted& row : evicted_) sequences.push_back(row.sequence);
+  return sequences;
 }
 
 absl::Status HeldOutSets::WriteEvicted(uint64_t sequence) {

@@ -16,6 +16,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "engram/v1/example.pb.h"
 #include "storage/base/mutex.h"
@@ -46,7 +47,7 @@ class HeldOutSets {
 
   HeldOutSets(Options options, storage::HeldOutStore* store);
 
-  // Fills with the stored rows up to `through`; later ones come again from the log.
+  // Begins anew with the stored rows up to `through`; later ones come again from the log.
   absl::Status Load(uint64_t through);
   // A row of the log. Nothing happens at or before the last one added or loaded.
   void Add(const std::string& task, uint64_t sequence, const v1::Example& example);
@@ -60,6 +61,12 @@ class HeldOutSets {
   // `sequence`: a replay from before it still needs them.
   absl::Status WriteEvicted(uint64_t sequence);
 
+  // Takes rows (ascending) out, here and in the store. Returns how many the store held. Shared sets
+  // stay as they are until their holders let go. Not beside WriteAdded or WriteEvicted.
+  absl::StatusOr<int64_t> Erase(const std::vector<uint64_t>& sequences);
+  // Of all rows, also of evicted ones that the store may still hold.
+  std::vector<uint64_t> Sequences() const;
+
  private:
   struct Task {
     std::shared_ptr<HeldOutSet> set = std::make_shared<HeldOutSet>();
@@ -72,6 +79,7 @@ class HeldOutSets {
     uint64_t by = 0;
   };
 
+  void EraseLocked(const std::vector<uint64_t>& sequences) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool Insert(const std::string& name, uint64_t sequence, const v1::Example& example)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 

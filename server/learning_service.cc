@@ -13,7 +13,8 @@ namespace {
 using v1::Learning;
 using RawLearning = Learning::WithRawCallbackMethod_Learn<
     Learning::WithRawCallbackMethod_LearnBatch<Learning::WithRawCallbackMethod_MarkBoundary<
-        Learning::WithRawCallbackMethod_WaitApplied<Learning::Service>>>>;
+        Learning::WithRawCallbackMethod_WaitApplied<
+            Learning::WithRawCallbackMethod_Erase<Learning::Service>>>>>;
 
 class LearningService final : public RawLearning {
  public:
@@ -82,6 +83,20 @@ class LearningService final : public RawLearning {
               [call, place = *place](const absl::StatusOr<v1::WaitAppliedResponse>& reached) {
                 call->Finish(reached);
               });
+        });
+  }
+
+  grpc::ServerUnaryReactor* Erase(grpc::CallbackServerContext* context,
+                                  const grpc::ByteBuffer* bytes,
+                                  grpc::ByteBuffer* reply) override {
+    return AnswerLater<v1::EraseRequest>(
+        edge_, Rpc::kErase, context, UnaryCall::OnDrain::kAbandon, bytes, reply,
+        [this](const v1::EraseRequest& request, std::shared_ptr<UnaryCall> call) {
+          const auto model = FindModel(edge_, request.model());
+          if (!model.ok()) return call->Finish(model.status());
+          (*model)->Erase(request, [call](const absl::StatusOr<v1::EraseResponse>& receipt) {
+            call->Finish(receipt);
+          });
         });
   }
 

@@ -52,7 +52,7 @@ LiveModel::LiveModel(ModelContext context, const v1::ModelSpec& spec, int64_t cr
       admission_(std::make_shared<Admission>(MakeAdmissionOptions(context_),
                                              &context_.store->log())),
       trainer_({&context_, admission_.get(), &slot_, &held_out_, &report_, &waiters_,
-                &checkpoints_},
+                &checkpoints_, [this] { ForgetVersions(); }},
                spec, paused) {}
 
 absl::Status LiveModel::CheckServing() const {
@@ -229,6 +229,19 @@ void LiveModel::WaitApplied(uint64_t sequence, bool evaluated, absl::Time deadli
   if (deadline < absl::InfiniteFuture()) context_.deadline_set();
 }
 
+void LiveModel::Erase(const v1::EraseRequest& request,
+                      std::function<void(absl::StatusOr<v1::EraseResponse>)> done) {
+  absl::Status status = CheckServing();
+  if (status.ok()) status = CheckSelector(request);
+  if (!status.ok()) return done(status);
+  trainer_.RequestErasure(request, std::move(done));
+}
+
+void LiveModel::ForgetVersions() {
+  base::MutexLock lock(&versions_mutex_);
+  versions_.clear();
+}
+
 absl::StatusOr<Served> LiveModel::Version(uint64_t version) {
   ENGRAM_RETURN_IF_ERROR(CheckServing());
   const Served live = Live();
@@ -330,7 +343,7 @@ absl::Status LiveModel::DeleteCheckpoint(absl::string_view id) {
   ENGRAM_RETURN_IF_ERROR(CheckServing());
   ENGRAM_RETURN_IF_ERROR(checkpoints_.Delete(id));
   context_.background->Push(
-      [this, keep = created_spec_.keep_automatic_checkpoints()] { checkpoints_.Tend(keep); });
+      [this, keep = created_spec_.keep_automatic_checkpoints()] { checkpoints_.Tend(keep, held_out_); });
   return absl::OkStatus();
 }
 

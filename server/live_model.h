@@ -63,6 +63,8 @@ class LiveModel : public ModelRuntime {
   uint64_t AppliedSequence() const override;
   void WaitApplied(uint64_t sequence, bool evaluated, absl::Time deadline,
                    std::function<void(absl::StatusOr<v1::WaitAppliedResponse>)> done) override;
+  void Erase(const v1::EraseRequest& request,
+             std::function<void(absl::StatusOr<v1::EraseResponse>)> done) override;
   absl::Status Ready() const override;
   Served Live() const override { return slot_.Get(); }
   absl::StatusOr<Served> Version(uint64_t version) override;
@@ -85,6 +87,7 @@ class LiveModel : public ModelRuntime {
   absl::Status CheckReachable(uint64_t sequence) const;
   absl::StatusOr<v1::RollbackResponse> PlanRollback(const v1::RollbackRequest& request);
   absl::StatusOr<Served> LoadVersion(uint64_t version);
+  void ForgetVersions();
 
   const ModelContext context_;
   const v1::ModelSpec created_spec_;

@@ -216,13 +216,15 @@ absl::Status CheckMessage(const v1::LearnMessage& message, const v1::ModelSpec& 
 std::vector<storage::NewRecord> ToRecords(const v1::LearnMessage& message) {
   std::vector<storage::NewRecord> records;
   if (message.has_boundary()) {
-    records.push_back({static_cast<uint8_t>(RecordKind::kBoundary),
-                       message.boundary().SerializeAsString()});
+    storage::NewRecord record;
+    record.kind = static_cast<uint8_t>(RecordKind::kBoundary);
+    record.payload = message.boundary().SerializeAsString();
+    records.push_back(std::move(record));
   }
   records.reserve(records.size() + message.examples_size());
   for (const v1::Example& example : message.examples()) {
-    records.push_back(
-        {static_cast<uint8_t>(RecordKind::kExample), example.SerializeAsString()});
+    records.push_back({static_cast<uint8_t>(RecordKind::kExample), example.SerializeAsString(),
+                       example.id(), example.subject_id()});
   }
   return records;
 }

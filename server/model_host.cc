@@ -40,6 +40,7 @@ void RemoveStored(storage::Store* store, storage::ModelUid uid) {
   status.Update(store->importance().RemoveAll(uid));
   status.Update(store->held_out().RemoveAll(uid));
   status.Update(store->catalog().RemoveReportRows(uid));
+  status.Update(store->catalog().RemoveErasures(uid));
   if (status.ok()) status = store->catalog().ForgetOrphan(uid);
   if (status.ok()) return;
   Log(LogLevel::kWarning, "model_leftovers", {{"uid", uid}, {"status", status}});

@@ -77,6 +77,11 @@ class ModelRuntime {
   virtual void WaitApplied(uint64_t sequence, bool evaluated, absl::Time deadline,
                            std::function<void(absl::StatusOr<v1::WaitAppliedResponse>)> done) = 0;
 
+  // By id or subject; answers when nothing of the examples is left. INVALID_ARGUMENT for a selector
+  // that would match everything.
+  virtual void Erase(const v1::EraseRequest& request,
+                     std::function<void(absl::StatusOr<v1::EraseResponse>)> done) = 0;
+
   // Prediction. Ready() is OK once there is a snapshot to answer from; until then UNAVAILABLE
   // "recovering: n/m records", or why recovery failed. Live() never blocks; its snapshot is null
   // exactly until Ready().

@@ -11,6 +11,8 @@ enum class RecordKind : uint8_t {
   kFlush = 3,
   kRollback = 4,
   kConfiguration = 5,
+  kErased = 6,
+  kQuarantined = 7,  // reserved: no version has written one yet
 };
 
 }  // namespace engram::server

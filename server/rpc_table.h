@@ -29,6 +29,7 @@ enum class Rpc {
   kLearnBatch,
   kMarkBoundary,
   kWaitApplied,
+  kErase,
   kPredict,
   kPredictStream,
   kGetReport,
@@ -51,7 +52,7 @@ struct RpcRow {
   Role role;
 };
 
-inline constexpr std::array<RpcRow, 26> kRpcs = {{
+inline constexpr std::array<RpcRow, 27> kRpcs = {{
     {Rpc::kCreateModel, "engram.v1.Models/CreateModel", Role::kAdmin},
     {Rpc::kCreateModelFromWeights, "engram.v1.Models/CreateModelFromWeights", Role::kAdmin},
     {Rpc::kGetModel, "engram.v1.Models/GetModel", Role::kReader},
@@ -64,6 +65,7 @@ inline constexpr std::array<RpcRow, 26> kRpcs = {{
     {Rpc::kLearnBatch, "engram.v1.Learning/LearnBatch", Role::kWriter},
     {Rpc::kMarkBoundary, "engram.v1.Learning/MarkBoundary", Role::kWriter},
     {Rpc::kWaitApplied, "engram.v1.Learning/WaitApplied", Role::kReader},
+    {Rpc::kErase, "engram.v1.Learning/Erase", Role::kAdmin},
     {Rpc::kPredict, "engram.v1.Prediction/Predict", Role::kReader},
     {Rpc::kPredictStream, "engram.v1.Prediction/PredictStream", Role::kReader},
     {Rpc::kGetReport, "engram.v1.Evaluation/GetReport", Role::kReader},

@@ -56,6 +56,8 @@ struct ModelStatistics {
   std::atomic<uint64_t> drift_boundaries{0};
   std::atomic<uint64_t> manual_rollbacks{0};
   std::atomic<uint64_t> automatic_rollbacks{0};
+  std::atomic<uint64_t> erasures{0};  // that are done and found something
+  std::atomic<uint64_t> erased_examples{0};
   std::atomic<double> tune_seconds{0};  // that candidates took to learn; see AddTuneSeconds
   std::atomic<double> train_loss{0};  // of the last step
   std::atomic<double> published_unix_seconds{0};

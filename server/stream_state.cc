@@ -168,6 +168,14 @@ absl::Status StreamState::Apply(RecordKind kind, absl::string_view payload, uint
       ApplyConfiguration(record);
       return absl::OkStatus();
     }
+    case RecordKind::kErased: {
+      internal::ErasedRecord record;
+      if (!record.ParseFromArray(payload.data(), size)) return BadRecord("tombstone", sequence);
+      NameTask(record.task());
+      return absl::OkStatus();
+    }
+    case RecordKind::kQuarantined:
+      break;
   }
   return BadRecord(absl::StrCat("record kind ", static_cast<int>(kind)), sequence);
 }

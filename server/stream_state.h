@@ -68,6 +68,8 @@ class StreamState {
   std::string DefaultNextTask() const;
 
   ExampleRole ApplyExample(const v1::Label& label, absl::string_view task, bool held_out);
+  // All that a tombstone does: its task gets a column.
+  void NameTask(absl::string_view task) { TaskColumn(task); }
   BoundaryRole ApplyBoundary(const internal::BoundaryRecord& record);
   void ApplyConfiguration(const internal::ConfigurationRecord& record);
   void ApplyRollback(const internal::RollbackRecord& record);

@@ -27,11 +27,17 @@ constexpr absl::Duration kFlushRetry = absl::Milliseconds(100);
 Trainer::Trainer(TrainerParts parts, const v1::ModelSpec& spec, bool paused)
     : context_(*parts.context),
       parts_(parts),
+      created_spec_(spec),
       state_(StreamState::Fresh(spec)),
       stage_(spec.feature_count()),
+      eraser_(parts.context, parts.held_out, parts.checkpoints),
       paused_(paused) {}
 
-Trainer::~Trainer() = default;
+Trainer::~Trainer() {
+  if (erasure_request_ == nullptr) return;
+  base::MutexLock lock(&commands_mutex_);
+  erasure_request_->done(abandoned_.ok() ? absl::UnavailableError("shutting down") : abandoned_);
+}
 
 Turn Trainer::RunOnce() {
   if (!begun_) {
@@ -40,13 +46,19 @@ Turn Trainer::RunOnce() {
     const absl::Status begun = Begin();
     if (!begun.ok()) Fail(begun);
   }
-  RunCommands();
   Turn turn;
+  if (TendErasure()) {
+    UpdateProgress(false);
+    return turn;
+  }
+  RunCommands();
   if (rollback_ != nullptr && !ContinueRollback()) {
     UpdateProgress(false);
     return turn;
   }
   if (phase_ != Phase::kFailed) turn = Train();
+  // Learned again, or failed: the next turn sees to the rest of the erasure.
+  turn.more |= erasure_step_ == ErasureStep::kLearning && phase_ != Phase::kRecovering;
   return turn;
 }
 
@@ -58,7 +70,8 @@ Turn Trainer::Train() {
     return turn;
   }
   bool caught_up = false;
-  while (status.ok() && !paused_ && backfill_from_ == 0 && turn.examples < kTurnExamples) {
+  const auto rests = [this] { return paused_ && applied_ >= replay_to_; };
+  while (status.ok() && !rests() && backfill_from_ == 0 && turn.examples < kTurnExamples) {
     if (jobs_ >= kJobsMax) break;  // the end of a job wakes the strand
     storage::LogRecord record;
     const auto got = NextRecord(&record);
@@ -70,7 +83,7 @@ Turn Trainer::Train() {
     turn.examples += 1 + shadows_.alive();
     if (status.ok() && applied_ != before) status = MaybePublish(false, &turn);
   }
-  const bool idle = caught_up || paused_;
+  const bool idle = caught_up || rests();
   if (status.ok() && idle && phase_ == Phase::kRecovering) status = FinishRecovery();
   if (status.ok() && idle) status = MaybePublish(true, &turn);
   if (!status.ok()) {
@@ -104,6 +117,7 @@ absl::StatusOr<bool> Trainer::NextRecord(storage::LogRecord* record) {
 absl::Status Trainer::Take(const storage::LogRecord& record) {
   switch (static_cast<RecordKind>(record.kind)) {
     case RecordKind::kExample:
+    case RecordKind::kErased:
       if (stage_.train_rows() == 0) staged_since_ = context_.clock->Monotonic();
       ENGRAM_RETURN_IF_ERROR(stage_.Add(record, state_));
       return stage_.CutDue(state_.spec().batch_size()) ? Cut() : absl::OkStatus();
@@ -118,6 +132,8 @@ absl::Status Trainer::Take(const storage::LogRecord& record) {
       return PassConfiguration(record);
     case RecordKind::kRollback:
       return PassRollback(record);
+    case RecordKind::kQuarantined:
+      break;
   }
   return absl::DataLossError(
       absl::StrCat("log record ", record.sequence, ": unknown kind ", record.kind));
@@ -201,7 +217,9 @@ absl::Status Trainer::PassBoundary(const storage::LogRecord& record) {
 
 absl::Status Trainer::SetApplied(uint64_t sequence) {
   applied_ = sequence;
-  return phase_ == Phase::kRecovering ? Recapture() : absl::OkStatus();
+  if (phase_ != Phase::kRecovering) return absl::OkStatus();
+  RemakeCheckpoints();
+  return Recapture();
 }
 
 absl::StatusOr<Served> Trainer::TakeServed() {

@@ -30,6 +30,7 @@
 #include "server/applied_waiters.h"
 #include "server/batch_stage.h"
 #include "server/checkpoint_keeper.h"
+#include "server/eraser.h"
 #include "server/evaluator.h"
 #include "server/held_out_sets.h"
 #include "server/model_context.h"
@@ -57,6 +58,7 @@ struct TrainerParts {
   ReportBook* report = nullptr;
   AppliedWaiters* waiters = nullptr;
   CheckpointKeeper* checkpoints = nullptr;
+  std::function<void()> on_erased;  // versions that were loaded may hold what is gone
 };
 
 // ABORTED, ErrorInfo VERSION_CHANGED, when `expected` is not 0 and not the current version.
@@ -68,6 +70,7 @@ class Trainer {
   using OnRollback = std::function<void(absl::StatusOr<v1::RollbackResponse>)>;
   // With the record's sequence and the promoted spec; nothing else of the model.
   using OnPromotion = std::function<void(absl::StatusOr<v1::UpdateModelResponse>)>;
+  using OnErased = std::function<void(absl::StatusOr<v1::EraseResponse>)>;
   enum class Phase { kRecovering, kServing, kFailed };
   struct Progress {
     Phase phase = Phase::kRecovering;
@@ -95,6 +98,8 @@ class Trainer {
   void RequestRollback(const v1::RollbackRequest& request, OnRollback done);
   // FAILED_PRECONDITION when no candidate of a tune is proposed.
   void RequestPromotion(OnPromotion done);
+  // One after the other, each behind a rollback that is under way. The selector is checked.
+  void RequestErasure(const v1::EraseRequest& request, OnErased done);
   // Answers everything that still waits.
   void Abandon(const absl::Status& why);
 
@@ -109,7 +114,19 @@ class Trainer {
     OnRollback done;
     absl::Duration started;
   };
-  // Whether a submitted record is durable yet, or why it never will be.
+  struct ErasureRequest {
+    v1::EraseRequest request;
+    OnErased done;
+  };
+  enum class ErasureStep {
+    kNone,
+    kRemoving,   // from the store; the strand rests
+    kLearning,   // again, up to replay_to_
+    kSaving,     // a checkpoint that knows nothing of what was erased
+    kFinishing,  // the store
+  };
+  static constexpr uint64_t kNothingPublished = UINT64_MAX;
+  // Whether a submitted record is durable yet, or a job done, or why it never will be.
   class DurableFlag {
    public:
     void Set(absl::Status status) {
@@ -133,6 +150,11 @@ class Trainer {
     RollbackRequest request;
     v1::RollbackResponse response;
     std::shared_ptr<DurableFlag> durable;
+  };
+  // A state that a rollback returns to.
+  struct Recaptured {
+    RestorableLearner learner;
+    internal::StreamState state;
   };
   // A rollback record that the log holds.
   struct LoggedRollback {
@@ -182,6 +204,20 @@ class Trainer {
   absl::Status PassOver(const storage::LogRecord& record);
   void StoreAlias();
 
+  // trainer_erase.cc: erasures. True: the strand rests.
+  bool TendErasure();
+  bool StartErasure();
+  absl::Status RemoveErased(const v1::EraseRequest& request, uint64_t applied);
+  void ContinueErasure();
+  absl::Status StartOver();
+  absl::Status ForgetExemplars();
+  absl::Status ResumeErasure();
+  void RemakeCheckpoints();
+  void SaveCleanCheckpoint();
+  void PushFinish();
+  void EndErasure(const absl::Status& status);
+  void RefreshHead();
+
   // trainer_tune.cc: changes of the spec, and the learners in the model's shadow.
   absl::Status Reshape(const v1::ModelSpec& spec);
   absl::Status RestoreLearners(const StreamState& state, const RestorableLearner& learner);
@@ -204,10 +240,13 @@ class Trainer {
   bool CanReplayFrom(uint64_t sequence);
   absl::Status PassRollback(const storage::LogRecord& record);
   absl::Status Recapture();
+  static constexpr size_t kScanRecords = 4096;
+  static constexpr size_t kScanBytes = 16 << 20;
   absl::Status FinishRecovery();
 
   const ModelContext& context_;
   TrainerParts parts_;
+  const v1::ModelSpec created_spec_;
 
   // The strand's own.
   std::unique_ptr<strategies::Learner> learner_;
@@ -242,13 +281,27 @@ class Trainer {
   uint64_t recovery_to_ = 0;
   std::deque<LoggedRollback> rollbacks_;  // during recovery: those of the records to replay
   std::vector<std::string> recovery_pins_;
-  std::map<uint64_t, RestorableLearner> recaptured_;  // by applied sequence
+  std::map<uint64_t, Recaptured> recaptured_;  // by applied sequence
   uint64_t backfill_from_ = 0;  // records passed by a jump, still to be scanned for held-out rows
   uint64_t backfill_to_ = 0;
   StreamState backfill_state_;
   uint64_t alias_due_ = 0;  // rollback record that has no checkpoint at it yet
   std::string alias_source_;
   std::unique_ptr<PendingRollback> rollback_;
+  bool admitting_ = false;   // admission was opened
+  bool head_stale_ = false;  // it still counts what was erased
+
+  // The erasure under way. While a job of it runs, erasure_ and the two behind it are the job's.
+  Eraser eraser_;
+  ErasureStep erasure_step_ = ErasureStep::kNone;
+  std::unique_ptr<ErasureRequest> erasure_request_;  // null: begun by an earlier process
+  std::shared_ptr<DurableFlag> erasure_job_;
+  internal::Erasure erasure_;
+  bool erasure_is_older_ = false;  // than the request
+  std::string clean_checkpoint_;
+  std::atomic<int64_t> remade_checkpoints_{0};
+  bool forget_due_ = false;
+  uint64_t replay_to_ = 0;  // also while paused
 
   std::atomic<bool> paused_;
   std::atomic<int64_t> jobs_{0};
@@ -259,6 +312,7 @@ class Trainer {
   std::vector<CheckpointRequest> checkpoint_requests_ ABSL_GUARDED_BY(commands_mutex_);
   std::vector<OnPromotion> promotion_requests_ ABSL_GUARDED_BY(commands_mutex_);
   std::unique_ptr<RollbackRequest> rollback_request_ ABSL_GUARDED_BY(commands_mutex_);
+  std::deque<ErasureRequest> erasure_requests_ ABSL_GUARDED_BY(commands_mutex_);
   bool rolling_back_ ABSL_GUARDED_BY(commands_mutex_) = false;
   absl::Status abandoned_ ABSL_GUARDED_BY(commands_mutex_);
 

@@ -179,7 +179,7 @@ void Trainer::WriteCheckpoint(CheckpointKeeper::Pending* pending, int64_t keep_a
     Log(LogLevel::kWarning, "held_out_not_deleted",
         {{"model", context_.name}, {"status", evicted}});
   }
-  parts_.checkpoints->Tend(keep_automatic);
+  parts_.checkpoints->Tend(keep_automatic, *parts_.held_out);
   parts_.admission->ExpireProducers(absl::Seconds(context_.retention.producer_idle_seconds()));
   parts_.report->AnnounceCheckpoint(row->id, applied);
   done(ToProto(*row));

@@ -68,9 +68,11 @@ void Trainer::Abandon(const absl::Status& why) {
   std::vector<CheckpointRequest> checkpoints;
   std::vector<OnPromotion> promotions;
   std::unique_ptr<RollbackRequest> rollback;
+  std::deque<ErasureRequest> erasures;
   {
     base::MutexLock lock(&commands_mutex_);
     abandoned_ = why;
+    erasures.swap(erasure_requests_);
     checkpoints.swap(checkpoint_requests_);
     promotions.swap(promotion_requests_);
     rollback.swap(rollback_request_);
@@ -79,6 +81,7 @@ void Trainer::Abandon(const absl::Status& why) {
     if (request.done != nullptr) request.done(why);
   }
   for (OnPromotion& done : promotions) done(why);
+  for (ErasureRequest& erasure : erasures) erasure.done(why);
   if (rollback != nullptr) rollback->done(why);
 }
 
@@ -91,7 +94,8 @@ void Trainer::RunCommands() {
     base::MutexLock lock(&commands_mutex_);
     checkpoints.swap(checkpoint_requests_);
     promotions.swap(promotion_requests_);
-    rollback.swap(rollback_request_);
+    // Not to a checkpoint that an erasure is about to delete.
+    if (erasure_step_ == ErasureStep::kNone) rollback.swap(rollback_request_);
   }
   for (CheckpointRequest& request : checkpoints) SaveCheckpoint(std::move(request));
   for (OnPromotion& done : promotions) SubmitPromotion(std::move(done));

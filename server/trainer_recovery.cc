@@ -17,8 +17,23 @@
 namespace engram::server {
 namespace {
 
-constexpr size_t kScanRecords = 4096;
-constexpr size_t kScanBytes = 16 << 20;
+// The state behind a rollback record, as the record was made: what it restored, and of the rest of
+// the log the names of tasks, the rollbacks and the tunes. Erasing may have changed what it restored
+// since the record was written, and the record keeps no labels then.
+internal::StreamState StateAfter(const internal::RollbackRecord& record,
+                                 internal::StreamState restored) {
+  const internal::StreamState& then = record.stream_state();
+  for (int i = restored.tasks_size(); i < then.tasks_size(); ++i) {
+    restored.add_tasks()->set_name(then.tasks(i).name());
+  }
+  *restored.mutable_rewinds() = then.rewinds();
+  if (restored.rewinds_size() > 0) {
+    restored.mutable_rewinds(restored.rewinds_size() - 1)
+        ->set_train_examples(restored.train_examples());
+  }
+  restored.set_tunes(then.tunes());
+  return restored;
+}
 
 }  // namespace
 
@@ -31,8 +46,11 @@ absl::Status Trainer::Begin() {
   learner_is_fresh_ = true;
   ENGRAM_ASSIGN_OR_RETURN(untrained_, learner_->TakeSnapshot(0));
   ENGRAM_RETURN_IF_ERROR(parts_.checkpoints->Open());
-  ENGRAM_ASSIGN_OR_RETURN(const auto rows, context_.store->catalog().ReportRows(context_.uid));
-  ENGRAM_RETURN_IF_ERROR(parts_.report->Load(rows));
+  ENGRAM_RETURN_IF_ERROR(ResumeErasure());
+  if (!admitting_) {
+    ENGRAM_ASSIGN_OR_RETURN(const auto rows, context_.store->catalog().ReportRows(context_.uid));
+    ENGRAM_RETURN_IF_ERROR(parts_.report->Load(rows));
+  }
   recovery_to_ = log.DurableSequence(context_.uid);
   ENGRAM_RETURN_IF_ERROR(ChooseStart(fresh));
   for (const LoggedRollback& rollback : rollbacks_) {
@@ -66,7 +84,8 @@ absl::Status Trainer::ChooseStart(const LearnerFactory& fresh) {
   ENGRAM_ASSIGN_OR_RETURN(const auto rows, parts_.checkpoints->List());
   const StreamState created = state_;
   uint64_t scanned_from = recovery_to_ + 1;
-  bool jump_tried = false;
+  // A replay without erased examples passes every rollback: the states they return to change.
+  bool jump_tried = erasure_step_ == ErasureStep::kLearning && erasure_.rebuild();
   for (size_t i = 0; i <= rows.size(); ++i) {
     const storage::CheckpointRow* row = i < rows.size() ? &rows[i] : nullptr;
     const uint64_t applied = row == nullptr ? 0 : row->applied;
@@ -140,11 +159,13 @@ absl::Status Trainer::PlaceAt(uint64_t sequence, StreamState state) {
 }
 
 absl::StatusOr<bool> Trainer::TryJumpToLast() {
-  const LoggedRollback last = rollbacks_.back();
+  LoggedRollback last = rollbacks_.back();
   const auto row = parts_.checkpoints->Find(last.record.checkpoint());
   if (!row.ok()) return false;
   const auto learner = parts_.checkpoints->Load(*row);
   if (!learner.ok()) return false;
+  ENGRAM_ASSIGN_OR_RETURN(const StreamState restored, StreamState::Parse(row->stream_state));
+  *last.record.mutable_stream_state() = StateAfter(last.record, restored.proto());
   ENGRAM_FAILPOINT("recovery.jump");
   ENGRAM_RETURN_IF_ERROR(Jump(last, *learner));
   RecordRollback(last);
@@ -195,12 +216,15 @@ absl::StatusOr<bool> Trainer::TryReplayFrom(const storage::CheckpointRow& row) {
 // Keeps the learner at a sequence that a later rollback without a stored checkpoint returns to.
 absl::Status Trainer::Recapture() {
   auto wanted = recaptured_.find(applied_);
-  if (wanted == recaptured_.end() || !wanted->second.saved.tensors.empty()) {
+  if (wanted == recaptured_.end() || !wanted->second.learner.saved.tensors.empty()) {
     return absl::OkStatus();
   }
-  ENGRAM_ASSIGN_OR_RETURN(wanted->second, Capture(*learner_));
+  StreamState state = state_;
+  state.SetCounters(counters_);
+  wanted->second.state = state.proto();
+  ENGRAM_ASSIGN_OR_RETURN(wanted->second.learner, Capture(*learner_));
   ENGRAM_FAILPOINT("recovery.recaptured");
-  return shadows_.CaptureInto(&wanted->second);
+  return shadows_.CaptureInto(&wanted->second.learner);
 }
 
 absl::Status Trainer::PassRollback(const storage::LogRecord& record) {
@@ -211,16 +235,20 @@ absl::Status Trainer::PassRollback(const storage::LogRecord& record) {
         absl::StrCat("log record ", record.sequence, ": not a valid rollback"));
   }
   RestorableLearner learner;
+  StreamState restored;
   auto captured = recaptured_.find(rollback.record.restored_sequence());
   if (captured != recaptured_.end()) {
-    learner = captured->second;
+    learner = captured->second.learner;
+    restored = StreamState(captured->second.state);
   } else {
     ENGRAM_ASSIGN_OR_RETURN(const auto row, parts_.checkpoints->Find(rollback.record.checkpoint()));
+    ENGRAM_ASSIGN_OR_RETURN(restored, StreamState::Parse(row.stream_state));
     ENGRAM_ASSIGN_OR_RETURN(learner, parts_.checkpoints->Load(row));
   }
+  *rollback.record.mutable_stream_state() = StateAfter(rollback.record, restored.proto());
   ENGRAM_RETURN_IF_ERROR(Jump(rollback, learner));
   RecordRollback(rollback);
-  return Recapture();
+  return SetApplied(applied_);
 }
 
 absl::Status Trainer::FinishRecovery() {
@@ -236,7 +264,10 @@ absl::Status Trainer::FinishRecovery() {
       next = record.sequence + 1;
     }
   }
-  ENGRAM_RETURN_IF_ERROR(parts_.admission->Open(std::move(head)));
+  head_stale_ = admitting_;
+  if (!std::exchange(admitting_, true)) {
+    ENGRAM_RETURN_IF_ERROR(parts_.admission->Open(std::move(head)));
+  }
   ENGRAM_FAILPOINT("recovery.before_serving");
   phase_ = Phase::kServing;
   ENGRAM_RETURN_IF_ERROR(Publish());

@@ -1,6 +1,9 @@
 #include "storage/log_rows.h"
 
+#include "absl/strings/escaping.h"
 #include "storage/codec.h"
+#include "storage/meta_keys.h"
+#include "storage/sha256.h"
 
 namespace engram::storage {
 
@@ -64,6 +67,40 @@ absl::optional<LogPosition> DecodePosition(absl::string_view key, absl::string_v
   position.time_ms = reader.SignedVarint();
   if (!reader.ok()) return absl::nullopt;
   return position;
+}
+
+std::string DigestOfName(absl::string_view name) {
+  return absl::HexStringToBytes(Sha256Hex(name).substr(0, 32));
+}
+
+std::vector<std::string> NameKeys(ModelUid model, Sequence sequence, const NameDigests& names) {
+  std::vector<std::string> keys;
+  const auto add = [&](RecordName kind, const std::string& digest) {
+    if (digest.empty()) return;
+    keys.push_back(NamePrefix(model, static_cast<char>(kind), digest));
+    AppendBig64(&keys.back(), sequence);
+  };
+  add(RecordName::kId, names.id);
+  add(RecordName::kSubject, names.subject);
+  return keys;
+}
+
+std::string EncodeNames(absl::string_view key, const NameDigests& names) {
+  ByteWriter writer;
+  writer.Text(names.id);
+  writer.Text(names.subject);
+  return Seal(key, writer.Take());
+}
+
+absl::optional<NameDigests> DecodeNames(absl::string_view key, absl::string_view value) {
+  const absl::optional<absl::string_view> body = Unseal(key, value);
+  if (!body.has_value()) return absl::nullopt;
+  ByteReader reader(*body);
+  NameDigests names;
+  names.id = reader.Text();
+  names.subject = reader.Text();
+  if (!reader.ok()) return absl::nullopt;
+  return names;
 }
 
 }  // namespace engram::storage

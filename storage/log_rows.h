@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "absl/strings/string_view.h"
 #include "absl/types/optional.h"
@@ -27,5 +28,18 @@ absl::optional<ProducerMessage> DecodeMessage(absl::string_view key, absl::strin
 // The sequence is stored too, for the trim mark whose key does not hold it.
 std::string EncodePosition(absl::string_view key, const LogPosition& position);
 absl::optional<LogPosition> DecodePosition(absl::string_view key, absl::string_view value);
+
+// 16 bytes of SHA-256: a name itself is in no row.
+std::string DigestOfName(absl::string_view name);
+
+// Digests of a record's names; empty where it has none.
+struct NameDigests {
+  std::string id;
+  std::string subject;
+};
+// The rows by which the record is found.
+std::vector<std::string> NameKeys(ModelUid model, Sequence sequence, const NameDigests& names);
+std::string EncodeNames(absl::string_view key, const NameDigests& names);
+absl::optional<NameDigests> DecodeNames(absl::string_view key, absl::string_view value);
 
 }  // namespace engram::storage

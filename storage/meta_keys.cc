@@ -46,6 +46,19 @@ std::string MessageKey(ModelUid model, absl::string_view producer, uint64_t sequ
   return key;
 }
 
+std::string NamePrefix(ModelUid model, char kind, absl::string_view digest) {
+  std::string key = MetaKey(MetaTag::kName, model);
+  key.push_back(kind);
+  key.append(digest.data(), digest.size());
+  return key;
+}
+
+std::string ErasureKey(ModelUid model, absl::string_view name) {
+  std::string key = MetaKey(MetaTag::kErasure, model);
+  key.append(name.data(), name.size());
+  return key;
+}
+
 uint64_t LastNumber(absl::string_view key) {
   ENGRAM_CHECK(key.size() >= sizeof(uint64_t));
   return ReadBig64(key.data() + key.size() - sizeof(uint64_t));

@@ -67,6 +67,13 @@ class ModelCatalog {
   virtual absl::StatusOr<std::vector<std::pair<Sequence, std::string>>> ReportRows(
       ModelUid model) const = 0;
   virtual absl::Status RemoveReportRows(ModelUid model) = 0;
+
+  // Rows of erasures: the caller's bytes, by a name of its own.
+  virtual absl::Status PutErasure(ModelUid model, absl::string_view name, std::string row) = 0;
+  virtual absl::StatusOr<absl::optional<std::string>> FindErasure(ModelUid model,
+                                                                  absl::string_view name) const = 0;
+  virtual absl::Status RemoveErasure(ModelUid model, absl::string_view name) = 0;
+  virtual absl::Status RemoveErasures(ModelUid model) = 0;
 };
 
 }  // namespace engram::storage

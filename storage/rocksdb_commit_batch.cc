@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "storage/base/check.h"
+#include "storage/codec.h"
 #include "storage/log_record.h"
 #include "storage/meta_keys.h"
 
@@ -23,14 +24,18 @@ void CommitBatch::Add(const PendingSubmission& pending) {
   LogProgress& progress = progress_.at(model);
   const std::vector<NewRecord>& records = pending.submission.records;
   if (!records.empty()) ENGRAM_CHECK(pending.first == progress.tail.sequence + 1);
+  const absl::string_view producer = pending.submission.mark.has_value()
+                                         ? absl::string_view(pending.submission.mark->producer)
+                                         : absl::string_view();
   for (size_t i = 0; i < records.size(); ++i) {
     const auto size = static_cast<int64_t>(records[i].payload.size());
     progress.tail.sequence += 1;
     progress.tail.bytes += size;
     progress.tail.time_ms = std::max(progress.tail.time_ms, now_ms_);
     payload_bytes_ += records[i].payload.size();
-    AddRecord(model, progress.tail, records[i], pending.payload_crcs[i]);
+    AddRecord(model, progress.tail, records[i], producer, pending.payload_crcs[i]);
   }
+  for (const auto& [i, names] : pending.names) AddNames(model, pending.first + i, names);
   records_ += records.size();
   if (progress.tail.bytes - progress.last_indexed.bytes >= kIndexStepBytes) {
     AddIndexRow(model, &progress);
@@ -39,13 +44,22 @@ void CommitBatch::Add(const PendingSubmission& pending) {
 }
 
 void CommitBatch::AddRecord(ModelUid model, const LogPosition& position, const NewRecord& record,
-                            uint32_t payload_crc) {
+                            absl::string_view producer, uint32_t payload_crc) {
   const LogKey key = MakeLogKey(model, position.sequence);
-  const RecordHeader header = MakeRecordHeader(key, record.kind, position.time_ms, payload_crc);
+  MakeRecordHeader(key, {record.kind, position.time_ms, producer}, payload_crc, &header_);
   const rocksdb::Slice key_part(key.data(), key.size());
-  const rocksdb::Slice value_parts[] = {{header.data(), header.size()}, ToSlice(record.payload)};
+  const rocksdb::Slice value_parts[] = {ToSlice(header_), ToSlice(record.payload)};
   batch_.Put(engine_->handle_of(ColumnFamily::kLog), rocksdb::SliceParts(&key_part, 1),
              rocksdb::SliceParts(value_parts, 2));
+}
+
+void CommitBatch::AddNames(ModelUid model, Sequence sequence, const NameDigests& names) {
+  rocksdb::ColumnFamilyHandle* const meta = engine_->handle_of(ColumnFamily::kMeta);
+  const std::string key = MetaKey(MetaTag::kNamed, model, sequence);
+  batch_.Put(meta, key, EncodeNames(key, names));
+  for (const std::string& row : NameKeys(model, sequence, names)) {
+    batch_.Put(meta, row, Seal(row, ""));
+  }
 }
 
 void CommitBatch::AddIndexRow(ModelUid model, LogProgress* progress) {

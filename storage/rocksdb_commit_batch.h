@@ -7,6 +7,7 @@
 
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "rocksdb/write_batch.h"
@@ -20,6 +21,7 @@ namespace engram::storage {
 struct PendingSubmission {
   Submission submission;
   std::vector<uint32_t> payload_crcs;  // one a record, summed on the submitting thread
+  std::vector<std::pair<size_t, NameDigests>> names;  // by record, ascending: those that have any
   Sequence first = 0;
   int64_t bytes = 0;  // counted against the queue's limit
   OnDurable on_durable;
@@ -48,12 +50,14 @@ class CommitBatch {
 
  private:
   void AddRecord(ModelUid model, const LogPosition& position, const NewRecord& record,
-                 uint32_t payload_crc);
+                 absl::string_view producer, uint32_t payload_crc);
+  void AddNames(ModelUid model, Sequence sequence, const NameDigests& names);
   void AddMark(const PendingSubmission& pending);
   void AddIndexRow(ModelUid model, LogProgress* progress);
 
   RocksDbEngine* const engine_;
   rocksdb::WriteBatch batch_;
+  std::string header_;
   int64_t now_ms_ = 0;
   uint64_t records_ = 0;
   uint64_t payload_bytes_ = 0;

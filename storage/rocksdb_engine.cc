@@ -14,6 +14,7 @@
 #include "rocksdb/utilities/checkpoint.h"
 #include "storage/base/failpoint.h"
 #include "storage/base/status_macros.h"
+#include "storage/rocksdb_upgrade.h"
 
 namespace engram::storage {
 namespace {
@@ -56,13 +57,15 @@ absl::StatusOr<std::unique_ptr<RocksDbEngine>> RocksDbEngine::Open(const std::st
                                                                    const StoreOptions& options,
                                                                    const StoreHooks& hooks,
                                                                    DiskWatch* disk) {
-  ENGRAM_ASSIGN_OR_RETURN(const bool created, HasStoreFormat(folder));
+  ENGRAM_ASSIGN_OR_RETURN(const int format, ReadStoreFormat(folder));
+  const bool created = format != 0;
   std::unique_ptr<RocksDbEngine> engine(new RocksDbEngine(folder, options.sync));
   engine->disk_ = disk;
   ENGRAM_RETURN_IF_ERROR(engine->OpenWitness(created));
   ENGRAM_RETURN_IF_ERROR(engine->OpenDatabase(hooks, created));
+  if (format == 1) ENGRAM_RETURN_IF_ERROR(UpgradeFromFormat1(engine.get()));
   ENGRAM_RETURN_IF_ERROR(ENGRAM_FAILPOINT_STATUS("open.before_format"));
-  if (!created) ENGRAM_RETURN_IF_ERROR(WriteStoreFormat(folder));
+  if (format != kStoreFormat) ENGRAM_RETURN_IF_ERROR(WriteStoreFormat(folder));
   // What was recovered is in tables now, named by a new MANIFEST, before anything is served of it.
   if (options.sync) engine->AdvanceHighWater(engine->db_->GetLatestSequenceNumber());
   ENGRAM_RETURN_IF_ERROR(engine->Health());

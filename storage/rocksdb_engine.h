@@ -87,6 +87,15 @@ class RocksDbEngine {
                                       absl::string_view end, absl::string_view keys_from,
                                       Durability durability);
 
+  // After it no file holds what was overwritten or deleted in these ranges, nor what any
+  // write-ahead log of now does. Blocks; writes and reads go on beside it.
+  struct KeyRange {
+    ColumnFamily family;
+    std::string begin;
+    std::string end;
+  };
+  absl::Status Purge(const std::vector<KeyRange>& ranges);
+
   rocksdb::ColumnFamilyHandle* handle_of(ColumnFamily family) const {
     return handles_[static_cast<size_t>(family)];
   }

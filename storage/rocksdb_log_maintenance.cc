@@ -154,7 +154,8 @@ absl::Status RocksDbSampleLog::Remove(ModelUid model) {
                                            ToView(MakeLogKey(model + 1, 0)), ToView(begin),
                                            Durability::kWithTheNext)
                              .status());
-  for (const MetaTag tag : {MetaTag::kLogIndex, MetaTag::kProducer, MetaTag::kMessage}) {
+  for (const MetaTag tag : {MetaTag::kLogIndex, MetaTag::kProducer, MetaTag::kMessage,
+                            MetaTag::kName, MetaTag::kNamed, MetaTag::kUnnamed}) {
     ENGRAM_RETURN_IF_ERROR(RemovePrefix(engine_, MetaKey(tag, model)));
   }
   return engine_->Delete(ColumnFamily::kMeta, MetaKey(MetaTag::kTrimMark, model),

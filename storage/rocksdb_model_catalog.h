@@ -42,6 +42,11 @@ class RocksDbModelCatalog : public ModelCatalog {
   absl::StatusOr<std::vector<std::pair<Sequence, std::string>>> ReportRows(
       ModelUid model) const override;
   absl::Status RemoveReportRows(ModelUid model) override;
+  absl::Status PutErasure(ModelUid model, absl::string_view name, std::string row) override;
+  absl::StatusOr<absl::optional<std::string>> FindErasure(ModelUid model,
+                                                          absl::string_view name) const override;
+  absl::Status RemoveErasure(ModelUid model, absl::string_view name) override;
+  absl::Status RemoveErasures(ModelUid model) override;
 
  private:
   absl::Status RecoverUidCounter() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -14,7 +14,6 @@
 namespace engram::storage {
 namespace {
 
-constexpr size_t kProducerBytesMax = 255;
 // What a queued record or submission costs beside its payload, for the queue's limit.
 constexpr int64_t kQueuedOverheadBytes = 64;
 
@@ -23,11 +22,14 @@ absl::Status CheckForm(const Submission& submission) {
     return absl::InvalidArgumentError("a submission needs records or a producer mark");
   }
   for (const NewRecord& record : submission.records) {
-    if (record.kind == 0) return absl::InvalidArgumentError("record kind 0 is not allowed");
+    if (record.kind == 0 || record.kind > kRecordKindMax) {
+      return absl::InvalidArgumentError(absl::StrCat("record kind: expected 1 to ", kRecordKindMax,
+                                                     ", got ", record.kind));
+    }
   }
   if (submission.mark.has_value() &&
-      (submission.mark->producer.empty() || submission.mark->producer.size() > kProducerBytesMax)) {
-    return absl::InvalidArgumentError(absl::StrCat("producer: expected 1 to ", kProducerBytesMax,
+      (submission.mark->producer.empty() || submission.mark->producer.size() > kSenderBytesMax)) {
+    return absl::InvalidArgumentError(absl::StrCat("producer: expected 1 to ", kSenderBytesMax,
                                                    " bytes, got ",
                                                    submission.mark->producer.size()));
   }
@@ -40,6 +42,13 @@ int64_t QueuedBytes(const Submission& submission) {
     bytes += static_cast<int64_t>(record.payload.size()) + kQueuedOverheadBytes;
   }
   return bytes;
+}
+
+NameDigests Digest(const NewRecord& record) {
+  NameDigests names;
+  if (!record.id.empty()) names.id = DigestOfName(record.id);
+  if (!record.subject.empty()) names.subject = DigestOfName(record.subject);
+  return names;
 }
 
 absl::Status Trimmed(ModelUid model, Sequence from, const LogPosition& mark) {
@@ -65,7 +74,8 @@ class RecordCollector {
       damaged_ = true;
       return false;
     }
-    records_.push_back({next_, record->kind, std::string(record->payload)});
+    records_.push_back(
+        {next_, record->kind, std::string(record->payload), std::string(record->sender)});
     bytes_ += record->payload.size();
     ++next_;
     return !full();
@@ -145,8 +155,10 @@ absl::StatusOr<Sequence> RocksDbSampleLog::Submit(Submission submission, OnDurab
   ENGRAM_RETURN_IF_ERROR(disk_->Check(0));
   PendingSubmission pending;
   pending.payload_crcs.reserve(submission.records.size());
-  for (const NewRecord& record : submission.records) {
+  for (size_t i = 0; i < submission.records.size(); ++i) {
+    const NewRecord& record = submission.records[i];
     pending.payload_crcs.push_back(Crc32c(record.payload));
+    if (!record.id.empty() || !record.subject.empty()) pending.names.emplace_back(i, Digest(record));
   }
   pending.bytes = QueuedBytes(submission);
   pending.on_durable = std::move(on_durable);

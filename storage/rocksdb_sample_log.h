@@ -38,6 +38,13 @@ class RocksDbSampleLog : public SampleLog {
   Sequence TrimMark(ModelUid model) const override;
   Sequence TrimCandidate(ModelUid model, Sequence limit, int64_t keep_seconds, int64_t keep_bytes,
                          int64_t now_ms) const override;
+  absl::StatusOr<std::vector<Sequence>> FindNamed(ModelUid model, RecordName kind,
+                                                  absl::string_view name) const override;
+  absl::StatusOr<Sequence> UnnamedThrough(ModelUid model) const override;
+  absl::Status TrimNames(ModelUid model,
+                         const std::function<std::vector<Sequence>()>& keep) override;
+  absl::Status RemoveNames(ModelUid model, absl::Span<const Sequence> sequences) override;
+  absl::Status Rewrite(ModelUid model, absl::Span<const RewrittenRecord> records) override;
   absl::StatusOr<std::vector<ProducerState>> Producers(ModelUid model) const override;
   absl::StatusOr<absl::optional<ProducerMessage>> FindMessage(ModelUid model,
                                                               absl::string_view producer,
@@ -81,6 +88,9 @@ class RocksDbSampleLog : public SampleLog {
                                    const CutLimits& limits) const;
   absl::Status CheckOpen(ModelUid model) const;
   static absl::Status NotOpen(ModelUid model);
+  // Writes and clears the batch when it is full.
+  absl::Status AddNameRemoval(ModelUid model, Sequence sequence, absl::string_view row,
+                              rocksdb::WriteBatch* batch) const;
   absl::Status SweepTrimmed(ModelUid model, Sequence swept, Sequence up_to);
 
   RocksDbEngine* const engine_;

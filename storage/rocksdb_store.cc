@@ -30,8 +30,8 @@ absl::StatusOr<std::unique_ptr<Store>> RocksDbStore::Open(StoreOptions options,
   if (options.now_ms == nullptr) options.now_ms = &SystemNowMs;
   ENGRAM_RETURN_IF_ERROR(PrepareFolder(options.folder));
   ENGRAM_ASSIGN_OR_RETURN(std::unique_ptr<FolderLock> lock, FolderLock::Take(options.folder));
-  ENGRAM_ASSIGN_OR_RETURN(const bool created, HasStoreFormat(options.folder));
-  if (created) ENGRAM_RETURN_IF_ERROR(Refusal(InspectStore(options, hooks)));
+  ENGRAM_ASSIGN_OR_RETURN(const int format, ReadStoreFormat(options.folder));
+  if (format != 0) ENGRAM_RETURN_IF_ERROR(Refusal(InspectStore(options, hooks)));
   auto disk = std::make_unique<DiskWatch>(
       hooks.disk_space != nullptr ? hooks.disk_space : MeasureFolder(options.folder),
       options.disk_reserve_bytes);

@@ -35,6 +35,7 @@ class RocksDbStore : public Store {
   void ObserveHealth(std::function<void(const absl::Status& read_only)> observer) override;
   absl::Status Scrub() override;
   absl::StatusOr<BackupManifest> BackUp(const BackupRequest& request) override;
+  absl::Status Purge(ModelUid model, absl::Span<const Sequence> rewritten) override;
   std::string EngineVersion() const override;
 
  private:

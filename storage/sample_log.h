@@ -21,17 +21,32 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/optional.h"
+#include "absl/types/span.h"
 #include "storage/types.h"
 
 namespace engram::storage {
 
 struct LogRecord {
   Sequence sequence = 0;
-  uint8_t kind = 0;  // meaning is the caller's; 1..255
+  uint8_t kind = 0;  // meaning is the caller's; 1..127
   std::string payload;
+  // Of the message that it came with; empty: of none, or format 1 wrote it.
+  std::string producer = {};
 };
 
 struct NewRecord {
+  uint8_t kind = 0;
+  std::string payload;
+  // What the record can be found by later (FindNamed); empty: not at all. Kept as digests only.
+  std::string id = {};
+  std::string subject = {};
+};
+
+enum class RecordName : uint8_t { kId = 'i', kSubject = 's' };
+
+// What comes in a record's place.
+struct RewrittenRecord {
+  Sequence sequence = 0;
   uint8_t kind = 0;
   std::string payload;
 };
@@ -103,6 +118,23 @@ class SampleLog {
   // and every record younger than `keep_seconds`. For retention.
   virtual Sequence TrimCandidate(ModelUid model, Sequence limit, int64_t keep_seconds,
                                  int64_t keep_bytes, int64_t now_ms) const = 0;
+
+  // The sequences of records of this name, ascending. Names outlive their record's trim until
+  // TrimNames.
+  virtual absl::StatusOr<std::vector<Sequence>> FindNamed(ModelUid model, RecordName kind,
+                                                          absl::string_view name) const = 0;
+  // The last record whose names were not noted, because format 1 did not; 0 = none.
+  virtual absl::StatusOr<Sequence> UnnamedThrough(ModelUid model) const = 0;
+  // Forgets the names of trimmed records, besides those that `keep` returns; it is asked only when
+  // there are any.
+  virtual absl::Status TrimNames(ModelUid model,
+                                 const std::function<std::vector<Sequence>()>& keep) = 0;
+  // Forgets the names of these records.
+  virtual absl::Status RemoveNames(ModelUid model, absl::Span<const Sequence> sequences) = 0;
+  // Puts others in the place of durable records that are not trimmed, all or none of them, in one
+  // synced write. They keep sequence and time and lose their producer; what they held is in no file
+  // any more after Store::Purge.
+  virtual absl::Status Rewrite(ModelUid model, absl::Span<const RewrittenRecord> records) = 0;
 
   virtual absl::StatusOr<std::vector<ProducerState>> Producers(ModelUid model) const = 0;
   // One of the last 1 024 messages of a producer, or nullopt when older or never seen.

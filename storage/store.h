@@ -14,6 +14,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "storage/backup/backup_manifest.h"
 #include "storage/checkpoint_store.h"
 #include "storage/episodic_store.h"
@@ -89,6 +90,10 @@ class Store {
   // FAILED_PRECONDITION when the store is read-only, RESOURCE_EXHAUSTED without room for the copy
   // beside the reserve, DATA_LOSS naming what is damaged here, CANCELLED. One at a time.
   virtual absl::StatusOr<BackupManifest> BackUp(const BackupRequest& request) = 0;
+  // After it no file holds what these log records held before they were rewritten, nor what was
+  // deleted of the model elsewhere: exemplars, held-out rows, checkpoints, names. Blocks for as long
+  // as the tables concerned take to be written anew; everything else goes on.
+  virtual absl::Status Purge(ModelUid model, absl::Span<const Sequence> rewritten) = 0;
   virtual std::string EngineVersion() const = 0;  // "RocksDB 7.8.3"
 };
 

@@ -99,10 +99,10 @@ absl::StatusOr<std::unique_ptr<FolderLock>> FolderLock::Take(const std::string& 
 
 FolderLock::~FolderLock() { ::close(file_); }
 
-absl::StatusOr<bool> HasStoreFormat(const std::string& folder) {
+absl::StatusOr<int> ReadStoreFormat(const std::string& folder) {
   const int file = ::open(FormatPath(folder).c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
   if (file < 0) {
-    if (errno == ENOENT) return false;
+    if (errno == ENOENT) return 0;
     return ErrnoStatus(errno, "cannot read the format of the data folder");
   }
   const std::string text = ReadSmallFile(file);
@@ -110,14 +110,14 @@ absl::StatusOr<bool> HasStoreFormat(const std::string& folder) {
   absl::string_view number = text;
   int format = 0;
   if (!absl::ConsumePrefix(&number, kFormatWord) ||
-      !absl::SimpleAtoi(absl::StripSuffix(number, "\n"), &format)) {
+      !absl::SimpleAtoi(absl::StripSuffix(number, "\n"), &format) || format < 1) {
     return absl::DataLossError("the FORMAT file of the data folder is damaged");
   }
   if (format > kStoreFormat) {
     return absl::FailedPreconditionError(absl::StrCat("the data folder has format ", format,
                                                       ", newer than the supported ", kStoreFormat));
   }
-  return true;
+  return format;
 }
 
 absl::Status WriteStoreFormat(const std::string& folder) {

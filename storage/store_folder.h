@@ -36,9 +36,12 @@ class FolderLock {
 
 // The format of a store is written once everything in it was created: a folder without it holds
 // nothing that was ever acknowledged.
-constexpr int kStoreFormat = 1;
-// False: not created yet. Newer: FAILED_PRECONDITION; unreadable text: DATA_LOSS.
-absl::StatusOr<bool> HasStoreFormat(const std::string& folder);
+//
+// 1: the first. 2: log records say who sent them, and can be found by their names; opening a store
+// of format 1 makes it one (rocksdb_upgrade.h).
+constexpr int kStoreFormat = 2;
+// 0: not created yet. Newer: FAILED_PRECONDITION; unreadable text: DATA_LOSS.
+absl::StatusOr<int> ReadStoreFormat(const std::string& folder);
 absl::Status WriteStoreFormat(const std::string& folder);
 
 // fsync of a folder, so that a rename in it lasts.

@@ -34,6 +34,7 @@ int CheckpointList(const VerbContext& context, const Arguments& args);
 int CheckpointShow(const VerbContext& context, const Arguments& args);
 int CheckpointDelete(const VerbContext& context, const Arguments& args);
 int Rollback(const VerbContext& context, const Arguments& args);
+int Erase(const VerbContext& context, const Arguments& args);
 
 int StrategyList(const VerbContext& context, const Arguments& args);
 int StrategyExplain(const VerbContext& context, const Arguments& args);

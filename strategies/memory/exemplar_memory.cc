@@ -197,6 +197,7 @@ absl::Status ExemplarMemory::Restore(absl::Span<const MemberPayload> payloads,
   const size_t group_count = restored.groups_.size();
   absl::flat_hash_set<uint64_t> sequences;
   for (const MemberPayload& payload : payloads) {
+    if (payload.bytes.empty()) continue;  // forgotten
     const uint64_t sequence = payload.key.sequence;
     if (payload.key.memory != options_.memory || payload.key.revision != 0 ||
         !sequences.insert(sequence).second) {

@@ -178,6 +178,7 @@ absl::Status HerdedMemory::Restore(absl::Span<const MemberPayload> payloads,
     Group group{static_cast<int32_t>(task), static_cast<int32_t>(class_index),
                 group_state[i + 2] != 0, {}};
     for (const size_t end = next + static_cast<size_t>(count); next < end; ++next) {
+      if (payloads[next].bytes.empty()) continue;  // forgotten
       ENGRAM_ASSIGN_OR_RETURN(HerdedExemplar exemplar, Parse(payloads[next], group));
       if (!sequences.insert(exemplar.sequence).second) return damaged();
       group.exemplars.push_back(std::move(exemplar));

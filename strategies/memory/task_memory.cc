@@ -104,6 +104,16 @@ absl::Status TaskMemory::Restore(absl::Span<const MemberPayload> payloads,
     ENGRAM_RETURN_IF_ERROR(memories_[task]->Restore(payloads.first(count), {}));
     payloads.remove_prefix(count);
   }
+  // A past task of which nothing is left gives its place back.
+  for (size_t task = 0; task < past_;) {
+    if (memories_[task]->size() > 0) {
+      ++task;
+      continue;
+    }
+    const auto place = memories_.begin() + static_cast<ptrdiff_t>(task);
+    std::rotate(place, place + 1, memories_.end());
+    --past_;
+  }
   if (payloads.empty()) return absl::OkStatus();
   return absl::DataLossError(absl::StrCat("memory: ", payloads.size(), " exemplars of no task"));
 }

@@ -206,7 +206,9 @@ absl::Status FakeLearner::Restore(const SavedLearner& saved,
   }
   next.sums = ParseNumbers(parts[1]);
   next.counts = ParseNumbers(parts[2]);
-  next.members = payloads;
+  for (const MemberPayload& payload : payloads) {
+    if (!payload.bytes.empty()) next.members.push_back(payload);
+  }
   state_ = std::move(next);
   trained_.clear();
   batch_sizes_.clear();

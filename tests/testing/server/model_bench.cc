@@ -208,6 +208,21 @@ Answer<v1::RollbackResponse> ModelBench::Rollback(const std::string& checkpoint,
   return answer;
 }
 
+Answer<v1::EraseResponse> ModelBench::Erase(const std::string& id, const std::string& subject) {
+  auto answer = NewAnswer<v1::EraseResponse>();
+  v1::EraseRequest request;
+  if (!id.empty()) request.set_example_id(id);
+  if (!subject.empty()) request.set_subject_id(subject);
+  model_->Erase(request, Into<v1::EraseResponse>(answer));
+  return answer;
+}
+
+v1::EraseResponse ModelBench::EraseNow(const std::string& id, const std::string& subject) {
+  const auto answer = Erase(id, subject);
+  Settle();
+  return Value(answer);
+}
+
 v1::Checkpoint ModelBench::CheckpointNow(const std::string& label) {
   Settle();
   const auto answer = Checkpoint(label);

@@ -55,6 +55,9 @@ class ModelBench {
 
   Answer<v1::Checkpoint> Checkpoint(const std::string& label = "");
   Answer<v1::RollbackResponse> Rollback(const std::string& checkpoint, uint64_t expected = 0);
+  // Exactly one of them.
+  Answer<v1::EraseResponse> Erase(const std::string& id, const std::string& subject);
+  v1::EraseResponse EraseNow(const std::string& id, const std::string& subject);
   v1::Checkpoint CheckpointNow(const std::string& label = "");
   v1::RollbackResponse RollbackNow(const std::string& checkpoint);
 

@@ -309,6 +309,14 @@ absl::Status FakeModel::DeleteCheckpoint(absl::string_view id) {
   return GetCheckpoint(id).status();
 }
 
+// Nothing matches.
+void FakeModel::Erase(const v1::EraseRequest&,
+                      std::function<void(absl::StatusOr<v1::EraseResponse>)> done) {
+  v1::EraseResponse receipt;
+  receipt.set_data(v1::EraseResponse::NOTHING_FOUND);
+  done(receipt);
+}
+
 void FakeModel::Rollback(const v1::RollbackRequest& request,
                          std::function<void(absl::StatusOr<v1::RollbackResponse>)> done) {
   const auto checkpoint = GetCheckpoint(request.checkpoint());

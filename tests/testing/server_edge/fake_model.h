@@ -85,6 +85,8 @@ class FakeModel : public server::ModelRuntime {
   uint64_t AppliedSequence() const override;
   void WaitApplied(uint64_t sequence, bool evaluated, absl::Time deadline,
                    std::function<void(absl::StatusOr<v1::WaitAppliedResponse>)> done) override;
+  void Erase(const v1::EraseRequest& request,
+             std::function<void(absl::StatusOr<v1::EraseResponse>)> done) override;
   absl::Status Ready() const override { return absl::OkStatus(); }
   server::Served Live() const override;
   absl::StatusOr<server::Served> Version(uint64_t version) override;

@@ -1,6 +1,7 @@
 #include "tests/testing/storage/fake_log.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 namespace engram::testing {
@@ -73,7 +74,10 @@ absl::Status FakeStore::Log::CheckSubmit(const storage::Submission& submission,
     return absl::InvalidArgumentError("a submission needs records or a producer mark");
   }
   for (const NewRecord& record : submission.records) {
-    if (record.kind == 0) return absl::InvalidArgumentError("record kind 0 is not allowed");
+    if (record.kind == 0 || record.kind > 127) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("record kind: expected 1 to 127, got ", record.kind));
+    }
   }
   if (!failure_.ok()) return failure_;
   if (absl::Status refusal = shared_->Refusal(); !refusal.ok()) return refusal;
@@ -134,6 +138,12 @@ void FakeStore::Log::Apply(const Pending& pending) {
     stored.record.sequence = sequence++;
     stored.record.kind = record.kind;
     stored.record.payload = record.payload;
+    if (pending.submission.mark.has_value()) {
+      stored.record.producer = pending.submission.mark->producer;
+    }
+    if (!record.id.empty() || !record.subject.empty()) {
+      model.names[stored.record.sequence] = {record.id, record.subject};
+    }
     stored.time_ms = shared_->options.now_ms();
     statistics_.committed_records += 1;
     statistics_.committed_bytes += record.payload.size();
@@ -245,6 +255,60 @@ Sequence FakeStore::Log::TrimCandidate(ModelUid model, Sequence limit, int64_t k
     candidate = stored.record.sequence;
   }
   return candidate;
+}
+
+absl::StatusOr<std::vector<Sequence>> FakeStore::Log::FindNamed(ModelUid model,
+                                                                storage::RecordName kind,
+                                                                absl::string_view name) const {
+  base::MutexLock lock(&mutex_);
+  const Model* entry = FindOpen(model);
+  if (entry == nullptr) return NotOpen(model);
+  std::vector<Sequence> sequences;
+  for (const auto& [sequence, names] : entry->names) {
+    const bool by_id = kind == storage::RecordName::kId;
+    if ((by_id ? names.first : names.second) == name) sequences.push_back(sequence);
+  }
+  return sequences;
+}
+
+absl::StatusOr<Sequence> FakeStore::Log::UnnamedThrough(ModelUid /*model*/) const { return 0; }
+
+absl::Status FakeStore::Log::TrimNames(ModelUid model,
+                                       const std::function<std::vector<Sequence>()>& keep) {
+  const std::vector<Sequence> kept = keep();
+  base::MutexLock lock(&mutex_);
+  Model& entry = models_[model];
+  for (auto it = entry.names.begin(); it != entry.names.end() && it->first <= entry.mark;) {
+    const bool stays = std::find(kept.begin(), kept.end(), it->first) != kept.end();
+    it = stays ? std::next(it) : entry.names.erase(it);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status FakeStore::Log::RemoveNames(ModelUid model, absl::Span<const Sequence> sequences) {
+  base::MutexLock lock(&mutex_);
+  for (const Sequence sequence : sequences) models_[model].names.erase(sequence);
+  return failure_;
+}
+
+absl::Status FakeStore::Log::Rewrite(ModelUid model,
+                                     absl::Span<const storage::RewrittenRecord> records) {
+  base::MutexLock lock(&mutex_);
+  if (FindOpen(model) == nullptr) return NotOpen(model);
+  if (!failure_.ok()) return failure_;
+  Model& entry = models_[model];
+  for (const storage::RewrittenRecord& record : records) {
+    if (record.sequence <= entry.mark || record.sequence > entry.durable) {
+      return absl::OutOfRangeError(absl::StrCat("cannot rewrite record ", record.sequence));
+    }
+  }
+  for (const storage::RewrittenRecord& record : records) {
+    LogRecord& stored = entry.records[record.sequence - entry.mark - 1].record;
+    stored.kind = record.kind;
+    stored.payload = record.payload;
+    stored.producer.clear();
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::vector<storage::ProducerState>> FakeStore::Log::Producers(

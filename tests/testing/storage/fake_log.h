@@ -6,6 +6,7 @@
 #include <map>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "tests/testing/storage/fake_shared.h"
@@ -31,6 +32,16 @@ class FakeStore::Log : public storage::SampleLog {
   storage::Sequence TrimCandidate(storage::ModelUid model, storage::Sequence limit,
                                   int64_t keep_seconds, int64_t keep_bytes,
                                   int64_t now_ms) const override;
+  absl::StatusOr<std::vector<storage::Sequence>> FindNamed(storage::ModelUid model,
+                                                           storage::RecordName kind,
+                                                           absl::string_view name) const override;
+  absl::StatusOr<storage::Sequence> UnnamedThrough(storage::ModelUid model) const override;
+  absl::Status TrimNames(storage::ModelUid model,
+                         const std::function<std::vector<storage::Sequence>()>& keep) override;
+  absl::Status RemoveNames(storage::ModelUid model,
+                           absl::Span<const storage::Sequence> sequences) override;
+  absl::Status Rewrite(storage::ModelUid model,
+                       absl::Span<const storage::RewrittenRecord> records) override;
   absl::StatusOr<std::vector<storage::ProducerState>> Producers(
       storage::ModelUid model) const override;
   absl::StatusOr<absl::optional<storage::ProducerMessage>> FindMessage(
@@ -61,6 +72,7 @@ class FakeStore::Log : public storage::SampleLog {
     storage::Sequence mark = 0;
     std::deque<Stored> records;  // mark + 1 .. durable
     std::map<std::string, Producer> producers;
+    std::map<storage::Sequence, std::pair<std::string, std::string>> names;  // id, subject
   };
   struct Pending {
     storage::Submission submission;

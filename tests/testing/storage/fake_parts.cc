@@ -240,4 +240,33 @@ absl::Status FakeStore::Catalog::RemoveReportRows(ModelUid model) {
   return absl::OkStatus();
 }
 
+absl::Status FakeStore::Catalog::PutErasure(ModelUid model, absl::string_view name,
+                                            std::string row) {
+  base::MutexLock lock(&mutex_);
+  erasures_[model][std::string(name)] = std::move(row);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<absl::optional<std::string>> FakeStore::Catalog::FindErasure(
+    ModelUid model, absl::string_view name) const {
+  base::MutexLock lock(&mutex_);
+  const auto rows = erasures_.find(model);
+  if (rows == erasures_.end()) return absl::optional<std::string>();
+  const auto row = rows->second.find(std::string(name));
+  if (row == rows->second.end()) return absl::optional<std::string>();
+  return absl::optional<std::string>(row->second);
+}
+
+absl::Status FakeStore::Catalog::RemoveErasure(ModelUid model, absl::string_view name) {
+  base::MutexLock lock(&mutex_);
+  erasures_[model].erase(std::string(name));
+  return absl::OkStatus();
+}
+
+absl::Status FakeStore::Catalog::RemoveErasures(ModelUid model) {
+  base::MutexLock lock(&mutex_);
+  erasures_.erase(model);
+  return absl::OkStatus();
+}
+
 }  // namespace engram::testing

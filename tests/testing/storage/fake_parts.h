@@ -117,6 +117,12 @@ class FakeStore::Catalog : public storage::ModelCatalog {
   absl::StatusOr<std::vector<std::pair<storage::Sequence, std::string>>> ReportRows(
       storage::ModelUid model) const override;
   absl::Status RemoveReportRows(storage::ModelUid model) override;
+  absl::Status PutErasure(storage::ModelUid model, absl::string_view name,
+                          std::string row) override;
+  absl::StatusOr<absl::optional<std::string>> FindErasure(storage::ModelUid model,
+                                                          absl::string_view name) const override;
+  absl::Status RemoveErasure(storage::ModelUid model, absl::string_view name) override;
+  absl::Status RemoveErasures(storage::ModelUid model) override;
   int64_t weights_loads() const;
 
  private:
@@ -128,6 +134,8 @@ class FakeStore::Catalog : public storage::ModelCatalog {
   std::set<storage::ModelUid> orphans_ ABSL_GUARDED_BY(mutex_);
   std::map<storage::ModelUid, std::string> weights_ ABSL_GUARDED_BY(mutex_);
   std::map<storage::ModelUid, std::map<storage::Sequence, std::string>> report_rows_
+      ABSL_GUARDED_BY(mutex_);
+  std::map<storage::ModelUid, std::map<std::string, std::string>> erasures_
       ABSL_GUARDED_BY(mutex_);
 };
 

@@ -46,6 +46,9 @@ class FakeStore : public storage::Store {
     return back_up != nullptr ? back_up(request) : absl::UnimplementedError("no backup here");
   }
   std::function<absl::StatusOr<storage::BackupManifest>(const storage::BackupRequest&)> back_up;
+  absl::Status Purge(storage::ModelUid, absl::Span<const storage::Sequence>) override {
+    return absl::OkStatus();
+  }
   std::string EngineVersion() const override;
 
   // Makes everything submitted so far durable, in order, and runs the callbacks. Returns how many

@@ -115,17 +115,36 @@ TEST(PrefixEndTest, IsAboveEveryStringWithThePrefix) {
 
 TEST(LogRecordTest, ComesBackUnderItsOwnKeyOnly) {
   const LogKey key = MakeLogKey(3, 9);
-  const RecordHeader header = MakeRecordHeader(key, 5, 1234, Crc32c("payload"));
+  std::string header;
+  MakeRecordHeader(key, {5, 1234, "sensor-7"}, Crc32c("payload"), &header);
   const std::string value = std::string(header.data(), header.size()) + "payload";
   const absl::optional<RecordView> record = ParseRecord(ToView(key), value);
   ASSERT_TRUE(record.has_value());
   EXPECT_EQ(record->kind, 5);
   EXPECT_EQ(record->time_ms, 1234);
   EXPECT_EQ(record->payload, "payload");
+  EXPECT_EQ(record->sender, "sensor-7");
   EXPECT_EQ(SequenceOf(ToView(key)), 9u);
   EXPECT_FALSE(ParseRecord(ToView(MakeLogKey(3, 10)), value).has_value());
   EXPECT_FALSE(ParseRecord(ToView(key), value.substr(0, value.size() - 1)).has_value());
   EXPECT_FALSE(ParseRecord(ToView(key), "short").has_value());
+  for (size_t i = 0; i < value.size(); ++i) {
+    std::string flipped = value;
+    flipped[i] = static_cast<char>(flipped[i] ^ 0x20);
+    EXPECT_FALSE(ParseRecord(ToView(key), flipped).has_value()) << i;
+    EXPECT_FALSE(ParseRecord(ToView(key), value.substr(0, i)).has_value()) << i;
+  }
+}
+
+TEST(LogRecordTest, WithoutASenderItIsWhatFormat1Wrote) {
+  std::string header;
+  MakeRecordHeader(MakeLogKey(3, 9), {1, 1234, ""}, Crc32c("payload"), &header);
+  ASSERT_EQ(header.size(), kRecordHeaderSize);
+  const absl::optional<RecordView> record =
+      ParseRecord(ToView(MakeLogKey(3, 9)), header + "payload");
+  ASSERT_TRUE(record.has_value());
+  EXPECT_EQ(record->kind, 1);
+  EXPECT_EQ(record->sender, "");
 }
 
 TEST(CheckpointIdTest, IdsAreWellFormedAndSortByCreation) {

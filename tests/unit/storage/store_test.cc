@@ -63,10 +63,10 @@ TEST_F(OpenTest, ASecondOpenerIsRefusedAndNamesTheProcess) {
 TEST_F(OpenTest, ANewerFormatIsRefusedUntouched) {
   Open();
   store_.reset();
-  WriteWholeFile(options_.folder + "/FORMAT", "engram-store 2\n");
+  WriteWholeFile(options_.folder + "/FORMAT", "engram-store 3\n");
   const absl::Status newer = TryOpen();
   EXPECT_EQ(newer.code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_THAT(std::string(newer.message()), HasSubstr("format 2"));
+  EXPECT_THAT(std::string(newer.message()), HasSubstr("format 3"));
   WriteWholeFile(options_.folder + "/FORMAT", "garbage");
   EXPECT_EQ(TryOpen().code(), absl::StatusCode::kDataLoss);
 }
