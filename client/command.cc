@@ -143,6 +143,9 @@ const std::vector<Verb>& AllVerbs() {
       {"strategy explain", "explain one, with its parameters", StrategyExplain},
       {"scenario", "benchmark scenarios: run, evaluate, list, protocols", scenario::ScenarioVerb},
       {"doctor", "what the server is: versions, BLAS, disk, limits", Doctor},
+      {"reload", "have the server read its configuration again", Reload},
+      {"loss acknowledge", "let a model learn again after a loss", LossAcknowledge},
+      {"audit", "what administrators did, what was refused", AuditList},
   };
   return *verbs;
 }

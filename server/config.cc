@@ -14,6 +14,7 @@
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
 #include "google/protobuf/text_format.h"
 #include "server/errors.h"
+#include "server/operations_config.h"
 #include "storage/base/status_macros.h"
 #include "storage/store.h"
 
@@ -157,6 +158,7 @@ absl::StatusOr<v1::ServerConfig> CompleteConfig(v1::ServerConfig config) {
   ENGRAM_RETURN_IF_ERROR(SettleLimits(config.mutable_limits()));
   ENGRAM_RETURN_IF_ERROR(SettleRetention(config.mutable_retention()));
   ENGRAM_RETURN_IF_ERROR(SettleThreads(&config));
+  ENGRAM_RETURN_IF_ERROR(SettleOperations(&config));
   ENGRAM_RETURN_IF_ERROR(CheckModels(config));
   return config;
 }

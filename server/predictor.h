@@ -30,7 +30,7 @@ class Predictor {
                                       grpc::ByteBuffer* reply) const;
 
   // `done` runs once, on a pool thread, the trainer's, or this one.
-  void Later(v1::PredictRequest request, absl::Time deadline,
+  void Later(v1::PredictRequest request, absl::Duration deadline,
              std::function<void(const absl::Status&, grpc::ByteBuffer)> done) const;
 
   // A request to parse into: this thread's, valid until its next call.

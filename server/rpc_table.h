@@ -42,6 +42,9 @@ enum class Rpc {
   kGetServerInfo,
   kListStrategies,
   kGetLimits,
+  kReloadConfig,
+  kAcknowledgeLoss,
+  kListAudit,
 };
 
 struct RpcRow {
@@ -50,7 +53,7 @@ struct RpcRow {
   Role role;
 };
 
-inline constexpr std::array<RpcRow, 25> kRpcs = {{
+inline constexpr std::array<RpcRow, 28> kRpcs = {{
     {Rpc::kCreateModel, "engram.v1.Models/CreateModel", Role::kAdmin},
     {Rpc::kCreateModelFromWeights, "engram.v1.Models/CreateModelFromWeights", Role::kAdmin},
     {Rpc::kGetModel, "engram.v1.Models/GetModel", Role::kReader},
@@ -76,6 +79,9 @@ inline constexpr std::array<RpcRow, 25> kRpcs = {{
     {Rpc::kGetServerInfo, "engram.v1.Admin/GetServerInfo", Role::kReader},
     {Rpc::kListStrategies, "engram.v1.Admin/ListStrategies", Role::kReader},
     {Rpc::kGetLimits, "engram.v1.Admin/GetLimits", Role::kReader},
+    {Rpc::kReloadConfig, "engram.v1.Admin/ReloadConfig", Role::kAdmin},
+    {Rpc::kAcknowledgeLoss, "engram.v1.Admin/AcknowledgeLoss", Role::kAdmin},
+    {Rpc::kListAudit, "engram.v1.Admin/ListAudit", Role::kAdmin},
 }};
 
 constexpr bool RowsStandInOrder() {
@@ -87,6 +93,11 @@ constexpr bool RowsStandInOrder() {
 static_assert(RowsStandInOrder(), "kRpcs: one row a member of Rpc, in its order, with a role");
 
 constexpr const RpcRow& RowOf(Rpc rpc) { return kRpcs[static_cast<size_t>(rpc)]; }
+
+// Whether the audit log tells of this call: what administrators do. Reading the log does nothing.
+constexpr bool IsRecorded(Rpc rpc) {
+  return RowOf(rpc).role == Role::kAdmin && rpc != Rpc::kListAudit;
+}
 
 // What gRPC answers by itself, or a page: a name and who may.
 struct AccessRow {

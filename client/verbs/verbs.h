@@ -45,4 +45,8 @@ int TuneStop(const VerbContext& context, const Arguments& args);
 
 int Doctor(const VerbContext& context, const Arguments& args);
 
+int Reload(const VerbContext& context, const Arguments& args);
+int LossAcknowledge(const VerbContext& context, const Arguments& args);
+int AuditList(const VerbContext& context, const Arguments& args);
+
 }  // namespace engram::client
