@@ -289,4 +289,31 @@ absl::StatusOr<v1::Backup> AdminClient::CreateBackup(const std::string& name,
               Repeat::kWhenAsked, deadline);
 }
 
+absl::StatusOr<v1::ReloadConfigResponse> AdminClient::ReloadConfig() const {
+  return Call(*connection_, stub_.get(), &v1::Admin::Stub::ReloadConfig,
+              v1::ReloadConfigRequest(), Repeat::kAlways);
+}
+
+absl::StatusOr<std::vector<v1::Loss>> AdminClient::AcknowledgeLoss(
+    const std::string& model, const std::string& producer) const {
+  v1::AcknowledgeLossRequest request;
+  request.set_model(model);
+  request.set_producer(producer);
+  ENGRAM_ASSIGN_OR_RETURN(auto response,
+                          Call(*connection_, stub_.get(), &v1::Admin::Stub::AcknowledgeLoss,
+                               request, Repeat::kWhenAsked));
+  return ToVector(response.mutable_acknowledged());
+}
+
+absl::StatusOr<std::vector<v1::AuditEntry>> AdminClient::ListAudit(int32_t limit,
+                                                                   uint64_t before_number) const {
+  v1::ListAuditRequest request;
+  request.set_limit(limit);
+  request.set_before_number(before_number);
+  ENGRAM_ASSIGN_OR_RETURN(auto response,
+                          Call(*connection_, stub_.get(), &v1::Admin::Stub::ListAudit, request,
+                               Repeat::kAlways));
+  return ToVector(response.mutable_entries());
+}
+
 }  // namespace engram::client

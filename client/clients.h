@@ -125,6 +125,12 @@ class AdminClient {
   absl::StatusOr<std::vector<v1::Limit>> GetLimits() const;
   // Blocks up to `deadline`; the server goes on when it passes.
   absl::StatusOr<v1::Backup> CreateBackup(const std::string& name, absl::Duration deadline) const;
+  absl::StatusOr<v1::ReloadConfigResponse> ReloadConfig() const;
+  // `producer` empty: of all.
+  absl::StatusOr<std::vector<v1::Loss>> AcknowledgeLoss(const std::string& model,
+                                                        const std::string& producer) const;
+  absl::StatusOr<std::vector<v1::AuditEntry>> ListAudit(int32_t limit,
+                                                        uint64_t before_number) const;
 
  private:
   const std::shared_ptr<Connection> connection_;

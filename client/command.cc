@@ -147,6 +147,9 @@ const std::vector<Verb>& AllVerbs() {
       {"backup verify", "read a backup's files against its manifest", BackupVerify},
       {"backup restore", "make a data folder from a backup", BackupRestore},
       {"doctor", "what the server is: versions, BLAS, disk, limits", Doctor},
+      {"reload", "have the server read its configuration again", Reload},
+      {"loss acknowledge", "let a model learn again after a loss", LossAcknowledge},
+      {"audit", "what administrators did, what was refused", AuditList},
   };
   return *verbs;
 }

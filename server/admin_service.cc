@@ -14,10 +14,14 @@ namespace engram::server {
 namespace {
 
 using v1::Admin;
-using RawAdmin =
-    Admin::WithRawCallbackMethod_GetServerInfo<Admin::WithRawCallbackMethod_ListStrategies<
-        Admin::WithRawCallbackMethod_GetLimits<
-            Admin::WithRawCallbackMethod_CreateBackup<Admin::Service>>>>;
+using RawAdmin = Admin::WithRawCallbackMethod_GetServerInfo<
+    Admin::WithRawCallbackMethod_ListStrategies<Admin::WithRawCallbackMethod_GetLimits<
+        Admin::WithRawCallbackMethod_ReloadConfig<Admin::WithRawCallbackMethod_AcknowledgeLoss<
+            Admin::WithRawCallbackMethod_ListAudit<
+                Admin::WithRawCallbackMethod_CreateBackup<Admin::Service>>>>>>>;
+
+constexpr int kAuditEntries = 100;
+constexpr int kAuditEntriesMax = 1000;
 
 std::string ValueText(const strategies::ParameterValue& value) {
   if (const bool* truth = absl::get_if<bool>(&value)) return *truth ? "true" : "false";
@@ -81,7 +85,8 @@ v1::GetLimitsResponse DescribeLimits(const Edge& edge) {
     limit->set_value(std::string(value.Piece()));
     limit->set_help(std::string(help));
   };
-  const v1::Limits& limits = edge.config.limits();
+  const std::shared_ptr<const v1::ServerConfig> config = CurrentConfig(edge);
+  const v1::Limits& limits = config->limits();
   add("message_bytes", limits.message_bytes(), "largest request or reply");
   add("examples_per_message", limits.examples_per_message(), "of Learn, LearnBatch and Predict");
   add("features", limits.features(), "most values of an example");
@@ -92,15 +97,15 @@ v1::GetLimitsResponse DescribeLimits(const Edge& edge) {
   add("disk_reserve_bytes", limits.disk_reserve_bytes(), "learning is refused below this");
   add("models", limits.models(), "a server");
   add("weights_bytes", limits.weights_bytes(), "of a file that a model is started from");
-  const v1::Retention& retention = edge.config.retention();
+  const v1::Retention& retention = config->retention();
   add("log_seconds", retention.log_seconds(), "the log is kept this long or this large");
   add("log_bytes", retention.log_bytes(), "the log is kept this long or this large");
   add("producer_idle_seconds", retention.producer_idle_seconds(), "then a producer is forgotten");
-  add("trainer_threads", edge.config.trainer_threads(), "serial strands that train");
-  add("compute_threads", edge.config.compute_threads(), "of the BLAS and LibTorch");
-  add("live_evaluation_share", edge.config.live_evaluation_share(), "of the trainer's time");
-  if (edge.config.has_backups()) {
-    add("backups_kept", edge.config.backups().kept(), "the oldest go when a new one is whole");
+  add("trainer_threads", config->trainer_threads(), "serial strands that train");
+  add("compute_threads", config->compute_threads(), "of the BLAS and LibTorch");
+  add("live_evaluation_share", config->live_evaluation_share(), "of the trainer's time");
+  if (config->has_backups()) {
+    add("backups_kept", config->backups().kept(), "the oldest go when a new one is whole");
   }
   AddEdgeLimits(edge, &response);
   return response;
@@ -120,7 +125,7 @@ class AdminService final : public RawAdmin {
           const storage::StoreStatistics store = edge_.host->store().Statistics();
           facts.set_disk_free_bytes(store.disk_free_bytes);
           facts.set_disk_total_bytes(store.disk_total_bytes);
-          facts.set_uptime_seconds(absl::ToDoubleSeconds(absl::Now() - edge_.start_time));
+          facts.set_uptime_seconds(absl::ToDoubleSeconds(SteadyNow() - edge_.started));
           facts.set_models(static_cast<int32_t>(edge_.host->List().size()));
           facts.set_read_only_reason(edge_.host->ReadOnlyReason());
           return facts;
@@ -169,7 +174,58 @@ class AdminService final : public RawAdmin {
         });
   }
 
+  grpc::ServerUnaryReactor* ReloadConfig(grpc::CallbackServerContext* context,
+                                         const grpc::ByteBuffer* bytes,
+                                         grpc::ByteBuffer* reply) override {
+    return AnswerOnPool<v1::ReloadConfigRequest>(
+        edge_, Rpc::kReloadConfig, context, bytes, reply,
+        [this](const v1::ReloadConfigRequest&) -> absl::StatusOr<v1::ReloadConfigResponse> {
+          if (edge_.reloader == nullptr) {
+            return WrongState("CONFIG", "--config", "this server reloads nothing");
+          }
+          return edge_.reloader->Reload();
+        });
+  }
+
+  grpc::ServerUnaryReactor* AcknowledgeLoss(grpc::CallbackServerContext* context,
+                                            const grpc::ByteBuffer* bytes,
+                                            grpc::ByteBuffer* reply) override {
+    return AnswerOnPool<v1::AcknowledgeLossRequest>(
+        edge_, Rpc::kAcknowledgeLoss, context, bytes, reply,
+        [this](const v1::AcknowledgeLossRequest& request)
+            -> absl::StatusOr<v1::AcknowledgeLossResponse> {
+          ENGRAM_ASSIGN_OR_RETURN(const auto model, FindModel(edge_, request.model()));
+          ENGRAM_ASSIGN_OR_RETURN(const std::vector<v1::Loss> losses,
+                                  model->AcknowledgeLoss(request.producer()));
+          v1::AcknowledgeLossResponse response;
+          for (const v1::Loss& loss : losses) *response.add_acknowledged() = loss;
+          return response;
+        });
+  }
+
+  grpc::ServerUnaryReactor* ListAudit(grpc::CallbackServerContext* context,
+                                      const grpc::ByteBuffer* bytes,
+                                      grpc::ByteBuffer* reply) override {
+    return AnswerOnPool<v1::ListAuditRequest>(
+        edge_, Rpc::kListAudit, context, bytes, reply,
+        [this](const v1::ListAuditRequest& request) { return ListEntries(request); });
+  }
+
  private:
+  absl::StatusOr<v1::ListAuditResponse> ListEntries(const v1::ListAuditRequest& request) const {
+    if (request.limit() < 0 || request.limit() > kAuditEntriesMax) {
+      return BadField("limit", absl::StrCat("must be in [0, ", kAuditEntriesMax, "], got ",
+                                            request.limit()));
+    }
+    v1::ListAuditResponse response;
+    if (edge_.audit == nullptr) return response;
+    const int limit = request.limit() == 0 ? kAuditEntries : request.limit();
+    for (v1::AuditEntry& entry : edge_.audit->List(limit, request.before_number())) {
+      response.add_entries()->Swap(&entry);
+    }
+    return response;
+  }
+
   const Edge& edge_;
 };
 

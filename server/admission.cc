@@ -108,21 +108,31 @@ void Admission::Hello(const v1::LearnHello& hello, OnWelcome done) {
     ENGRAM_RETURN_IF_ERROR(CheckOpen());
     ENGRAM_ASSIGN_OR_RETURN(Producer * producer, FindProducer(hello.producer()));
     const uint64_t last = producer->last_sequence;
-    if (hello.last_acked_sequence() > last) {
+    const uint64_t claimed = hello.last_acked_sequence();
+    if (claimed > std::max(last, options_.losses->Acknowledged(hello.producer()))) {
       ForgetUnused(hello.producer());
-      return WithReason(absl::StatusCode::kDataLoss, "ACK_AHEAD",
-                        absl::StrCat("client holds ack ", hello.last_acked_sequence(),
-                                     ", server has ", last),
-                        "lastSequence", absl::StrCat(last));
+      LockLearning(hello, last, answer);
+      return absl::OkStatus();
     }
+    const absl::Status unlocked = options_.losses->CheckOpen();
+    if (!unlocked.ok()) {
+      ForgetUnused(hello.producer());
+      return unlocked;
+    }
+    // After an acknowledged loss the producer goes on behind what it holds acks for.
+    const uint64_t skipped_to = claimed > last ? claimed : 0;
     storage::Submission submission;
     submission.model = options_.uid;
-    submission.mark = storage::ProducerMark{hello.producer(), producer->epoch + 1, 0, 0};
+    submission.mark =
+        storage::ProducerMark{hello.producer(), producer->epoch + 1, skipped_to, 0};
     welcome->set_epoch(producer->epoch + 1);
-    welcome->set_last_producer_sequence(producer->last_sequence);
+    welcome->set_last_producer_sequence(std::max(last, claimed));
     auto submitted = log_->Submit(std::move(submission), [self = shared_from_this(), welcome,
-                                                        answer](const absl::Status& durable) {
+                                                        answer, skipped_to,
+                                                        producer_name = hello.producer()](
+                                                           const absl::Status& durable) {
       if (!durable.ok()) return (*answer)(self->FromLog(durable));
+      if (skipped_to > 0) self->options_.losses->Forget(producer_name);
       welcome->set_durable_sequence(self->log_->DurableSequence(self->options_.uid));
       (*answer)(*welcome);
     });
@@ -131,10 +141,25 @@ void Admission::Hello(const v1::LearnHello& hello, OnWelcome done) {
       return FromLog(submitted.status());
     }
     ++producer->epoch;
-    producer->last_seen_ms = absl::ToUnixMillis(options_.clock->Now());
+    producer->last_sequence = std::max(last, skipped_to);
+    producer->last_seen_ms = absl::ToUnixMillis(options_.clock->Anchored());
     return absl::OkStatus();
   }();
   if (!status.ok()) (*answer)(status);
+}
+
+void Admission::LockLearning(const v1::LearnHello& hello, uint64_t last,
+                             const std::shared_ptr<OnWelcome>& answer) {
+  v1::Loss loss;
+  loss.set_producer(hello.producer());
+  loss.set_client_sequence(hello.last_acked_sequence());
+  loss.set_server_sequence(last);
+  loss.set_found_time_ms(absl::ToUnixMillis(options_.clock->Now()));
+  const absl::Status ahead = WithReason(absl::StatusCode::kDataLoss, "ACK_AHEAD",
+                                        absl::StrCat("client holds ack ", loss.client_sequence(),
+                                                     ", server has ", last),
+                                        "lastSequence", absl::StrCat(last));
+  options_.losses->Lock(std::move(loss), [answer, ahead] { (*answer)(ahead); });
 }
 
 void Admission::Learn(const std::string& producer, uint64_t epoch, v1::LearnMessage message,
@@ -153,7 +178,7 @@ void Admission::Learn(const std::string& producer, uint64_t epoch, v1::LearnMess
   Canonicalise(&prepared.message);
   if (spec != nullptr) {
     prepared.verdict = CheckMessage(prepared.message, *spec, options_.model,
-                                    options_.limits.examples_per_message());
+                                    options_.limits->examples_per_message());
   }
   prepared.records = ToRecords(prepared.message);
   prepared.content_hash = ContentHash(prepared.records);
@@ -164,7 +189,8 @@ void Admission::Learn(const std::string& producer, uint64_t epoch, v1::LearnMess
 absl::optional<absl::StatusOr<Accepted>> Admission::AdmitLocked(Prepared* message,
                                                                 OnAccepted* done) {
   base::MutexLock lock(&mutex_);
-  const absl::Status open = CheckOpen();
+  absl::Status open = CheckOpen();
+  if (open.ok()) open = options_.losses->CheckOpen();
   if (!open.ok()) return absl::StatusOr<Accepted>(open);
   auto found = FindProducer(message->producer);
   if (!found.ok()) return absl::StatusOr<Accepted>(found.status());
@@ -188,9 +214,9 @@ absl::optional<absl::StatusOr<Accepted>> Admission::AdmitLocked(Prepared* messag
 absl::StatusOr<Admission::Producer*> Admission::FindProducer(const std::string& name) {
   auto it = producers_.find(name);
   if (it != producers_.end()) return it->second.get();
-  if (static_cast<int64_t>(producers_.size()) >= options_.limits.producers()) {
+  if (static_cast<int64_t>(producers_.size()) >= options_.limits->producers()) {
     return OverLimit("producers",
-                     absl::StrCat("producer limit ", options_.limits.producers(), " (model \"",
+                     absl::StrCat("producer limit ", options_.limits->producers(), " (model \"",
                                   options_.model, "\")"),
                      std::chrono::milliseconds(0));
   }
@@ -333,7 +359,7 @@ absl::Status Admission::Submit(Producer* producer, Prepared* message, OnAccepted
   in_flight->waiting.push_back(std::move(done));
   producer->in_flight.push_back(in_flight);
   producer->last_sequence = in_flight->sequence;
-  producer->last_seen_ms = absl::ToUnixMillis(options_.clock->Now());
+  producer->last_seen_ms = absl::ToUnixMillis(options_.clock->Anchored());
   if (accepted.count == 0) {
     options_.statistics->rejected_examples += ExampleCount(message->message);
     return absl::OkStatus();
@@ -481,7 +507,7 @@ absl::StatusOr<RollbackPlan> Admission::Rollback(const std::string& checkpoint_i
 }
 
 void Admission::ExpireProducers(absl::Duration idle) {
-  const int64_t before_ms = absl::ToUnixMillis(options_.clock->Now() - idle);
+  const int64_t before_ms = absl::ToUnixMillis(options_.clock->Anchored() - idle);
   base::MutexLock lock(&mutex_);
   for (auto it = producers_.begin(); it != producers_.end();) {
     auto current = it++;

@@ -23,6 +23,8 @@
 #include "engram/v1/config.pb.h"
 #include "engram/v1/learning.pb.h"
 #include "server/clock.h"
+#include "server/live_value.h"
+#include "server/loss_lock.h"
 #include "server/model_runtime.h"
 #include "server/stream_state.h"
 #include "storage/base/mutex.h"
@@ -33,7 +35,8 @@ namespace engram::server {
 struct AdmissionOptions {
   std::string model;
   storage::ModelUid uid = 0;
-  v1::Limits limits;  // filled in
+  LiveValue<v1::Limits> limits;  // filled in
+  std::shared_ptr<LossLock> losses;
   const Clock* clock = nullptr;
   std::shared_ptr<ModelStatistics> statistics;
   std::function<void()> on_durable;  // wakes the trainer
@@ -105,6 +108,10 @@ class Admission : public std::enable_shared_from_this<Admission> {
   };
   struct Prepared;
 
+  // What a producer says that holds acks beyond `last`.
+  void LockLearning(const v1::LearnHello& hello, uint64_t last,
+                    const std::shared_ptr<OnWelcome>& answer)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CheckOpen() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<Producer*> FindProducer(const std::string& name)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

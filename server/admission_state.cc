@@ -85,8 +85,8 @@ absl::Status Admission::CheckExamples(const v1::LearnMessage& message) const {
     }
   }
   if (head_.proto().tasks_size() + static_cast<int64_t>(new_tasks.size()) >
-      options_.limits.tasks()) {
-    return TaskLimit(options_.limits.tasks());
+      options_.limits->tasks()) {
+    return TaskLimit(options_.limits->tasks());
   }
   return absl::OkStatus();
 }
@@ -99,8 +99,8 @@ absl::Status Admission::CheckBoundary(const v1::Boundary& boundary) const {
   }
   const std::string next =
       boundary.next_task().empty() ? head_.DefaultNextTask() : boundary.next_task();
-  if (head_.FindTask(next) < 0 && head_.proto().tasks_size() >= options_.limits.tasks()) {
-    return TaskLimit(options_.limits.tasks());
+  if (head_.FindTask(next) < 0 && head_.proto().tasks_size() >= options_.limits->tasks()) {
+    return TaskLimit(options_.limits->tasks());
   }
   return absl::OkStatus();
 }

@@ -11,7 +11,7 @@ bool AppliedWaiters::Reached(const Waiter& waiter) const {
   return applied_ >= waiter.sequence && (!waiter.evaluated || oldest_open_ > waiter.sequence);
 }
 
-void AppliedWaiters::Wait(uint64_t sequence, bool evaluated, absl::Time deadline, OnReached done) {
+void AppliedWaiters::Wait(uint64_t sequence, bool evaluated, absl::Duration deadline, OnReached done) {
   Waiter waiter{sequence, evaluated, deadline, std::move(done)};
   absl::Status answer;
   {
@@ -55,7 +55,7 @@ void AppliedWaiters::Release() {
   for (Waiter& waiter : reached) waiter.done(absl::OkStatus());
 }
 
-void AppliedWaiters::Expire(absl::Time now) {
+void AppliedWaiters::Expire(absl::Duration now) {
   std::vector<Waiter> late;
   uint64_t applied = 0;
   uint64_t oldest_open = 0;
@@ -81,9 +81,9 @@ void AppliedWaiters::Expire(absl::Time now) {
   }
 }
 
-absl::Time AppliedWaiters::NextDeadline() const {
+absl::Duration AppliedWaiters::NextDeadline() const {
   base::MutexLock lock(&mutex_);
-  absl::Time next = absl::InfiniteFuture();
+  absl::Duration next = absl::InfiniteDuration();
   for (const Waiter& waiter : waiters_) next = std::min(next, waiter.deadline);
   return next;
 }

@@ -21,15 +21,15 @@ class AppliedWaiters {
   static constexpr uint64_t kNoneOpen = std::numeric_limits<uint64_t>::max();
   using OnReached = std::function<void(const absl::Status&)>;
 
-  // With `evaluated`, also until no boundary up to `sequence` lacks its row of R.
-  void Wait(uint64_t sequence, bool evaluated, absl::Time deadline, OnReached done);
+  // Deadlines are points of Clock::Monotonic. With `evaluated`, also until no boundary up to `sequence` lacks its row of R.
+  void Wait(uint64_t sequence, bool evaluated, absl::Duration deadline, OnReached done);
 
   void SetApplied(uint64_t sequence);
   // The oldest boundary that is still being evaluated, or kNoneOpen.
   void SetOldestOpenBoundary(uint64_t sequence);
   // Answers those whose deadline has come.
-  void Expire(absl::Time now);
-  absl::Time NextDeadline() const;
+  void Expire(absl::Duration now);
+  absl::Duration NextDeadline() const;
   // Answers everybody, now and from now on.
   void Fail(absl::Status why);
 
@@ -37,7 +37,7 @@ class AppliedWaiters {
   struct Waiter {
     uint64_t sequence = 0;
     bool evaluated = false;
-    absl::Time deadline;
+    absl::Duration deadline;
     OnReached done;
   };
 

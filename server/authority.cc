@@ -1,6 +1,8 @@
 #include "server/authority.h"
 
 #include <grpc/grpc_security_constants.h>
+#include <openssl/crypto.h>
+#include <openssl/rand.h>
 #include <sys/stat.h>
 
 #include <iterator>
@@ -8,17 +10,20 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "server/errors.h"
 #include "server/names.h"
+#include "storage/base/check.h"
 #include "storage/base/status_macros.h"
 
 namespace engram::server {
 namespace {
 
+constexpr int kTokenBytes = 32;
 constexpr absl::string_view kScheme = "Bearer ";
 constexpr absl::string_view kIdentityUri = "engram://";
 
@@ -50,7 +55,18 @@ absl::optional<Identity> OfCertificate(const grpc::AuthContext& peer) {
   return found;
 }
 
+std::string DrawToken() {
+  std::string bytes(kTokenBytes, '\0');
+  ENGRAM_CHECK(RAND_bytes(reinterpret_cast<unsigned char*>(&bytes[0]), kTokenBytes) == 1);
+  return absl::BytesToHexString(bytes);
+}
+
 }  // namespace
+
+Authority::Authority(std::string token_file, ProducerBindings bindings)
+    : token_file_(std::move(token_file)),
+      own_token_(DrawToken()),
+      bindings_(std::make_shared<const ProducerBindings>(std::move(bindings))) {}
 
 absl::StatusOr<std::unique_ptr<Authority>> Authority::Make(const v1::ServerConfig& config) {
   const bool certificates = !config.tls().client_ca_file().empty();
@@ -81,6 +97,11 @@ Authority::FileMark Authority::Mark() const {
 }
 
 absl::Status Authority::Reload() {
+  base::MutexLock lock(&reload_mutex_);
+  return ReadTokens();
+}
+
+absl::Status Authority::ReadTokens() {
   if (token_file_.empty()) return absl::OkStatus();
   // Marked before it is read: a change meanwhile is seen the next time.
   mark_ = Mark();
@@ -95,18 +116,38 @@ absl::Status Authority::Reload() {
 }
 
 absl::Status Authority::ReloadIfChanged() {
-  return token_file_.empty() || !(Mark() != mark_) ? absl::OkStatus() : Reload();
+  base::MutexLock lock(&reload_mutex_);
+  return token_file_.empty() || !(Mark() != mark_) ? absl::OkStatus() : ReadTokens();
+}
+
+std::shared_ptr<const ProducerBindings> Authority::bindings() const {
+  base::MutexLock lock(&mutex_);
+  return bindings_;
+}
+
+void Authority::SetBindings(ProducerBindings bindings) {
+  auto next = std::make_shared<const ProducerBindings>(std::move(bindings));
+  {
+    base::MutexLock lock(&mutex_);
+    bindings_ = std::move(next);
+  }
+  generation_.fetch_add(1, std::memory_order_release);
 }
 
 absl::optional<Identity> Authority::FindToken(absl::string_view authorization) const {
   if (!absl::StartsWithIgnoreCase(authorization, kScheme)) return absl::nullopt;
+  const absl::string_view token = authorization.substr(kScheme.size());
+  if (token.size() == own_token_.size() &&
+      CRYPTO_memcmp(token.data(), own_token_.data(), token.size()) == 0) {
+    return Identity{Role::kReader, "engramd"};
+  }
   std::shared_ptr<const TokenTable> tokens;
   {
     base::MutexLock lock(&mutex_);
     tokens = tokens_;
   }
   if (tokens == nullptr) return absl::nullopt;
-  const Identity* found = tokens->Find(authorization.substr(kScheme.size()));
+  const Identity* found = tokens->Find(token);
   return found == nullptr ? absl::nullopt : absl::optional<Identity>(*found);
 }
 

@@ -3,7 +3,7 @@
 // A call's credentials are its bearer token or, without one, the engram:// URI of its certificate.
 // A token that is not valid is never made good by a certificate.
 //
-// Threading: every method from any thread; Reload from one at a time.
+// Threading: every method from any thread.
 // Ownership: holds the tokens that are valid now; a call under way keeps what it was admitted with.
 // Failure: UNAUTHENTICATED INVALID_CREDENTIALS, in the same words whatever is missing or wrong;
 //   PERMISSION_DENIED ROLE_REQUIRED naming both roles. Make and Reload: INVALID_ARGUMENT or
@@ -48,14 +48,17 @@ class Authority {
 
   // `name`: of a method or page, for the message.
   static absl::Status CheckRole(const Identity& caller, Role needed, absl::string_view name);
-  const ProducerBindings& bindings() const { return bindings_; }
+  std::shared_ptr<const ProducerBindings> bindings() const ABSL_LOCKS_EXCLUDED(mutex_);
+  // A reader's token that only this process knows, for calls to itself.
+  const std::string& own_token() const { return own_token_; }
 
   // Another number whenever what was identified before may be so no more.
   uint64_t generation() const { return generation_.load(std::memory_order_acquire); }
 
   // Reads the tokens again; ReloadIfChanged only when their file is another than it was.
-  absl::Status Reload() ABSL_LOCKS_EXCLUDED(mutex_);
-  absl::Status ReloadIfChanged() ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status Reload() ABSL_LOCKS_EXCLUDED(reload_mutex_, mutex_);
+  absl::Status ReloadIfChanged() ABSL_LOCKS_EXCLUDED(reload_mutex_, mutex_);
+  void SetBindings(ProducerBindings bindings) ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
   // What tells one state of a file from the next.
@@ -67,19 +70,21 @@ class Authority {
     bool operator!=(const FileMark& other) const;
   };
 
-  Authority(std::string token_file, ProducerBindings bindings)
-      : token_file_(std::move(token_file)), bindings_(std::move(bindings)) {}
+  Authority(std::string token_file, ProducerBindings bindings);
 
   FileMark Mark() const;
+  absl::Status ReadTokens() ABSL_EXCLUSIVE_LOCKS_REQUIRED(reload_mutex_);
   absl::optional<Identity> FindToken(absl::string_view authorization) const
       ABSL_LOCKS_EXCLUDED(mutex_);
 
   const std::string token_file_;  // may be empty: certificates only
-  const ProducerBindings bindings_;
-  FileMark mark_;  // of the reloading thread
+  const std::string own_token_;
+  base::Mutex reload_mutex_;
+  FileMark mark_ ABSL_GUARDED_BY(reload_mutex_);
   std::atomic<uint64_t> generation_{0};
   mutable base::Mutex mutex_;
   std::shared_ptr<const TokenTable> tokens_ ABSL_GUARDED_BY(mutex_);
+  std::shared_ptr<const ProducerBindings> bindings_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace engram::server

@@ -1,5 +1,7 @@
 #include "server/call_admission.h"
 
+#include <utility>
+
 #include "absl/strings/string_view.h"
 #include "server/authority.h"
 #include "storage/base/status_macros.h"
@@ -8,15 +10,24 @@ namespace engram::server {
 
 namespace {
 
-absl::StatusOr<Identity> Identify(const Authority& authority, Rpc rpc,
+absl::StatusOr<Identity> Identify(const Authority& authority,
                                   const grpc::CallbackServerContext& context) {
+  return authority.Identify(context.client_metadata(), context.auth_context().get());
+}
+
+absl::Status CheckRole(const Identity& caller, Rpc rpc) {
   const RpcRow& row = RowOf(rpc);
-  ENGRAM_ASSIGN_OR_RETURN(
-      Identity caller,
-      authority.Identify(context.client_metadata(), context.auth_context().get()));
-  ENGRAM_RETURN_IF_ERROR(
-      Authority::CheckRole(caller, row.role, row.name.substr(row.name.find('/') + 1)));
-  return caller;
+  return Authority::CheckRole(caller, row.role, row.name.substr(row.name.find('/') + 1));
+}
+
+// Who tried what only an administrator may.
+void RecordRefusal(const Edge& edge, Rpc rpc, const grpc::CallbackServerContext& context,
+                   const absl::StatusOr<Identity>& caller, const absl::Status& refusal) {
+  if (edge.audit == nullptr || RowOf(rpc).role != Role::kAdmin) return;
+  v1::AuditEntry entry = MakeAuditEntry(RowOf(rpc).name, caller.ok() ? &*caller : nullptr,
+                                        context.peer(), refusal);
+  entry.set_refused(true);
+  edge.audit->Append(std::move(entry), nullptr);
 }
 
 }  // namespace
@@ -25,7 +36,13 @@ absl::StatusOr<Identity> AdmitCall(const Edge& edge, Rpc rpc,
                                    const grpc::CallbackServerContext& context) {
   Identity caller{Role::kAdmin, ""};
   if (edge.authority != nullptr) {
-    ENGRAM_ASSIGN_OR_RETURN(caller, Identify(*edge.authority, rpc, context));
+    absl::StatusOr<Identity> found = Identify(*edge.authority, context);
+    const absl::Status allowed = found.ok() ? CheckRole(*found, rpc) : found.status();
+    if (!allowed.ok()) {
+      RecordRefusal(edge, rpc, context, found, allowed);
+      return allowed;
+    }
+    caller = *std::move(found);
   }
   ENGRAM_RETURN_IF_ERROR(edge.gate->Admit());
   return caller;
@@ -37,12 +54,13 @@ absl::Status StillAdmitted(const Edge& edge, Rpc rpc, const grpc::CallbackServer
   const uint64_t now = edge.authority->generation();
   if (now == *generation) return absl::OkStatus();
   *generation = now;
-  return Identify(*edge.authority, rpc, context).status();
+  ENGRAM_ASSIGN_OR_RETURN(const Identity caller, Identify(*edge.authority, context));
+  return CheckRole(caller, rpc);
 }
 
 absl::Status AdmitProducer(const Edge& edge, const Identity& caller, absl::string_view producer) {
   if (edge.authority == nullptr) return absl::OkStatus();
-  return edge.authority->bindings().Admit(caller, producer);
+  return edge.authority->bindings()->Admit(caller, producer);
 }
 
 }  // namespace engram::server

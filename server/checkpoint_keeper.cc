@@ -320,9 +320,9 @@ void CheckpointKeeper::TrimLog() {
   storage::SampleLog& log = context_->store->log();
   const uint64_t limit = rows->front().applied;
   const uint64_t up_to =
-      log.TrimCandidate(context_->uid, limit, context_->retention.log_seconds(),
-                        context_->retention.log_bytes(),
-                        absl::ToUnixMillis(context_->clock->Now()));
+      log.TrimCandidate(context_->uid, limit, context_->retention->log_seconds(),
+                        context_->retention->log_bytes(),
+                        absl::ToUnixMillis(context_->clock->Anchored()));
   if (up_to <= log.TrimMark(context_->uid) || up_to > limit) return;
   const absl::Status trimmed = log.Trim(context_->uid, up_to);
   Log(trimmed.ok() ? LogLevel::kInfo : LogLevel::kWarning, "log_trimmed",

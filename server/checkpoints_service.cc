@@ -24,7 +24,7 @@ class CheckpointsService final : public RawCheckpoints {
   grpc::ServerUnaryReactor* CreateCheckpoint(grpc::CallbackServerContext* context,
                                              const grpc::ByteBuffer* bytes,
                                              grpc::ByteBuffer* reply) override {
-    const absl::Time deadline = CallDeadline(*context, edge_.caps.checkpoint);
+    const absl::Duration deadline = CallDeadline(*context, edge_.caps.checkpoint);
     return AnswerLater<v1::CreateCheckpointRequest>(
         edge_, Rpc::kCreateCheckpoint, context, UnaryCall::OnDrain::kFinish, bytes, reply,
         [this, deadline](v1::CreateCheckpointRequest request, std::shared_ptr<UnaryCall> call) {
@@ -90,7 +90,7 @@ class CheckpointsService final : public RawCheckpoints {
 
  private:
   // What is asked to be in the checkpoint must be applied before it is taken.
-  void Create(v1::CreateCheckpointRequest request, absl::Time deadline,
+  void Create(v1::CreateCheckpointRequest request, absl::Duration deadline,
               std::shared_ptr<UnaryCall> call) {
     const auto model = FindModel(edge_, request.model());
     if (!model.ok()) return call->Finish(model.status());

@@ -13,6 +13,11 @@ class RealClock : public Clock {
   absl::Duration Monotonic() const override {
     return absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch());
   }
+  absl::Time Anchored() const override { return wall_at_start_ + (Monotonic() - start_); }
+
+ private:
+  const absl::Duration start_ = Monotonic();
+  const absl::Time wall_at_start_ = absl::Now();
 };
 
 }  // namespace

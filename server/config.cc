@@ -17,6 +17,7 @@
 #include "server/errors.h"
 #include "server/identity.h"
 #include "server/names.h"
+#include "server/operations_config.h"
 #include "storage/base/status_macros.h"
 #include "storage/store.h"
 
@@ -289,6 +290,7 @@ absl::StatusOr<v1::ServerConfig> CompleteConfig(v1::ServerConfig config) {
   ENGRAM_RETURN_IF_ERROR(SettleRetention(config.mutable_retention()));
   ENGRAM_RETURN_IF_ERROR(SettleThreads(&config));
   if (config.has_backups()) ENGRAM_RETURN_IF_ERROR(SettleBackups(config.mutable_backups()));
+  ENGRAM_RETURN_IF_ERROR(SettleOperations(&config));
   ENGRAM_RETURN_IF_ERROR(CheckModels(config));
   return config;
 }

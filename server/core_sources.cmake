@@ -13,10 +13,12 @@ set(ENGRAM_SERVER_CORE_SOURCES
   held_out_sets.cc
   lineage.cc
   live_model.cc
+  loss_lock.cc
   message_check.cc
   model_host.cc
   report_book.cc
   shadow_set.cc
+  small_file.cc
   spec_fields.cc
   spec_options.cc
   strands.cc

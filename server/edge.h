@@ -11,14 +11,18 @@
 #include "absl/time/time.h"
 #include "engram/v1/admin.pb.h"
 #include "engram/v1/config.pb.h"
+#include "server/audit_log.h"
 #include "server/authority.h"
 #include "server/backup_job.h"
 #include "server/call_gate.h"
 #include "server/call_pool.h"
+#include "server/clock.h"
 #include "server/errors.h"
 #include "server/model_host.h"
 #include "server/quota.h"
+#include "server/reload.h"
 #include "server/rpc_statistics.h"
+#include "server/self_probe.h"
 #include "strategies/api/options.h"
 
 namespace engram::server {
@@ -63,13 +67,21 @@ struct Edge {
   const Authority* authority = nullptr;
   BackupJob* backups = nullptr;  // null: not configured
   const std::vector<strategies::StrategyHelp>* strategies = nullptr;  // the registry's table
-  v1::ServerConfig config;
+  v1::ServerConfig config;  // as started; CurrentConfig says what was reloaded since
+  ConfigReloader* reloader = nullptr;  // null: nothing is ever reloaded
+  AuditLog* audit = nullptr;           // null: nothing is recorded
+  const ProbeStatistics* probe = nullptr;
   // The part of GetServerInfo that does not change: version, LibTorch, BLAS, threads, warnings.
   v1::ServerInfo fixed_info;
-  absl::Time start_time;
+  absl::Duration started = SteadyNow();
   StreamLimits streams;
   CallCaps caps;
 };
+
+inline std::shared_ptr<const v1::ServerConfig> CurrentConfig(const Edge& edge) {
+  if (edge.reloader != nullptr) return edge.reloader->current();
+  return {std::shared_ptr<void>(), &edge.config};
+}
 
 // INVALID_ARGUMENT without a name; NOT_FOUND.
 inline absl::StatusOr<std::shared_ptr<ModelRuntime>> FindModel(const Edge& edge,

@@ -135,6 +135,8 @@ void AddIngest(const ModelRuntime& model, const ModelStatistics& counts, const L
   }
   page->Latency("engram_ingest_append_seconds", "From submission to durable", labels,
                 counts.append_seconds);
+  page->Gauge("engram_ingest_locked", "1 until an administrator acknowledges a loss", labels,
+              model.Losses().empty() ? 0 : 1);
   const uint64_t applied = model.AppliedSequence();
   const uint64_t durable = std::max(model.DurableSequence(), applied);
   page->Gauge("engram_durable_sequence", "Last sequence of the log that is durable", labels,
@@ -314,6 +316,21 @@ void AddRpcs(const RpcStatistics& rpcs, Page* page) {
   }
 }
 
+void AddOperations(const Edge& edge, Page* page) {
+  if (edge.probe != nullptr) {
+    constexpr absl::string_view kName = "engram_self_probes_total";
+    constexpr absl::string_view kHelp = "Calls of the server to its own listener";
+    page->Counter(kName, kHelp, {{"result", "pass"}},
+                  static_cast<double>(edge.probe->passes.load()));
+    page->Counter(kName, kHelp, {{"result", "miss"}},
+                  static_cast<double>(edge.probe->misses.load()));
+  }
+  if (edge.audit != nullptr) {
+    page->Counter("engram_audit_lost_total", "Audit entries that are only in the log, or dropped",
+                  {}, static_cast<double>(edge.audit->lost()));
+  }
+}
+
 void AddStorage(const ModelHost& host, Page* page) {
   page->Gauge("engram_storage_read_only", "1 when nothing can be learned until a restart", {},
               host.ReadOnlyReason().empty() ? 0 : 1);
@@ -361,6 +378,7 @@ std::vector<MetricFamily> Exporter::Collect() const {
              1);
   AddStorage(*edge_.host, &page);
   if (edge_.backups != nullptr) AddBackups(*edge_.backups, &page);
+  AddOperations(edge_, &page);
   AddRpcs(*edge_.rpcs, &page);
   AddQuotas(*edge_.quotas, &page);
   for (const std::shared_ptr<ModelRuntime>& model : edge_.host->List()) {

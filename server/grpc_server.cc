@@ -14,6 +14,7 @@
 #include "server/listener_credentials.h"
 #include "server/logging.h"
 #include "server/services.h"
+#include "server/steady_alarm.h"
 #include "storage/base/status_macros.h"
 
 namespace engram::server {
@@ -110,13 +111,13 @@ GrpcServer::~GrpcServer() { Drain(absl::ZeroDuration()); }
 void GrpcServer::Drain(absl::Duration patience) {
   if (server_ == nullptr) return;
   edge_.gate->Drain();
-  const absl::Time end = absl::Now() + patience;
-  while (edge_.gate->OpenCalls() > 0 && absl::Now() < end && !hurried()) {
+  const absl::Duration end = SteadyNow() + patience;
+  while (edge_.gate->OpenCalls() > 0 && SteadyNow() < end && !hurried()) {
     absl::SleepFor(absl::Milliseconds(5));
   }
   acceptor_->Stop();
   // A moment for the last replies to leave; then whatever is open is cancelled.
-  server_->Shutdown(absl::ToChronoTime(absl::Now() + absl::Milliseconds(200)));
+  server_->Shutdown(SteadyIn(absl::Milliseconds(200)));
   server_->Wait();
   board_->Attach(nullptr);
   server_.reset();

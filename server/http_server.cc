@@ -29,7 +29,7 @@ constexpr absl::string_view kPlain = "text/plain; charset=utf-8";
 constexpr absl::string_view kExposition = "text/plain; version=0.0.4; charset=utf-8";
 constexpr absl::string_view kIndex =
     "engramd\n\n/metrics  Prometheus metrics\n/healthz  the process answers\n"
-    "/readyz   every model serves\n";
+    "/readyz   every model serves and can learn\n";
 
 struct Reply {
   int code = 200;
@@ -115,8 +115,9 @@ class Pages : public CivetHandler {
     if (path == "/metrics") return Metrics();
     if (path == "/healthz") return {200, "OK", kPlain, "ok\n"};
     if (path == "/readyz") {
-      if (board_->Ready()) return {200, "OK", kPlain, "ready\n"};
-      return {503, "Service Unavailable", kPlain, "not ready\n"};
+      const std::string obstacle = board_->WhyNotReady();
+      if (obstacle.empty()) return {200, "OK", kPlain, "ready\n"};
+      return {503, "Service Unavailable", kPlain, absl::StrCat("not ready: ", obstacle, "\n")};
     }
     if (path == "/") return {200, "OK", kPlain, std::string(kIndex)};
     return NotFoundPage();

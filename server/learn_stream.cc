@@ -16,6 +16,7 @@
 #include "server/call_admission.h"
 #include "server/errors.h"
 #include "server/learn_acks.h"
+#include "server/steady_alarm.h"
 #include "storage/base/check.h"
 #include "storage/base/failpoint.h"
 #include "storage/base/mutex.h"
@@ -101,7 +102,7 @@ class LearnStream final : public Reactor,
   const Edge& edge_;
   const StreamLimits& limits_;
   grpc::CallbackServerContext* const context_;
-  const absl::Time start_ = absl::Now();
+  const absl::Duration start_ = SteadyNow();
   std::shared_ptr<LearnStream> self_;
   uint64_t ticket_ = 0;
   Identity caller_;  // set before the first read
@@ -129,12 +130,12 @@ class LearnStream final : public Reactor,
   // The message in frame_ met a full queue or a quota and waits for the retry alarm; since when in
   // all.
   bool parked_ ABSL_GUARDED_BY(mutex_) = false;
-  absl::optional<absl::Time> parked_since_ ABSL_GUARDED_BY(mutex_);
+  absl::optional<absl::Duration> parked_since_ ABSL_GUARDED_BY(mutex_);
   absl::Status parked_status_ ABSL_GUARDED_BY(mutex_);
   LearnAcks acks_ ABSL_GUARDED_BY(mutex_);
   grpc::ByteBuffer writing_bytes_ ABSL_GUARDED_BY(mutex_);  // gRPC's while writing_
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
-  absl::Time write_start_ ABSL_GUARDED_BY(mutex_);
+  absl::Duration write_start_ ABSL_GUARDED_BY(mutex_);
   bool ack_alarm_set_ ABSL_GUARDED_BY(mutex_) = false;
   bool write_alarm_set_ ABSL_GUARDED_BY(mutex_) = false;
   absl::optional<absl::Status> closing_ ABSL_GUARDED_BY(mutex_);
@@ -165,7 +166,10 @@ void LearnStream::OnReadDone(bool ok) {
 
 void LearnStream::OnFrame() {
   ++frames_;
-  const absl::Status allowed = StillAdmitted(edge_, Rpc::kLearn, *context_, &generation_);
+  const uint64_t generation = generation_;
+  absl::Status allowed = StillAdmitted(edge_, Rpc::kLearn, *context_, &generation_);
+  const bool told_anew = generation != generation_ && !producer_.empty();
+  if (allowed.ok() && told_anew) allowed = AdmitProducer(edge_, caller_, producer_);
   if (!allowed.ok()) return CloseNow(allowed);
   v1::LearnRequest request;
   if (!ParseMessage(frame_, &request)) {
@@ -274,7 +278,7 @@ void LearnStream::OnRefused(const absl::Status& status, v1::LearnMessage message
 void LearnStream::Park(const absl::Status& status) {
   parked_ = true;
   parked_status_ = status;
-  if (!parked_since_.has_value()) parked_since_ = absl::Now();
+  if (!parked_since_.has_value()) parked_since_ = SteadyNow();
 }
 
 void LearnStream::Retry() {
@@ -282,8 +286,8 @@ void LearnStream::Retry() {
     base::MutexLock lock(&mutex_);
     if (ended_) return;
     parked_ = false;
-    const absl::Time since = parked_since_.value_or(absl::Now());
-    const bool hopeless = absl::Now() - since > limits_.retry_patience;
+    const absl::Duration now = SteadyNow();
+    const bool hopeless = now - parked_since_.value_or(now) > limits_.retry_patience;
     if (closing_.has_value() || hopeless) return Close(parked_status_);
     submitting_ = true;
   }
@@ -358,7 +362,7 @@ void LearnStream::ReadIfRoom() {
 
 void LearnStream::Write(const v1::LearnResponse& response) {
   writing_ = true;
-  write_start_ = absl::Now();
+  write_start_ = SteadyNow();
   writing_bytes_ = ToBytes(response);
   StartWrite(&writing_bytes_);
   WatchWrite();
@@ -398,7 +402,7 @@ void LearnStream::OnWriteDone(bool ok) {
 void LearnStream::WatchWrite() {
   if (write_alarm_set_) return;
   write_alarm_set_ = true;
-  After(write_start_ + limits_.write_patience - absl::Now(), &write_alarm_,
+  After(write_start_ + limits_.write_patience - SteadyNow(), &write_alarm_,
         [](LearnStream* self) { self->OnWriteOverdue(); });
 }
 
@@ -406,7 +410,7 @@ void LearnStream::OnWriteOverdue() {
   base::MutexLock lock(&mutex_);
   write_alarm_set_ = false;
   if (ended_ || !writing_) return;
-  if (absl::Now() - write_start_ < limits_.write_patience) return WatchWrite();
+  if (SteadyNow() - write_start_ < limits_.write_patience) return WatchWrite();
   // A status sent the ordinary way would queue behind the ack that nobody reads.
   const std::string text =
       absl::StrCat("acks were not read for ", absl::FormatDuration(limits_.write_patience));
@@ -432,7 +436,7 @@ void LearnStream::EndIfIdle() {
 void LearnStream::End(const absl::Status& status) {
   if (ended_) return;
   ended_ = true;
-  edge_.rpcs->Observe(Rpc::kLearn, status.code(), absl::ToDoubleSeconds(absl::Now() - start_));
+  edge_.rpcs->Observe(Rpc::kLearn, status.code(), absl::ToDoubleSeconds(SteadyNow() - start_));
   Finish(ToGrpcStatus(status));
 }
 
@@ -456,7 +460,7 @@ void LearnStream::OnDone() {
 template <typename Work>
 void LearnStream::After(absl::Duration pause, std::unique_ptr<grpc::Alarm>* alarm, Work work) {
   *alarm = std::make_unique<grpc::Alarm>();
-  (*alarm)->Set(absl::ToChronoTime(absl::Now() + pause),
+  (*alarm)->Set(SteadyIn(pause),
                 [weak = weak_from_this(), work](bool rang) {
                   const std::shared_ptr<LearnStream> self = weak.lock();
                   if (rang && self != nullptr) work(self.get());

@@ -68,7 +68,7 @@ class LearningService final : public RawLearning {
   grpc::ServerUnaryReactor* WaitApplied(grpc::CallbackServerContext* context,
                                         const grpc::ByteBuffer* bytes,
                                         grpc::ByteBuffer* reply) override {
-    const absl::Time deadline = CallDeadline(*context, edge_.caps.wait_applied);
+    const absl::Duration deadline = CallDeadline(*context, edge_.caps.wait_applied);
     return AnswerLater<v1::WaitAppliedRequest>(
         edge_, Rpc::kWaitApplied, context, UnaryCall::OnDrain::kAbandon, bytes, reply,
         [this, deadline](v1::WaitAppliedRequest request, std::shared_ptr<UnaryCall> call) {

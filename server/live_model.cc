@@ -19,11 +19,13 @@ constexpr size_t kVersionsCached = 4;
 constexpr int kEvaluateMax = 1024;
 constexpr size_t kVersionsNamed = 8;
 
-AdmissionOptions MakeAdmissionOptions(const ModelContext& context) {
+AdmissionOptions MakeAdmissionOptions(const ModelContext& context,
+                                      std::shared_ptr<LossLock> losses) {
   AdmissionOptions options;
   options.model = context.name;
   options.uid = context.uid;
   options.limits = context.limits;
+  options.losses = std::move(losses);
   options.clock = context.clock;
   options.statistics = context.statistics;
   options.on_durable = context.wake;
@@ -49,7 +51,9 @@ LiveModel::LiveModel(ModelContext context, const v1::ModelSpec& spec, int64_t cr
       report_(context_.name),
       held_out_(MakeHeldOutOptions(context_, spec), &context_.store->held_out()),
       checkpoints_(&context_),
-      admission_(std::make_shared<Admission>(MakeAdmissionOptions(context_),
+      losses_(std::make_shared<LossLock>(context_.uid, context_.name, context_.losses,
+                                         context_.background)),
+      admission_(std::make_shared<Admission>(MakeAdmissionOptions(context_, losses_),
                                              &context_.store->log())),
       trainer_({&context_, admission_.get(), &slot_, &held_out_, &report_, &waiters_,
                 &checkpoints_, [this] { ForgetVersions(); }},
@@ -131,6 +135,9 @@ v1::Model LiveModel::Describe() const {
   } else if (!health.ok()) {
     model.set_state(v1::Model::READ_ONLY);
     model.set_state_reason(std::string(health.message()));
+  } else if (const absl::Status open = losses_->CheckOpen(); !open.ok()) {
+    model.set_state(v1::Model::LOCKED);
+    model.set_state_reason(std::string(open.message()));
   } else {
     model.set_state(v1::Model::SERVING);
   }
@@ -212,7 +219,7 @@ absl::Status LiveModel::CheckReachable(uint64_t sequence) const {
                                             " can never be: durable_through=", durable));
 }
 
-void LiveModel::WaitApplied(uint64_t sequence, bool evaluated, absl::Time deadline,
+void LiveModel::WaitApplied(uint64_t sequence, bool evaluated, absl::Duration deadline,
                             std::function<void(absl::StatusOr<v1::WaitAppliedResponse>)> done) {
   absl::Status status = CheckServing();
   if (status.ok()) status = CheckReachable(sequence);
@@ -226,7 +233,7 @@ void LiveModel::WaitApplied(uint64_t sequence, bool evaluated, absl::Time deadli
                   response.set_durable_sequence(DurableSequence());
                   done(response);
                 });
-  if (deadline < absl::InfiniteFuture()) context_.deadline_set();
+  if (deadline < absl::InfiniteDuration()) context_.deadline_set();
 }
 
 void LiveModel::Erase(const v1::EraseRequest& request,
@@ -319,7 +326,7 @@ void LiveModel::CreateCheckpoint(const v1::CreateCheckpointRequest& request,
   }
   if (status.ok()) status = CheckReachable(request.min_applied_sequence());
   if (!status.ok()) return done(status);
-  waiters_.Wait(request.min_applied_sequence(), false, absl::InfiniteFuture(),
+  waiters_.Wait(request.min_applied_sequence(), false, absl::InfiniteDuration(),
                 [this, label = request.label(), done = std::move(done)](const absl::Status& ready) {
                   if (!ready.ok()) return done(ready);
                   trainer_.RequestCheckpoint(label, false, done);

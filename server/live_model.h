@@ -45,8 +45,8 @@ class LiveModel : public ModelRuntime {
   bool Drained() const;
   // At once when the model does not serve (a recovery has nothing new to keep).
   void TakeFinalCheckpoint(std::function<void()> done);
-  void ExpireWaits(absl::Time now) { waiters_.Expire(now); }
-  absl::Time NextDeadline() const { return waiters_.NextDeadline(); }
+  void ExpireWaits(absl::Duration now) { waiters_.Expire(now); }
+  absl::Duration NextDeadline() const { return waiters_.NextDeadline(); }
   storage::ModelUid uid() const { return context_.uid; }
   Trainer::Progress progress() const { return trainer_.progress(); }
 
@@ -59,9 +59,13 @@ class LiveModel : public ModelRuntime {
              std::function<void(absl::StatusOr<v1::LearnWelcome>)> done) override;
   void Learn(const std::string& producer, uint64_t epoch, v1::LearnMessage message,
              std::function<void(absl::StatusOr<Accepted>)> done) override;
+  std::vector<v1::Loss> Losses() const override { return losses_->Open(); }
+  absl::StatusOr<std::vector<v1::Loss>> AcknowledgeLoss(const std::string& producer) override {
+    return losses_->Acknowledge(producer);
+  }
   uint64_t DurableSequence() const override;
   uint64_t AppliedSequence() const override;
-  void WaitApplied(uint64_t sequence, bool evaluated, absl::Time deadline,
+  void WaitApplied(uint64_t sequence, bool evaluated, absl::Duration deadline,
                    std::function<void(absl::StatusOr<v1::WaitAppliedResponse>)> done) override;
   void Erase(const v1::EraseRequest& request,
              std::function<void(absl::StatusOr<v1::EraseResponse>)> done) override;
@@ -97,6 +101,7 @@ class LiveModel : public ModelRuntime {
   ReportBook report_;
   HeldOutSets held_out_;
   CheckpointKeeper checkpoints_;
+  const std::shared_ptr<LossLock> losses_;
   const std::shared_ptr<Admission> admission_;
   Trainer trainer_;
 

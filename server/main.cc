@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -20,8 +21,10 @@
 #include "absl/flags/usage_config.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "server/audit_log.h"
 #include "server/authority.h"
+#include "server/clock.h"
 #include "server/config.h"
 #include "server/edge.h"
 #include "server/endpoints_file.h"
@@ -29,11 +32,17 @@
 #include "server/flag_check.h"
 #include "server/grpc_server.h"
 #include "server/http_server.h"
+#include "server/listener_check.h"
 #include "server/listener_credentials.h"
 #include "server/logging.h"
+#include "server/loss_lock.h"
 #include "server/process_env.h"
+#include "server/reload.h"
+#include "server/rpc_table.h"
+#include "server/self_probe.h"
 #include "server/server_info.h"
 #include "server/serving_board.h"
+#include "server/systemd_notify.h"
 #include "storage/base/status_macros.h"
 #include "storage/store.h"
 #include "strategies/api/compute.h"
@@ -51,6 +60,7 @@ namespace {
 constexpr int kPoolThreads = 2;
 constexpr int64_t kOpenFilesWanted = 65536;
 constexpr absl::Duration kReloadPause = absl::Seconds(1);
+constexpr absl::Duration kLeavePatience = absl::Seconds(20);
 constexpr absl::Duration kStreamPatience = absl::Seconds(3);
 constexpr absl::Duration kDrainPatience = absl::Seconds(5);
 
@@ -125,10 +135,21 @@ void Stop(GrpcServer* grpc, ModelHost* host, ServingBoard* board) {
   impatience.join();
 }
 
+// What outlasts the store: it may tell of its health until it is gone.
+struct Records {
+  ServingBoard board;
+  std::unique_ptr<LossBook> losses;
+  std::unique_ptr<AuditLog> audit;
+};
+
 // What serves, wired together; nothing runs yet.
 struct Parts {
-  Parts(const v1::ServerConfig& config, const Authority* authority, storage::Store* store)
-      : gate(config.limits().waits()),
+  Parts(const v1::ServerConfig& config, Authority* authority, storage::Store* store,
+        Records* records)
+      : board(records->board),
+        reloader(absl::GetFlag(FLAGS_config), config, authority,
+                 {[this](const v1::ServerConfig& next) { host->Apply(next); }}),
+        gate(config.limits().waits()),
         quotas(config),
         pool("limits.waiting_calls", kPoolThreads, config.limits().waiting_calls()),
         prediction_pool("limits.waiting_predictions", kPoolThreads,
@@ -142,6 +163,7 @@ struct Parts {
       // A deleted model stops serving too, and must not keep the server from being ready.
       serving || host->Find(model).ok() ? board.Set(model, serving) : board.Remove(model);
     };
+    options.losses = records->losses.get();
     options.enter_compute_thread = strategies::EnterComputeThread;
     host = MakeModelHost(std::move(options), store);
     edge.host = host.get();
@@ -155,12 +177,16 @@ struct Parts {
     edge.config = config;
     edge.streams = StreamLimitsOf(config.limits());
     edge.caps = CallCapsOf(config.limits());
+    edge.reloader = &reloader;
+    edge.audit = records->audit.get();
+    edge.probe = &probe;
     edge.fixed_info = MakeServerInfo(compute, store->EngineVersion());
-    edge.start_time = absl::Now();
   }
 
-  ServingBoard board;
+  ServingBoard& board;
   std::unique_ptr<ModelHost> host;
+  ConfigReloader reloader;
+  ProbeStatistics probe;
   CallGate gate;
   RpcStatistics rpcs;
   QuotaLedger quotas;
@@ -169,26 +195,78 @@ struct Parts {
   Edge edge;
 };
 
-void ReloadTokens(bool asked, Authority* authority) {
-  if (authority == nullptr) return;
-  const absl::Status read = asked ? authority->Reload() : authority->ReloadIfChanged();
+// SIGHUP: the tokens, changed or not, and --config where there is one.
+void ReloadAll(Authority* authority, const Edge& edge) {
+  absl::Status read = authority == nullptr ? absl::OkStatus() : authority->Reload();
   if (!read.ok()) Log(LogLevel::kError, "tokens_not_reloaded", {{"reason", read}});
+  if (!absl::GetFlag(FLAGS_config).empty()) {
+    const auto reloaded = edge.reloader->Reload();
+    read.Update(reloaded.status());
+    if (!reloaded.ok()) {
+      Log(LogLevel::kError, "config_not_reloaded", {{"reason", reloaded.status()}});
+    } else {
+      Log(LogLevel::kInfo, "config_reloaded", {{"changes", reloaded->changes_size()}});
+    }
+  }
+  v1::AuditEntry entry = MakeAuditEntry(RowOf(Rpc::kReloadConfig).name, nullptr, "", read);
+  entry.set_role("operator");
+  entry.set_name("SIGHUP");
+  edge.audit->Append(std::move(entry), nullptr);
 }
 
-// The signal to stop by; reloads meanwhile.
-int AwaitStop(Authority* authority) {
+// Why to stop: the signal, or 0 when the listener is deaf. Reloads meanwhile.
+int AwaitStop(Authority* authority, const Edge& edge, const SelfProbe* probe) {
   const sigset_t signals = AwaitedSignals();
   const timespec pause = absl::ToTimespec(kReloadPause);
-  while (true) {
+  while (probe == nullptr || !probe->lost()) {
     const int signal = sigtimedwait(&signals, nullptr, &pause);
-    if (signal > 0 && signal != SIGHUP) return signal;
-    ReloadTokens(signal == SIGHUP, authority);
+    if (signal == SIGHUP) {
+      ReloadAll(authority, edge);
+    } else if (signal > 0) {
+      return signal;
+    } else if (authority != nullptr) {
+      const absl::Status read = authority->ReloadIfChanged();
+      if (!read.ok()) Log(LogLevel::kError, "tokens_not_reloaded", {{"reason", read}});
+    }
   }
+  return 0;
+}
+
+// Null when it is switched off.
+std::unique_ptr<SelfProbe> StartProbe(const v1::ServerConfig& config, const Authority* authority,
+                                      const std::string& address, ProbeStatistics* statistics) {
+  if (config.self_probe().off()) return nullptr;
+  SelfProbeOptions options;
+  options.period = std::min(absl::Milliseconds(config.self_probe().period_ms()),
+                            SystemdWatchdog() / 2);
+  options.misses = config.self_probe().misses();
+  options.leave_within = kLeavePatience;
+  options.ask =
+      MakeListenerCheck(address, config, authority == nullptr ? "" : authority->own_token());
+  options.on_pass = [] { NotifySystemd("WATCHDOG=1"); };
+  options.on_lost = [misses = options.misses](const absl::Status& last) {
+    Log(LogLevel::kError, "listener_deaf",
+        {{"reason", last}, {"misses", misses}, {"exit", EX_SOFTWARE}});
+  };
+  options.leave = [] {
+    Log(LogLevel::kError, "drain_given_up", {{"exit", EX_SOFTWARE}});
+    _exit(EX_SOFTWARE);
+  };
+  options.statistics = statistics;
+  return std::make_unique<SelfProbe>(std::move(options));
+}
+
+// Once the folder is ours: the store has locked it.
+absl::Status OpenRecords(const v1::ServerConfig& config, const std::string& data_dir,
+                         Records* records) {
+  ENGRAM_ASSIGN_OR_RETURN(records->losses, LossBook::Open(data_dir));
+  ENGRAM_ASSIGN_OR_RETURN(records->audit, AuditLog::Open(data_dir, config.audit()));
+  return absl::OkStatus();
 }
 
 int Serve(const v1::ServerConfig& config, Authority* authority, storage::Store* store,
-          const std::string& data_dir) {
-  Parts parts(config, authority, store);
+          Records* records, const std::string& data_dir) {
+  Parts parts(config, authority, store, records);
   const auto backups = BackupJob::Make(config, data_dir, store);
   if (!backups.ok()) return Fail(EX_CONFIG, backups.status());
   parts.edge.backups = backups->get();
@@ -221,11 +299,16 @@ int Serve(const v1::ServerConfig& config, Authority* authority, storage::Store* 
   std::printf("engramd ready grpc=%s http=%s data_dir=%s\n", (*grpc)->address().c_str(),
               (*http)->address().c_str(), data_dir.c_str());
   std::fflush(stdout);
+  NotifySystemd("READY=1");
 
-  Log(LogLevel::kInfo, "draining", {{"signal", AwaitStop(authority)}});
+  const auto probe = StartProbe(config, authority, (*grpc)->address(), &parts.probe);
+  const int signal = AwaitStop(authority, parts.edge, probe.get());
+  if (probe != nullptr && signal != 0) probe->Stop();
+  NotifySystemd("STOPPING=1");
+  Log(LogLevel::kInfo, "draining", {{"signal", signal}});
   Stop(grpc->get(), parts.host.get(), &parts.board);
   Log(LogLevel::kInfo, "stopped");
-  return EX_OK;
+  return signal == 0 ? EX_SOFTWARE : EX_OK;
 }
 
 int Run(char** argv) {
@@ -261,12 +344,17 @@ int Run(char** argv) {
   store_options.queue_bytes_max = config->limits().queue_bytes();
   store_options.disk_reserve_bytes = config->limits().disk_reserve_bytes();
   store_options.checkpoints_max = config->limits().checkpoints();
+  store_options.now_ms = [] { return absl::ToUnixMillis(SystemClock()->Anchored()); };
+  Records records;
   auto store = storage::OpenStore(store_options);
   if (!store.ok()) return Fail(StoreExitCode(store.status()), store.status());
-  (*store)->ObserveHealth([](const absl::Status& reason) {
+  (*store)->ObserveHealth([&records](const absl::Status& reason) {
     Log(LogLevel::kError, "storage_read_only", {{"reason", reason}});
+    records.board.StopLearning();
   });
-  return Serve(*config, authority->get(), store->get(), data_dir);
+  const absl::Status opened = OpenRecords(*config, data_dir, &records);
+  if (!opened.ok()) return Fail(StoreExitCode(opened), opened);
+  return Serve(*config, authority->get(), store->get(), &records, data_dir);
 }
 
 }  // namespace

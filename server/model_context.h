@@ -10,6 +10,8 @@
 #include "engram/v1/config.pb.h"
 #include "server/background.h"
 #include "server/clock.h"
+#include "server/live_value.h"
+#include "server/loss_lock.h"
 #include "server/model_host.h"
 #include "server/statistics.h"
 #include "storage/store.h"
@@ -25,9 +27,10 @@ struct ModelContext {
   LearnerFactory make_learner;
   std::function<void()> enter_compute_thread;
   std::string compute_fingerprint;
-  v1::Limits limits;        // filled in
-  v1::Retention retention;  // filled in
-  double live_evaluation_share = 0.05;
+  LiveValue<v1::Limits> limits;        // filled in
+  LiveValue<v1::Retention> retention;  // filled in
+  LiveValue<double> live_evaluation_share = 0.05;
+  LossBook* losses = nullptr;  // null: losses are kept in memory only
   std::shared_ptr<ModelStatistics> statistics;
   // Asks a strand to run the trainer soon; from any thread, also after the host is gone.
   std::function<void()> wake;

@@ -60,9 +60,9 @@ class Timer {
     wake_.NotifyOne();
   }
   // `expire` answers what is due and returns when the next deadline is.
-  void Run(const Clock& clock, const std::function<absl::Time(absl::Time)>& expire) {
+  void Run(const Clock& clock, const std::function<absl::Duration(absl::Duration)>& expire) {
     while (true) {
-      const absl::Duration until = expire(clock.Now()) - clock.Now();
+      const absl::Duration until = expire(clock.Monotonic()) - clock.Monotonic();
       const auto wait =
           until > absl::FromChrono(kTimerIdle)
               ? kTimerIdle
@@ -88,6 +88,9 @@ class Host : public ModelHost {
       : options_(std::move(options)),
         store_(store),
         clock_(SystemClock()),
+        limits_(options_.config.limits()),
+        retention_(options_.config.retention()),
+        live_evaluation_share_(options_.config.live_evaluation_share()),
         strands_(std::make_shared<Strands>(clock_)),
         timer_(std::make_shared<Timer>()) {}
   ~Host() override { Drain(absl::ZeroDuration()); }
@@ -101,6 +104,7 @@ class Host : public ModelHost {
   absl::StatusOr<v1::Model> SetPaused(absl::string_view name, bool paused) override;
   absl::Status Start() override;
   void Drain(absl::Duration patience) override;
+  void Apply(const v1::ServerConfig& config) override;
   std::string ReadOnlyReason() const override;
   const storage::Store& store() const override { return *store_; }
 
@@ -123,6 +127,9 @@ class Host : public ModelHost {
   const ModelHostOptions options_;
   storage::Store* const store_;
   const Clock* const clock_;
+  LiveValue<v1::Limits> limits_;
+  LiveValue<v1::Retention> retention_;
+  LiveValue<double> live_evaluation_share_;
   Background background_;
   const std::shared_ptr<Strands> strands_;  // shared with the models' wake-ups
   const std::shared_ptr<Timer> timer_;
@@ -147,9 +154,10 @@ std::shared_ptr<LiveModel> Host::MakeModel(const storage::ModelRow& row,
   context.enter_compute_thread =
       options_.enter_compute_thread ? options_.enter_compute_thread : [] {};
   context.compute_fingerprint = options_.compute_fingerprint;
-  context.limits = options_.config.limits();
-  context.retention = options_.config.retention();
-  context.live_evaluation_share = options_.config.live_evaluation_share();
+  context.limits = limits_;
+  context.retention = retention_;
+  context.live_evaluation_share = live_evaluation_share_;
+  context.losses = options_.losses;
   context.statistics = std::make_shared<ModelStatistics>();
   context.wake = [strands = std::weak_ptr<Strands>(strands_), uid = row.uid] {
     if (auto alive = strands.lock()) alive->Wake(uid);
@@ -175,10 +183,10 @@ absl::Status Host::CheckRoom(const std::string& name) const {
   base::MutexLock lock(&mutex_);
   if (draining_) return Draining();
   if (models_.count(name) > 0) return AlreadyExists("model", name);
-  if (static_cast<int64_t>(models_.size()) < options_.config.limits().models()) {
+  if (static_cast<int64_t>(models_.size()) < limits_->models()) {
     return absl::OkStatus();
   }
-  return OverLimit("models", absl::StrCat("model limit ", options_.config.limits().models()),
+  return OverLimit("models", absl::StrCat("model limit ", limits_->models()),
                    std::chrono::milliseconds(0));
 }
 
@@ -186,10 +194,10 @@ absl::Status Host::CheckRoom(const std::string& name) const {
 // begin with the weights as the model does.
 absl::Status Host::CheckWeights(const std::string& bytes, const v1::ModelSpec& spec) const {
   const auto size = static_cast<int64_t>(bytes.size());
-  if (size > options_.config.limits().weights_bytes()) {
+  if (size > limits_->weights_bytes()) {
     return OverLimit("weights_bytes",
                      absl::StrCat("weights: ", size, " bytes exceed the limit of ",
-                                  options_.config.limits().weights_bytes()),
+                                  limits_->weights_bytes()),
                      std::chrono::milliseconds(0));
   }
   if (options_.enter_compute_thread) options_.enter_compute_thread();
@@ -307,6 +315,10 @@ absl::Status Host::Delete(absl::string_view name) {
     models_.erase(model->name());
   }
   model->Retire(NotFound("model", model->name(), ""));
+  if (options_.losses != nullptr) {
+    const absl::Status forgotten = options_.losses->Put(model->uid(), {});
+    if (!forgotten.ok()) Log(LogLevel::kWarning, "losses_not_written", {{"reason", forgotten}});
+  }
   strands_->Remove(model->uid());
   if (options_.on_serving) options_.on_serving(model->name(), false);
   Log(LogLevel::kInfo, "model_deleted", {{"model", model->name()}, {"uid", model->uid()}});
@@ -359,8 +371,8 @@ void Host::StartThreads() {
     });
   }
   threads_.emplace_back([this] {
-    timer_->Run(*clock_, [this](absl::Time now) {
-      absl::Time next = absl::InfiniteFuture();
+    timer_->Run(*clock_, [this](absl::Duration now) {
+      absl::Duration next = absl::InfiniteDuration();
       for (const auto& model : AllLive()) {
         model->ExpireWaits(now);
         next = std::min(next, model->NextDeadline());
@@ -417,6 +429,12 @@ void Host::TakeFinalCheckpoints() {
   while (count->left > 0 && clock_->Monotonic() < end) {
     count->wake.WaitFor(&count->mutex, kDrainPoll);
   }
+}
+
+void Host::Apply(const v1::ServerConfig& config) {
+  limits_.Set(config.limits());
+  retention_.Set(config.retention());
+  live_evaluation_share_.Set(config.live_evaluation_share());
 }
 
 void Host::Drain(absl::Duration patience) {

@@ -15,6 +15,7 @@
 #include "absl/status/statusor.h"
 #include "engram/v1/config.pb.h"
 #include "engram/v1/model.pb.h"
+#include "server/loss_lock.h"
 #include "server/model_runtime.h"
 #include "storage/store.h"
 #include "strategies/api/learner.h"
@@ -33,6 +34,7 @@ struct ModelHostOptions {
   std::string compute_fingerprint;
   LearnerFactory make_learner;
   OnServing on_serving;
+  LossBook* losses = nullptr;  // null: kept in memory only; outlives the host
   // Runs first on every thread that trains, evaluates or restores.
   std::function<void()> enter_compute_thread;
 };
@@ -54,6 +56,9 @@ class ModelHost {
   // Refuses new work with UNAVAILABLE, finishes what is queued, trains what is durable within
   // `patience`, writes a final checkpoint of every model. Start's threads have ended on return.
   virtual void Drain(absl::Duration patience) = 0;
+
+  // Takes over what may change live: limits, retention, the share of live evaluation.
+  virtual void Apply(const v1::ServerConfig& config) = 0;
 
   // Empty, or why learning is refused.
   virtual std::string ReadOnlyReason() const = 0;

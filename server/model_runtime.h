@@ -18,6 +18,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "engram/v1/admin.pb.h"
 #include "engram/v1/checkpoints.pb.h"
 #include "engram/v1/evaluation.pb.h"
 #include "engram/v1/learning.pb.h"
@@ -70,11 +71,15 @@ class ModelRuntime {
   // `message` is moved from.
   virtual void Learn(const std::string& producer, uint64_t epoch, v1::LearnMessage message,
                      std::function<void(absl::StatusOr<Accepted>)> done) = 0;
+  // Losses that lock learning, and their acknowledgement: what was acknowledged (`producer` empty:
+  // of all). Blocks on disk.
+  virtual std::vector<v1::Loss> Losses() const = 0;
+  virtual absl::StatusOr<std::vector<v1::Loss>> AcknowledgeLoss(const std::string& producer) = 0;
   virtual uint64_t DurableSequence() const = 0;
   virtual uint64_t AppliedSequence() const = 0;
   // `done` once `sequence` is applied (and, if asked, boundaries up to it evaluated), or with
-  // DEADLINE_EXCEEDED at `deadline`, saying how far it got.
-  virtual void WaitApplied(uint64_t sequence, bool evaluated, absl::Time deadline,
+  // DEADLINE_EXCEEDED at `deadline` of Clock::Monotonic, saying how far it got.
+  virtual void WaitApplied(uint64_t sequence, bool evaluated, absl::Duration deadline,
                            std::function<void(absl::StatusOr<v1::WaitAppliedResponse>)> done) = 0;
 
   // By id or subject; answers when nothing of the examples is left. INVALID_ARGUMENT for a selector

@@ -43,7 +43,7 @@ class PredictStream final : public Reactor, public OpenCall {
     grpc::ByteBuffer reply;
     const absl::optional<absl::Status> status = predictor_.TryNow(*request, &reply);
     if (status.has_value()) return Answer(*status, std::move(reply));
-    predictor_.Later(*request, absl::Now() + edge_.caps.predict,
+    predictor_.Later(*request, SteadyNow() + edge_.caps.predict,
                      [self = self_] { return self->ended(); },
                      [self = self_](const absl::Status& later, grpc::ByteBuffer bytes) {
                        self->Answer(later, std::move(bytes));
@@ -85,7 +85,7 @@ class PredictStream final : public Reactor, public OpenCall {
       ended_ = true;
     }
     edge_.rpcs->Observe(Rpc::kPredictStream, status.code(),
-                        absl::ToDoubleSeconds(absl::Now() - start_));
+                        absl::ToDoubleSeconds(SteadyNow() - start_));
     Finish(ToGrpcStatus(status));
   }
 
@@ -93,7 +93,7 @@ class PredictStream final : public Reactor, public OpenCall {
   const Predictor& predictor_;
   const grpc::CallbackServerContext* const context_;
   uint64_t generation_ = 0;  // of the tokens
-  const absl::Time start_ = absl::Now();
+  const absl::Duration start_ = SteadyNow();
   std::shared_ptr<PredictStream> self_;
   uint64_t ticket_ = 0;
   int64_t messages_ = 0;

@@ -20,13 +20,13 @@ class PredictionService final : public RawPrediction {
   grpc::ServerUnaryReactor* Predict(grpc::CallbackServerContext* context,
                                     const grpc::ByteBuffer* bytes,
                                     grpc::ByteBuffer* reply) override {
-    const absl::Time start = absl::Now();
+    const absl::Duration start = SteadyNow();
     v1::PredictRequest* request = Predictor::ThreadRequest();
     absl::optional<absl::Status> status = AdmitCall(edge_, Rpc::kPredict, *context).status();
     if (status->ok()) status = ParseRequest(*bytes, request);
     if (status->ok()) status = predictor_.TryNow(*request, reply);
     if (!status.has_value()) return PredictLater(*request, context, reply);
-    edge_.rpcs->Observe(Rpc::kPredict, status->code(), absl::ToDoubleSeconds(absl::Now() - start));
+    edge_.rpcs->Observe(Rpc::kPredict, status->code(), absl::ToDoubleSeconds(SteadyNow() - start));
     auto* reactor = context->DefaultReactor();
     reactor->Finish(ToGrpcStatus(*status));
     return reactor;

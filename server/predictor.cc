@@ -138,7 +138,7 @@ v1::PredictRequest* Predictor::ThreadRequest() { return &ThreadScratch().request
 
 absl::Status Predictor::Answer(const v1::PredictRequest& request, ModelRuntime* model,
                                const Served& served, grpc::ByteBuffer* reply) const {
-  const absl::Time start = absl::Now();
+  const absl::Duration start = SteadyNow();
   if (served.snapshot == nullptr) return Recovering(*model);
   const std::shared_ptr<const v1::ModelSpec> spec = model->spec();
   const FeatureRules rules{model->name(), spec->feature_count(), spec->max_abs_feature()};
@@ -159,7 +159,7 @@ absl::Status Predictor::Answer(const v1::PredictRequest& request, ModelRuntime* 
                   request, *spec));
   FillResponse(request, served, rows, classes, &scratch);
   *reply = ToBytes(scratch.response);
-  Count(&model->statistics(), rows, absl::Now() - start);
+  Count(&model->statistics(), rows, SteadyNow() - start);
   return absl::OkStatus();
 }
 
@@ -177,7 +177,7 @@ absl::optional<absl::Status> Predictor::TryNow(const v1::PredictRequest& request
   return Answer(request, model->get(), live, reply);
 }
 
-void Predictor::Later(v1::PredictRequest request, absl::Time deadline,
+void Predictor::Later(v1::PredictRequest request, absl::Duration deadline,
                       std::function<bool()> abandoned,
                       std::function<void(const absl::Status&, grpc::ByteBuffer)> done) const {
   const auto model = FindModel(edge_, request.model());
@@ -185,7 +185,7 @@ void Predictor::Later(v1::PredictRequest request, absl::Time deadline,
   const uint64_t wanted = request.min_applied_sequence();
   auto answer = [this, model = *model, request = std::move(request), deadline, abandoned, done] {
     if (abandoned()) return done(absl::CancelledError("the client cancelled"), {});
-    if (absl::Now() > deadline) {
+    if (SteadyNow() > deadline) {
       return done(absl::DeadlineExceededError("the prediction waited for a thread too long"), {});
     }
     absl::StatusOr<Served> served = request.version() == 0 ? absl::StatusOr<Served>(model->Live())

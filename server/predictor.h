@@ -31,7 +31,7 @@ class Predictor {
 
   // `done` runs once, on a pool thread, the trainer's, or this one. `abandoned`, from any thread:
   // nobody waits for the answer any more, so it is not worked out.
-  void Later(v1::PredictRequest request, absl::Time deadline, std::function<bool()> abandoned,
+  void Later(v1::PredictRequest request, absl::Duration deadline, std::function<bool()> abandoned,
              std::function<void(const absl::Status&, grpc::ByteBuffer)> done) const;
 
   // A request to parse into: this thread's, valid until its next call.

@@ -89,13 +89,13 @@ class ReportWatch final : public Reactor, public OpenCall {
       ended_ = true;
     }
     edge_.rpcs->Observe(Rpc::kWatchReport, status.code(),
-                        absl::ToDoubleSeconds(absl::Now() - start_));
+                        absl::ToDoubleSeconds(SteadyNow() - start_));
     Finish(ToGrpcStatus(status));
   }
 
   const Edge& edge_;
   const grpc::CallbackServerContext& context_;
-  const absl::Time start_ = absl::Now();
+  const absl::Duration start_ = SteadyNow();
   std::shared_ptr<ReportWatch> self_;
   std::shared_ptr<ModelRuntime> model_;
   uint64_t watch_ = 0;

@@ -44,6 +44,9 @@ enum class Rpc {
   kListStrategies,
   kGetLimits,
   kCreateBackup,
+  kReloadConfig,
+  kAcknowledgeLoss,
+  kListAudit,
 };
 
 struct RpcRow {
@@ -52,7 +55,7 @@ struct RpcRow {
   Role role;
 };
 
-inline constexpr std::array<RpcRow, 27> kRpcs = {{
+inline constexpr std::array<RpcRow, 30> kRpcs = {{
     {Rpc::kCreateModel, "engram.v1.Models/CreateModel", Role::kAdmin},
     {Rpc::kCreateModelFromWeights, "engram.v1.Models/CreateModelFromWeights", Role::kAdmin},
     {Rpc::kGetModel, "engram.v1.Models/GetModel", Role::kReader},
@@ -80,6 +83,9 @@ inline constexpr std::array<RpcRow, 27> kRpcs = {{
     {Rpc::kListStrategies, "engram.v1.Admin/ListStrategies", Role::kReader},
     {Rpc::kGetLimits, "engram.v1.Admin/GetLimits", Role::kReader},
     {Rpc::kCreateBackup, "engram.v1.Admin/CreateBackup", Role::kAdmin},
+    {Rpc::kReloadConfig, "engram.v1.Admin/ReloadConfig", Role::kAdmin},
+    {Rpc::kAcknowledgeLoss, "engram.v1.Admin/AcknowledgeLoss", Role::kAdmin},
+    {Rpc::kListAudit, "engram.v1.Admin/ListAudit", Role::kAdmin},
 }};
 
 constexpr bool RowsStandInOrder() {
@@ -91,6 +97,11 @@ constexpr bool RowsStandInOrder() {
 static_assert(RowsStandInOrder(), "kRpcs: one row a member of Rpc, in its order, with a role");
 
 constexpr const RpcRow& RowOf(Rpc rpc) { return kRpcs[static_cast<size_t>(rpc)]; }
+
+// Whether the audit log tells of this call: what administrators do. Reading the log does nothing.
+constexpr bool IsRecorded(Rpc rpc) {
+  return RowOf(rpc).role == Role::kAdmin && rpc != Rpc::kListAudit;
+}
 
 // What gRPC answers by itself, or a page: a name and who may.
 struct AccessRow {

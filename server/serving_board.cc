@@ -30,9 +30,15 @@ void ServingBoard::Withdraw() {
   }
 }
 
-bool ServingBoard::Ready() const {
+void ServingBoard::StopLearning() {
   base::MutexLock lock(&mutex_);
-  return AllServe();
+  learning_ = false;
+  TellWhole();
+}
+
+std::string ServingBoard::WhyNotReady() const {
+  base::MutexLock lock(&mutex_);
+  return Obstacle();
 }
 
 void ServingBoard::Attach(grpc::HealthCheckServiceInterface* health) {
@@ -41,17 +47,29 @@ void ServingBoard::Attach(grpc::HealthCheckServiceInterface* health) {
   for (const auto& [model, serving] : serving_) Tell(model, serving);
 }
 
-bool ServingBoard::AllServe() const {
+std::string ServingBoard::Obstacle() const {
+  if (withdrawn_) return "shutting down";
+  if (!serving_.at("")) return "starting";
   for (const auto& [model, serving] : serving_) {
-    if (!serving) return false;
+    if (!serving) return "a model does not serve";
   }
-  return true;
+  return learning_ ? "" : "storage is read-only: predictions go on, nothing can be learned";
 }
 
 void ServingBoard::Tell(const std::string& model, bool serving) {
   if (health_ == nullptr) return;
-  if (!model.empty()) health_->SetServingStatus(model, serving);
-  health_->SetServingStatus("", AllServe());
+  if (!model.empty() && model != kLearning && model != kPrediction) {
+    health_->SetServingStatus(model, serving);
+  }
+  TellWhole();
+}
+
+void ServingBoard::TellWhole() {
+  if (health_ == nullptr) return;
+  const bool open = serving_.at("") && !withdrawn_;
+  health_->SetServingStatus(kPrediction, open);
+  health_->SetServingStatus(kLearning, open && learning_);
+  health_->SetServingStatus("", Obstacle().empty());
 }
 
 }  // namespace engram::server

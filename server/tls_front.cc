@@ -18,8 +18,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "server/clock.h"
 #include "server/logging.h"
 #include "storage/base/check.h"
 #include "storage/base/status_macros.h"
@@ -129,12 +129,12 @@ class Relay {
 
  private:
   bool ShakeHands() {
-    const absl::Time end = absl::Now() + kHandshakePatience;
+    const absl::Duration end = SteadyNow() + kHandshakePatience;
     while (true) {
       client_events_ = 0;
       const int done = SSL_accept(tls_);
       if (done == 1) return true;
-      if (!WaitsForClient(done) || !Wait(end - absl::Now())) return false;
+      if (!WaitsForClient(done) || !Wait(end - SteadyNow())) return false;
     }
   }
 

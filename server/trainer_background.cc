@@ -109,7 +109,7 @@ void Trainer::MaybeEvaluateLive() {
   if (phase_ != Phase::kServing || every == 0 || examples_since_evaluation_ < every) return;
   const absl::Duration now = context_.clock->Monotonic();
   const absl::Duration cost = absl::Nanoseconds(live_evaluation_ns_.load());
-  if (evaluating_live_ || cost > context_.live_evaluation_share * (now - evaluated_at_)) return;
+  if (evaluating_live_ || cost > *context_.live_evaluation_share.Get() * (now - evaluated_at_)) return;
   evaluating_live_ = true;
   examples_since_evaluation_ = 0;
   evaluated_at_ = now;
@@ -180,7 +180,7 @@ void Trainer::WriteCheckpoint(CheckpointKeeper::Pending* pending, int64_t keep_a
         {{"model", context_.name}, {"status", evicted}});
   }
   parts_.checkpoints->Tend(keep_automatic, *parts_.held_out);
-  parts_.admission->ExpireProducers(absl::Seconds(context_.retention.producer_idle_seconds()));
+  parts_.admission->ExpireProducers(absl::Seconds(context_.retention->producer_idle_seconds()));
   parts_.report->AnnounceCheckpoint(row->id, applied);
   done(ToProto(*row));
 }

@@ -4,13 +4,13 @@
 
 namespace engram::server {
 
-absl::Time CallDeadline(const grpc::CallbackServerContext& context, absl::Duration cap) {
-  const absl::Time now = absl::Now();
-  const absl::Time theirs = absl::FromChrono(context.deadline());
+absl::Duration CallDeadline(const grpc::CallbackServerContext& context, absl::Duration cap) {
+  // gRPC turns a point of its steady clock into one of the wall clock: both are read here, at once.
+  const absl::Duration left = absl::FromChrono(context.deadline()) - SystemClock()->Now();
   // The client's clock stops the call at its deadline: an answer sent then comes too late.
   const absl::Duration margin =
-      std::min(absl::Milliseconds(50), std::max(absl::ZeroDuration(), (theirs - now) / 10));
-  return std::min(theirs - margin, now + cap);
+      std::min(absl::Milliseconds(50), std::max(absl::ZeroDuration(), left / 10));
+  return SteadyNow() + std::min(left - margin, cap);
 }
 
 std::shared_ptr<UnaryCall> UnaryCall::Start(const Edge& edge, Rpc rpc, grpc::ByteBuffer* reply,
@@ -21,10 +21,36 @@ std::shared_ptr<UnaryCall> UnaryCall::Start(const Edge& edge, Rpc rpc, grpc::Byt
   return call;
 }
 
+void UnaryCall::Admitted(Identity caller, const grpc::CallbackServerContext& context,
+                         const google::protobuf::Message& request) {
+  caller_ = std::move(caller);
+  if (edge_.audit == nullptr || !IsRecorded(rpc_)) return;
+  entry_ = MakeAuditEntry(RowOf(rpc_).name, &caller_, context.peer(), absl::OkStatus());
+  NameSubject(request, &entry_);
+  unrecorded_.store(true, std::memory_order_release);
+}
+
 void UnaryCall::Finish(const absl::Status& status, grpc::ByteBuffer reply) {
-  if (finished_.exchange(true, std::memory_order_acq_rel)) return;
+  const bool waits = !finished_.exchange(true, std::memory_order_acq_rel);
+  if (!unrecorded_.exchange(false, std::memory_order_acq_rel)) {
+    if (waits) Answer(status, std::move(reply));
+    return;
+  }
+  v1::AuditEntry entry = entry_;
+  SetOutcome(status, &entry);
+  std::function<void()> answer;
+  // A call that nobody has answered keeps itself alive.
+  if (waits) answer = [this, status, reply] { Answer(status, reply); };
+  edge_.audit->Append(std::move(entry), std::move(answer));
+}
+
+void UnaryCall::Abandon(const absl::Status& status) {
+  if (!finished_.exchange(true, std::memory_order_acq_rel)) Answer(status, {});
+}
+
+void UnaryCall::Answer(const absl::Status& status, grpc::ByteBuffer reply) {
   if (status.ok()) reply_->Swap(&reply);
-  edge_.rpcs->Observe(rpc_, status.code(), absl::ToDoubleSeconds(absl::Now() - start_));
+  edge_.rpcs->Observe(rpc_, status.code(), absl::ToDoubleSeconds(SteadyNow() - start_));
   ServerUnaryReactor::Finish(ToGrpcStatus(status));
 }
 
@@ -34,7 +60,7 @@ void UnaryCall::OnDone() {
 }
 
 void UnaryCall::BeginDrain() {
-  if (on_drain_ == OnDrain::kAbandon) Finish(CallGate::ShuttingDown());
+  if (on_drain_ == OnDrain::kAbandon) Abandon(CallGate::ShuttingDown());
 }
 
 }  // namespace engram::server

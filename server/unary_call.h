@@ -4,6 +4,7 @@
 // many rows), and UnaryCall, which is finished later by whoever holds it (a commit, the trainer).
 //
 // Threading: UnaryCall::Finish from any thread; the first one wins, also against a cancellation.
+//   What an administrator's call came to is recorded even when the client no longer waits.
 // Ownership: a UnaryCall keeps itself alive until gRPC is done with it; holders share it.
 // Failure: a request that does not parse is INVALID_ARGUMENT before any work.
 #pragma once
@@ -15,19 +16,22 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "google/protobuf/message.h"
 #include "grpcpp/server_context.h"
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
 #include "server/byte_buffer_messages.h"
 #include "server/call_admission.h"
+#include "server/clock.h"
 #include "server/edge.h"
 #include "server/errors.h"
 #include "storage/base/status_macros.h"
 
 namespace engram::server {
 
-// The client's deadline, a little early so that our own words reach it, and at most `cap` from now.
-absl::Time CallDeadline(const grpc::CallbackServerContext& context, absl::Duration cap);
+// The client's deadline, a little early so that our own words reach it, and at most `cap` from now;
+// on the line of SteadyNow().
+absl::Duration CallDeadline(const grpc::CallbackServerContext& context, absl::Duration cap);
 
 class UnaryCall : public grpc::ServerUnaryReactor, public OpenCall {
  public:
@@ -45,11 +49,14 @@ class UnaryCall : public grpc::ServerUnaryReactor, public OpenCall {
   }
   bool finished() const { return finished_.load(std::memory_order_acquire); }
 
-  // Who called; set before the work begins.
-  void set_caller(Identity caller) { caller_ = std::move(caller); }
+  // Who called, and with what; before the work begins. From here on what comes of an
+  // administrator's call is recorded, and answered once the record is on the disk.
+  void Admitted(Identity caller, const grpc::CallbackServerContext& context,
+                const google::protobuf::Message& request);
   const Identity& caller() const { return caller_; }
 
-  void OnCancel() override { Finish(absl::CancelledError("the client cancelled")); }
+  // The work goes on, and its outcome is recorded.
+  void OnCancel() override { Abandon(absl::CancelledError("the client cancelled")); }
   void OnDone() override;
   void BeginDrain() override;
 
@@ -57,12 +64,17 @@ class UnaryCall : public grpc::ServerUnaryReactor, public OpenCall {
   UnaryCall(const Edge& edge, Rpc rpc, grpc::ByteBuffer* reply, OnDrain on_drain)
       : edge_(edge), rpc_(rpc), reply_(reply), on_drain_(on_drain) {}
 
+  void Abandon(const absl::Status& status);
+  void Answer(const absl::Status& status, grpc::ByteBuffer reply);
+
   const Edge& edge_;
   const Rpc rpc_;
   grpc::ByteBuffer* const reply_;  // gRPC's, until OnDone
   const OnDrain on_drain_;
-  const absl::Time start_ = absl::Now();
+  const absl::Duration start_ = SteadyNow();
   Identity caller_;
+  v1::AuditEntry entry_;
+  std::atomic<bool> unrecorded_{false};  // an outcome is still to be recorded
   uint64_t ticket_ = 0;
   std::atomic<bool> finished_{false};
   std::shared_ptr<UnaryCall> self_;
@@ -85,13 +97,14 @@ absl::StatusOr<Identity> Open(const Edge& edge, Rpc rpc,
   return caller;
 }
 
-// `work`: absl::StatusOr<Response>(const Request&), without blocking.
+// `work`: absl::StatusOr<Response>(const Request&), without blocking. Not for administrators' calls:
+// what they did is recorded on a disk.
 template <typename Request, typename Work>
 grpc::ServerUnaryReactor* AnswerNow(const Edge& edge, Rpc rpc,
                                     grpc::CallbackServerContext* context,
                                     const grpc::ByteBuffer* bytes, grpc::ByteBuffer* reply,
                                     Work work) {
-  const absl::Time start = absl::Now();
+  const absl::Duration start = SteadyNow();
   Request request;
   absl::Status status = Open(edge, rpc, *context, *bytes, &request).status();
   if (status.ok()) {
@@ -99,7 +112,7 @@ grpc::ServerUnaryReactor* AnswerNow(const Edge& edge, Rpc rpc,
     status = answer.status();
     if (answer.ok()) *reply = ToBytes(*answer);
   }
-  edge.rpcs->Observe(rpc, status.code(), absl::ToDoubleSeconds(absl::Now() - start));
+  edge.rpcs->Observe(rpc, status.code(), absl::ToDoubleSeconds(SteadyNow() - start));
   auto* reactor = context->DefaultReactor();
   reactor->Finish(ToGrpcStatus(status));
   return reactor;
@@ -113,8 +126,10 @@ grpc::ServerUnaryReactor* AnswerOnPool(const Edge& edge, Rpc rpc,
                                        Work work) {
   auto call = UnaryCall::Start(edge, rpc, reply, UnaryCall::OnDrain::kFinish);
   auto request = std::make_shared<Request>();
-  absl::Status status = Open(edge, rpc, *context, *bytes, request.get()).status();
+  absl::StatusOr<Identity> caller = Open(edge, rpc, *context, *bytes, request.get());
+  absl::Status status = caller.status();
   if (status.ok()) {
+    call->Admitted(*std::move(caller), *context, *request);
     status = edge.pool->Run([call, request, work = std::move(work)] {
       if (!call->finished()) call->Finish(work(*request));
     });
@@ -134,7 +149,7 @@ grpc::ServerUnaryReactor* AnswerLater(const Edge& edge, Rpc rpc,
   Request request;
   absl::StatusOr<Identity> caller = Open(edge, rpc, *context, *bytes, &request, check);
   if (caller.ok()) {
-    call->set_caller(*std::move(caller));
+    call->Admitted(*std::move(caller), *context, request);
     work(std::move(request), call);
   } else {
     call->Finish(caller.status());

@@ -13,6 +13,7 @@
 #include "server/byte_buffer_messages.h"
 #include "server/call_admission.h"
 #include "server/errors.h"
+#include "server/steady_alarm.h"
 #include "storage/base/mutex.h"
 #include "storage/base/status_macros.h"
 
@@ -34,9 +35,11 @@ class WeightsStream final : public Reactor,
   void Open(const grpc::CallbackServerContext& context) {
     self_ = shared_from_this();
     ticket_ = edge_.gate->Enter(self_);
-    const absl::Status admitted =
-        AdmitCall(edge_, Rpc::kCreateModelFromWeights, context).status();
-    if (!admitted.ok()) return End(admitted);
+    const absl::StatusOr<Identity> caller =
+        AdmitCall(edge_, Rpc::kCreateModelFromWeights, context);
+    if (!caller.ok()) return End(caller.status());
+    entry_ = MakeAuditEntry(RowOf(Rpc::kCreateModelFromWeights).name, &*caller, context.peer(),
+                            absl::OkStatus());
     Read();
   }
 
@@ -66,12 +69,15 @@ class WeightsStream final : public Reactor,
   void Read() ABSL_LOCKS_EXCLUDED(mutex_);
   void WatchRead() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OnReadOverdue() ABSL_LOCKS_EXCLUDED(mutex_);
+  // The first one wins.
   void End(const absl::StatusOr<v1::Model>& model) ABSL_LOCKS_EXCLUDED(mutex_);
+  // What came of a whole file: recorded, whether or not the client still waits, then answered.
+  void EndCreating(const absl::StatusOr<v1::Model>& model);
   void GiveBackBytes() { all_bytes_->fetch_sub(std::exchange(reserved_, 0)); }
 
   const Edge& edge_;
   const WeightsBytes all_bytes_;
-  const absl::Time start_ = absl::Now();
+  const absl::Duration start_ = SteadyNow();
   std::shared_ptr<WeightsStream> self_;
   uint64_t ticket_ = 0;
 
@@ -80,13 +86,14 @@ class WeightsStream final : public Reactor,
   int64_t parts_ = 0;
   int64_t reserved_ = 0;
   v1::CreateModelRequest request_;
+  v1::AuditEntry entry_;
 
   base::Mutex mutex_;
   grpc::ByteBuffer* const reply_ ABSL_GUARDED_BY(mutex_);  // gRPC's once ended_
   bool reading_ ABSL_GUARDED_BY(mutex_) = false;
   bool creating_ ABSL_GUARDED_BY(mutex_) = false;
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;
-  absl::Time read_start_ ABSL_GUARDED_BY(mutex_);
+  absl::Duration read_start_ ABSL_GUARDED_BY(mutex_);
   bool alarm_set_ ABSL_GUARDED_BY(mutex_) = false;
   std::unique_ptr<grpc::Alarm> alarm_ ABSL_GUARDED_BY(mutex_);
 };
@@ -147,7 +154,7 @@ absl::Status WeightsStream::TakeCreate(v1::CreateModelRequest* create) {
 }
 
 absl::Status WeightsStream::TakeChunk(const std::string& chunk) {
-  const int64_t limit = edge_.config.limits().weights_bytes();
+  const int64_t limit = CurrentConfig(edge_)->limits().weights_bytes();
   const auto size = static_cast<int64_t>(chunk.size());
   if (reserved_ + size > limit) {
     return OverLimit("weights_bytes",
@@ -172,9 +179,10 @@ void WeightsStream::StartCreating(const Request::End& end) {
   }
   const absl::Status queued = edge_.pool->Run([self = shared_from_this(), end] {
     const absl::StatusOr<v1::Model> model = self->Create(end);
+    self->entry_.set_model(Echo(self->request_.name()));
     self->request_.Clear();
     self->GiveBackBytes();
-    self->End(model);
+    self->EndCreating(model);
   });
   if (queued.ok()) return;
   GiveBackBytes();
@@ -203,7 +211,7 @@ void WeightsStream::Read() {
   base::MutexLock lock(&mutex_);
   if (ended_) return GiveBackBytes();
   reading_ = true;
-  read_start_ = absl::Now();
+  read_start_ = SteadyNow();
   WatchRead();
   StartRead(&frame_);
 }
@@ -213,7 +221,7 @@ void WeightsStream::WatchRead() {
   if (alarm_set_) return;
   alarm_set_ = true;
   alarm_ = std::make_unique<grpc::Alarm>();
-  alarm_->Set(absl::ToChronoTime(read_start_ + edge_.streams.part_patience),
+  alarm_->Set(SteadyIn(read_start_ + edge_.streams.part_patience - SteadyNow()),
               [weak = weak_from_this()](bool rang) {
                 const std::shared_ptr<WeightsStream> self = weak.lock();
                 if (rang && self != nullptr) self->OnReadOverdue();
@@ -225,11 +233,17 @@ void WeightsStream::OnReadOverdue() {
     base::MutexLock lock(&mutex_);
     alarm_set_ = false;
     if (ended_ || !reading_) return;
-    if (absl::Now() - read_start_ < edge_.streams.part_patience) return WatchRead();
+    if (SteadyNow() - read_start_ < edge_.streams.part_patience) return WatchRead();
   }
   End(absl::DeadlineExceededError(
       absl::StrCat("no part of the weights came for ",
                    absl::FormatDuration(edge_.streams.part_patience), "; no model was made")));
+}
+
+void WeightsStream::EndCreating(const absl::StatusOr<v1::Model>& model) {
+  if (edge_.audit == nullptr) return End(model);
+  SetOutcome(model.status(), &entry_);
+  edge_.audit->Append(entry_, [self = shared_from_this(), model] { self->End(model); });
 }
 
 void WeightsStream::End(const absl::StatusOr<v1::Model>& model) {
@@ -241,7 +255,7 @@ void WeightsStream::End(const absl::StatusOr<v1::Model>& model) {
     reply_->Swap(&bytes);
   }
   edge_.rpcs->Observe(Rpc::kCreateModelFromWeights, model.status().code(),
-                      absl::ToDoubleSeconds(absl::Now() - start_));
+                      absl::ToDoubleSeconds(SteadyNow() - start_));
   Finish(ToGrpcStatus(model.status()));
 }
 

@@ -50,4 +50,8 @@ int BackupRestore(const VerbContext& context, const Arguments& args);
 
 int Doctor(const VerbContext& context, const Arguments& args);
 
+int Reload(const VerbContext& context, const Arguments& args);
+int LossAcknowledge(const VerbContext& context, const Arguments& args);
+int AuditList(const VerbContext& context, const Arguments& args);
+
 }  // namespace engram::client

@@ -176,6 +176,12 @@ Findings UntrustedLoaders(const SourceFile& file) {
   return Grep(file, file.text, loader, "runs what it loads");
 }
 
+Findings WallClocks(const SourceFile& file) {
+  static const std::regex wall("absl::Now\\(|system_clock|gettimeofday|CLOCK_REALTIME");
+  if (!absl::StartsWith(file.path, "server/") || file.path == "server/clock.cc") return {};
+  return Grep(file, CodeOnly(file.text), wall, "the wall clock; Clock says which one is meant");
+}
+
 Findings MissingOpening(const SourceFile& file) {
   if (!IsHeader(file.path)) return {};
   const size_t guard = file.text.find("#pragma once");

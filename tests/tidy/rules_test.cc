@@ -101,6 +101,12 @@ TEST(FormRulesTest, FindsLoadersThatRunWhatTheyLoad) {
   EXPECT_EQ(UntrustedLoaders({"a.py", absl::StrCat("import pic", "kle")}).size(), 1u);
 }
 
+TEST(FormRulesTest, FindsTheWallClockInTheServer) {
+  EXPECT_EQ(WallClocks({"server/a.cc", "x = absl::Now();\n"}).size(), 1u);
+  EXPECT_EQ(WallClocks({"server/clock.cc", "x = absl::Now();\n"}).size(), 0u);
+  EXPECT_EQ(WallClocks({"client/a.cc", "x = absl::Now();\n"}).size(), 0u);
+}
+
 TEST(FormRulesTest, AHeaderOpensWithWhatItIsFor) {
   EXPECT_EQ(MissingOpening({"a.h", "#pragma once\n"}).size(), 1u);
   EXPECT_EQ(MissingOpening({"a.h", "// For b.\n#pragma once\n"}).size(), 0u);

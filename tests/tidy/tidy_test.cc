@@ -35,6 +35,7 @@ TEST(TidyTest, NoFileNameSaysNothing) { ExpectNone(BannedFileName); }
 TEST(TidyTest, NoWorkIsLeftOpenWithoutAnIssue) { ExpectNone(OpenEnds); }
 TEST(TidyTest, NoFileKnowsTheMachineItWasWrittenOn) { ExpectNone(MachinePaths); }
 TEST(TidyTest, NothingLoadsAFormatThatRunsCode) { ExpectNone(UntrustedLoaders); }
+TEST(TidyTest, TheServerMeasuresWithTheSteadyClock) { ExpectNone(WallClocks); }
 TEST(TidyTest, EveryHeaderSaysWhatItIsFor) { ExpectNone(MissingOpening); }
 
 TEST(TidyTest, TheTopLevelIsTheHouseAndNothingElse) {

@@ -89,7 +89,7 @@ ModelBench::ModelBench(v1::ModelSpec spec, const std::string& weights) {
   retention_.set_producer_idle_seconds(30 * 24 * 3600);
   FakeStoreOptions options;
   options.commit = CommitMode::kByHand;
-  options.now_ms = [this] { return absl::ToUnixMillis(clock_.Now()); };
+  options.now_ms = [this] { return absl::ToUnixMillis(clock_.Anchored()); };
   store_ = std::make_unique<FakeStore>(options);
   row_ = *store_->catalog().Create("digits", spec_.SerializeAsString(),
                                    {weights, spec_.weights().sha256()});

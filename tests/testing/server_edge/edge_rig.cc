@@ -25,7 +25,6 @@ EdgeRig::EdgeRig(server::StreamLimits streams, v1::ServerConfig config)
   edge_.strategies = &strategies_;
   edge_.config = *server::CompleteConfig(std::move(config));
   edge_.fixed_info.set_version("0.0.1");
-  edge_.start_time = absl::Now();
   edge_.streams = streams;
   auto server = server::GrpcServer::Start("127.0.0.1:0", edge_, &board_);
   ENGRAM_CHECK(server.ok());

@@ -59,4 +59,9 @@ absl::StatusOr<v1::Model> FakeHost::SetPaused(absl::string_view name, bool pause
   return described;
 }
 
+void FakeHost::Apply(const v1::ServerConfig& config) {
+  base::MutexLock lock(&mutex_);
+  applied_ = config;
+}
+
 }  // namespace engram::testing

@@ -30,6 +30,12 @@ class FakeHost : public server::ModelHost {
   absl::StatusOr<v1::Model> SetPaused(absl::string_view name, bool paused) override;
   absl::Status Start() override { return absl::OkStatus(); }
   void Drain(absl::Duration patience) override {}
+  void Apply(const v1::ServerConfig& config) override;
+  // What Apply was given last.
+  v1::ServerConfig applied() const {
+    base::MutexLock lock(&mutex_);
+    return applied_;
+  }
   std::string ReadOnlyReason() const override { return ""; }
   const storage::Store& store() const override { return store_; }
 
@@ -43,6 +49,7 @@ class FakeHost : public server::ModelHost {
   FakeStore store_;
   mutable base::Mutex mutex_;
   std::string weights_ ABSL_GUARDED_BY(mutex_);
+  v1::ServerConfig applied_ ABSL_GUARDED_BY(mutex_);
   absl::btree_map<std::string, std::shared_ptr<FakeModel>> models_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -228,7 +228,7 @@ uint64_t FakeModel::AppliedSequence() const {
   return live_.version();
 }
 
-void FakeModel::WaitApplied(uint64_t sequence, bool evaluated, absl::Time deadline,
+void FakeModel::WaitApplied(uint64_t sequence, bool evaluated, absl::Duration deadline,
                             std::function<void(absl::StatusOr<v1::WaitAppliedResponse>)> done) {
   v1::WaitAppliedResponse response;
   {
@@ -330,6 +330,21 @@ void FakeModel::Rollback(const v1::RollbackRequest& request,
 strategies::LearnerGauges FakeModel::Gauges() const {
   base::MutexLock lock(&mutex_);
   return gauges_;
+}
+
+void FakeModel::AddLoss(v1::Loss loss) {
+  base::MutexLock lock(&mutex_);
+  losses_.push_back(std::move(loss));
+}
+
+std::vector<v1::Loss> FakeModel::Losses() const {
+  base::MutexLock lock(&mutex_);
+  return losses_;
+}
+
+absl::StatusOr<std::vector<v1::Loss>> FakeModel::AcknowledgeLoss(const std::string&) {
+  base::MutexLock lock(&mutex_);
+  return std::exchange(losses_, {});
 }
 
 }  // namespace engram::testing

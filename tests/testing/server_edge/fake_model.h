@@ -70,6 +70,7 @@ class FakeModel : public server::ModelRuntime {
   void Emit(const v1::ReportEvent& event);
   size_t watchers() const;
   void AddCheckpoint(v1::Checkpoint checkpoint);
+  void AddLoss(v1::Loss loss);
   void SetGauges(strategies::LearnerGauges gauges);
 
   // --- ModelRuntime ---
@@ -81,9 +82,11 @@ class FakeModel : public server::ModelRuntime {
              std::function<void(absl::StatusOr<v1::LearnWelcome>)> done) override;
   void Learn(const std::string& producer, uint64_t epoch, v1::LearnMessage message,
              std::function<void(absl::StatusOr<server::Accepted>)> done) override;
+  std::vector<v1::Loss> Losses() const override;
+  absl::StatusOr<std::vector<v1::Loss>> AcknowledgeLoss(const std::string& producer) override;
   uint64_t DurableSequence() const override;
   uint64_t AppliedSequence() const override;
-  void WaitApplied(uint64_t sequence, bool evaluated, absl::Time deadline,
+  void WaitApplied(uint64_t sequence, bool evaluated, absl::Duration deadline,
                    std::function<void(absl::StatusOr<v1::WaitAppliedResponse>)> done) override;
   void Erase(const v1::EraseRequest& request,
              std::function<void(absl::StatusOr<v1::EraseResponse>)> done) override;
@@ -140,6 +143,7 @@ class FakeModel : public server::ModelRuntime {
   absl::flat_hash_map<uint64_t, std::function<void(const v1::ReportEvent&)>> watches_
       ABSL_GUARDED_BY(mutex_);
   std::vector<v1::Checkpoint> checkpoints_ ABSL_GUARDED_BY(mutex_);
+  std::vector<v1::Loss> losses_ ABSL_GUARDED_BY(mutex_);
   strategies::LearnerGauges gauges_ ABSL_GUARDED_BY(mutex_);
 };
 
