@@ -123,8 +123,8 @@ absl::Status CopyVerified(const BackupManifest& manifest, const std::string& sto
                             CopyFile(store, file.path, target, cancelled));
     ENGRAM_RETURN_IF_ERROR(CheckSum(file, copied));
   }
-  ENGRAM_ASSIGN_OR_RETURN(const bool whole, HasStoreFormat(target));
-  if (whole) return absl::OkStatus();
+  ENGRAM_ASSIGN_OR_RETURN(const int format, ReadStoreFormat(target));
+  if (format != 0) return absl::OkStatus();
   return absl::DataLossError("the backup holds no file FORMAT, so it is no store");
 }
 
