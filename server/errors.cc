@@ -93,9 +93,9 @@ absl::Status OverLimit(absl::string_view subject, absl::string_view description,
 }
 
 std::chrono::milliseconds RetryDelay(const absl::Status& status) {
-  const auto payload =
-      status.GetPayload(absl::StrCat(kTypePrefix, google::rpc::RetryInfo::descriptor()->full_name()));
   google::rpc::RetryInfo retry;
+  const auto payload =
+      status.GetPayload(absl::StrCat(kTypePrefix, retry.GetDescriptor()->full_name()));
   if (!payload.has_value() || !retry.ParseFromString(std::string(*payload))) return {};
   return std::chrono::milliseconds(retry.retry_delay().seconds() * 1000 +
                                    retry.retry_delay().nanos() / 1'000'000);

@@ -60,8 +60,8 @@ void FloodForEver(const std::string& address, int flooder, Counts* counts) {
   for (bool first = true;; first = false) {
     grpc::ClientContext context;
     grpc::ByteBuffer reply;
-    grpc::internal::BlockingUnaryCall<grpc::ByteBuffer, grpc::ByteBuffer>(channel.get(), rpc,
-                                                                          &context, request, &reply);
+    grpc::internal::BlockingUnaryCall<grpc::ByteBuffer, grpc::ByteBuffer>(
+        channel.get(), rpc, &context, request, &reply);
     counts->calls.fetch_add(1, std::memory_order_relaxed);
     if (first) counts->connected.fetch_add(1);
   }

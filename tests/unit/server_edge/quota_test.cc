@@ -88,8 +88,9 @@ TEST(QuotaTest, BoundariesAreCountedByTheMinute) {
 }
 
 TEST(QuotaTest, BytesComeBackWithTheirHold) {
-  QuotaLedger ledger(Config(
-      "limits { message_bytes: 1048576 in_flight_bytes: 3145728 } quota { in_flight_bytes: 2097152 }"));
+  QuotaLedger ledger(
+      Config("limits { message_bytes: 1048576 in_flight_bytes: 3145728 } "
+             "quota { in_flight_bytes: 2097152 }"));
   const auto a = ledger.Of(Writer("A"));
   const auto b = ledger.Of(Writer("B"));
   absl::StatusOr<Hold> first = a->HoldBytes(1 << 20);
