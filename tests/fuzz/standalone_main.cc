@@ -18,7 +18,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
-#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "tests/fuzz/target.h"
 
 namespace engram::fuzz {

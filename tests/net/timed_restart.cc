@@ -1,6 +1,6 @@
 // timed_restart: a server is killed with many examples beyond its newest checkpoint and started
 // again. Until it has caught up it is NOT_SERVING and answers nothing; its first answer has applied
-// all that was durable; and it takes no longer than it may.
+// all that was applied before; and it takes no longer than it may.
 #include <algorithm>
 #include <cstdio>
 #include <string>
@@ -53,7 +53,7 @@ absl::Status Learn(const Stubs& stubs, int64_t count, uint64_t* producer_sequenc
   return absl::OkStatus();
 }
 
-// Durable beyond a checkpoint, and not drained.
+// Applied beyond a checkpoint, and not drained. Returns how far.
 absl::StatusOr<uint64_t> MakeAndKill(const std::string& folder) {
   ENGRAM_ASSIGN_OR_RETURN(auto server, StartServer(folder, {}));
   v1::ModelSpec spec;
@@ -70,15 +70,18 @@ absl::StatusOr<uint64_t> MakeAndKill(const std::string& folder) {
   const auto made = Call(*stubs.checkpoints, &v1::Checkpoints::Stub::CreateCheckpoint, request);
   if (!made.ok()) return absl::InternalError(made.status.error_message());
   ENGRAM_RETURN_IF_ERROR(Learn(stubs, absl::GetFlag(FLAGS_examples), &producer_sequence));
-  ENGRAM_ASSIGN_OR_RETURN(const uint64_t durable,
-                          DurableSequence(server->grpc_address(), kModel));
+  v1::WaitAppliedRequest wait;
+  wait.set_model(kModel);
+  const auto waited =
+      Call(*stubs.learning, &v1::Learning::Stub::WaitApplied, wait, absl::Minutes(5));
+  if (!waited.ok()) return absl::InternalError(waited.status.error_message());
   server->Kill();
-  return durable;
+  return waited->applied_sequence();
 }
 
 // What was seen from outside while the server recovered.
 struct Watch {
-  uint64_t durable = 0;  // before the kill
+  uint64_t applied = 0;  // before the kill
   int not_serving = 0;   // health answers
   int refused = 0;       // predictions
   std::vector<std::string> violations;
@@ -97,9 +100,9 @@ bool Look(const Stubs& stubs, Watch* watch) {
   const bool serving = health.ok() && *health == ServingStatus::kServing;
   watch->not_serving += health.ok() && *health == ServingStatus::kNotServing ? 1 : 0;
   const auto answer = Predict(stubs);
-  if (answer.ok() && answer->model_version() < watch->durable) {
+  if (answer.ok() && answer->model_version() < watch->applied) {
     watch->violations.push_back(absl::StrCat("version ", answer->model_version(),
-                                             " was served, durable was ", watch->durable));
+                                             " was served, before the kill ", watch->applied));
   }
   const bool says_why = answer.status.error_code() == grpc::UNAVAILABLE &&
                         absl::StrContains(answer.status.error_message(), "recovering");
@@ -116,7 +119,7 @@ absl::StatusOr<bool> Run() {
   const testing::ScratchFolder scratch;
   const std::string folder = scratch.Subfolder("server");
   Watch watch;
-  ENGRAM_ASSIGN_OR_RETURN(watch.durable, MakeAndKill(folder));
+  ENGRAM_ASSIGN_OR_RETURN(watch.applied, MakeAndKill(folder));
   const absl::Time began = absl::Now();
   testing::ServerOptions options;
   options.data_dir = folder;
