@@ -1,5 +1,5 @@
-// What a backup holds, file by file, as it is written beside the files: the last file of a backup to
-// be written, so that a folder without it is no backup.
+// What a backup holds, file by file, as it is written beside the files: the last of them to be
+// written, so that a folder without it is no backup.
 //
 // The form is text, a line a fact: "engram-backup FORMAT", "name NAME", "created MILLISECONDS",
 // "model UID NAME SEQUENCE", "file SHA256 BYTES PATH", and last "end SHA256" over all lines before.

@@ -1,6 +1,6 @@
-// backup_under_load: copies of a server that learns, serves, checkpoints and rolls back. Is what was
-// acked before a copy in it, exactly once and to the same weights? Does a producer that is ahead of
-// a restored copy hear of it? What does a server leave that is killed while it makes one?
+// backup_under_load: copies of a server that learns, serves, checkpoints and rolls back. Is what
+// was acked before a copy in it, exactly once and to the same weights? Does a producer that is
+// ahead of a restored copy hear of it? What does a server leave that is killed while it makes one?
 #include <cstdio>
 #include <filesystem>
 #include <iostream>
@@ -198,7 +198,8 @@ absl::Status Harness::Restore(const std::string& name, const std::string& folder
       testing::RunToEnd({testing::CommandBinary(), "backup", "restore",
                          absl::StrCat(backups_, "/", name), folder},
                         absl::Minutes(5), absl::StrCat(scratch_.path(), "/restore.", name)));
-  std::printf("%s  in %.3f s\n", finished.output.c_str(), absl::ToDoubleSeconds(absl::Now() - start));
+  std::printf("%s  in %.3f s\n", finished.output.c_str(),
+              absl::ToDoubleSeconds(absl::Now() - start));
   return finished.code == 0 ? absl::OkStatus() : absl::InternalError(finished.output);
 }
 
