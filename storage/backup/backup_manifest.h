@@ -36,6 +36,8 @@ struct BackupManifest {
   int64_t create_time_ms = 0;
   std::vector<BackedUpModel> models;
   std::vector<BackedUpFile> files;
+  // How long writes waited while this was made; not part of the text.
+  double pause_seconds = 0;
 
   int64_t Bytes() const;
 };
