@@ -3,9 +3,9 @@
 // Staged first, beside the store: writes wait for one sync while the database says which files it
 // is made of, up to where, and every tensor file that is there then is linked. What deletes a
 // tensor file deletes its row first, and what makes one writes its row last, so the rows of that
-// moment name files that were linked. Then, while everything goes on, the staged store is inspected as any
-// store is before it opens, and its files are copied and summed. A copy shares no bytes with the
-// store: a bad block of the disk is not in both.
+// moment name files that were linked. Then, while everything goes on, the staged store is inspected
+// as any store is before it opens, and its files are copied and summed. A copy shares no bytes with
+// the store: a bad block of the disk is not in both.
 //
 // Threading: one call at a time, on a thread of its own: it blocks for as long as copying takes and
 //   leaves the thread at training's priority.
