@@ -7,7 +7,6 @@
 #include "server/errors.h"
 #include "server/logging.h"
 #include "storage/base/status_macros.h"
-#include "storage/base/thread_priority.h"
 
 namespace engram::server {
 namespace {
@@ -97,28 +96,20 @@ void BackupJob::Create(std::string name, Done done) {
   base::MutexLock lock(&mutex_);
   if (thread_.joinable()) thread_.join();  // the last one's, which has nothing left to do
   thread_ = std::thread([this, name = std::move(name), done = std::move(done)] {
-    (void)base::LowerThreadPriority(base::ThreadPriority::kTrain);
     Run(name, done);
   });
 }
 
 void BackupJob::Run(const std::string& name, const Done& done) {
   absl::StatusOr<v1::Backup> made = BackUp(name);
-  if (made.ok()) {
-    Log(LogLevel::kInfo, "backup_created",
-        {{"backup", name}, {"bytes", made->bytes()}, {"seconds", made->seconds()}});
-  } else {
+  if (!made.ok()) {
     Log(LogLevel::kError, "backup_failed", {{"backup", name}, {"reason", made.status()}});
     made = Refusal(made.status(), name);
   }
   {
     base::MutexLock lock(&mutex_);
     making_.clear();
-    if (made.ok()) {
-      counts_.newest_seconds = made->seconds();
-    } else {
-      ++counts_.failures;
-    }
+    if (!made.ok()) ++counts_.failures;
   }
   done(made);
 }
@@ -139,6 +130,14 @@ absl::StatusOr<v1::Backup> BackupJob::BackUp(const std::string& name) {
     Log(LogLevel::kWarning, "old_backups_not_removed", {{"reason", removed.status()}});
   }
   ENGRAM_RETURN_IF_ERROR(CountKept());
+  Log(LogLevel::kInfo, "backup_created",
+      {{"backup", name},
+       {"bytes", backup.bytes()},
+       {"seconds", backup.seconds()},
+       {"pause_seconds", manifest.pause_seconds}});
+  base::MutexLock lock(&mutex_);
+  counts_.last_seconds = backup.seconds();
+  counts_.last_pause_seconds = manifest.pause_seconds;
   return backup;
 }
 

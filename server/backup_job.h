@@ -34,7 +34,9 @@ struct BackupCounts {
   // Of the newest; 0 when there is none.
   int64_t newest_time_ms = 0;
   int64_t newest_bytes = 0;
-  double newest_seconds = 0;  // 0 when it was made before this start
+  // Of the last one since start: all of it, and how long writes waited; 0 when there is none.
+  double last_seconds = 0;
+  double last_pause_seconds = 0;
   uint64_t failures = 0;
 };
 

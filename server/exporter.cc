@@ -363,8 +363,11 @@ void AddBackups(const BackupJob& backups, Page* page) {
            static_cast<double>(counts.newest_time_ms) / 1000, page);
   Optional("engram_backup_newest_bytes", "What the newest backup holds", {}, any,
            static_cast<double>(counts.newest_bytes), page);
-  Optional("engram_backup_newest_seconds", "How long the last one since start took", {},
-           counts.newest_seconds > 0, counts.newest_seconds, page);
+  const bool made = counts.last_seconds > 0;
+  Optional("engram_backup_seconds", "How long the last one since start took", {}, made,
+           counts.last_seconds, page);
+  Optional("engram_backup_pause_seconds", "How long writes waited for it", {}, made,
+           counts.last_pause_seconds, page);
 }
 
 }  // namespace

@@ -15,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "storage/backup/backup_root.h"
 #include "storage/base/status_macros.h"
+#include "storage/base/thread_priority.h"
 #include "storage/checkpoint_folder.h"
 #include "storage/high_water.h"
 #include "storage/manifest_mark.h"
@@ -60,18 +61,47 @@ absl::Status LinkTensors(const std::string& folder, const std::string& staging,
   return absl::OkStatus();
 }
 
+// A file that only grows is copied up to where it was.
+absl::Status StageFile(const rocksdb::LiveFileStorageInfo& file, const std::string& db_folder) {
+  const std::string from = absl::StrCat(file.directory, "/", file.relative_filename);
+  const std::string place = absl::StrCat(db_folder, "/", file.relative_filename);
+  if (!file.replacement_contents.empty()) return WriteSynced(place, file.replacement_contents);
+  std::error_code failed;
+  if (file.trim_to_size) {
+    fs::copy_file(from, place, failed);
+    if (!failed) fs::resize_file(place, file.size, failed);
+  } else {
+    fs::create_hard_link(from, place, failed);
+  }
+  return failed ? ErrnoStatus(failed.value(), "cannot stage the database") : absl::OkStatus();
+}
+
 // The staged store, witness and format included.
-absl::Status Stage(RocksDbEngine* engine, const std::string& folder, const std::string& staging) {
+absl::Status Stage(RocksDbEngine* engine, const std::string& folder, const std::string& staging,
+                   double* pause_seconds) {
   ENGRAM_RETURN_IF_ERROR(RemoveTree(staging));
   if (::mkdir(staging.c_str(), kFolderMode) != 0) {
     return ErrnoStatus(errno, "cannot stage a backup");
   }
   const std::string db_folder = absl::StrCat(staging, "/db");
-  ENGRAM_ASSIGN_OR_RETURN(const uint64_t reached, engine->Snapshot(db_folder, [&] {
+  if (::mkdir(db_folder.c_str(), kFolderMode) != 0) {
+    return ErrnoStatus(errno, "cannot stage a backup");
+  }
+  uint64_t reached = 0;
+  const auto link_tensors = [&] {
     absl::Status linked = LinkTensors(folder, staging, "checkpoints");
     if (linked.ok()) linked = LinkTensors(folder, staging, "weights");
     return linked;
-  }));
+  };
+  ENGRAM_RETURN_IF_ERROR(
+      engine->Snapshot(link_tensors, [&](const RocksDbEngine::Moment& moment) -> absl::Status {
+        reached = moment.last_write;
+        *pause_seconds = moment.pause.count();
+        for (const rocksdb::LiveFileStorageInfo& file : moment.files) {
+          ENGRAM_RETURN_IF_ERROR(StageFile(file, db_folder));
+        }
+        return absl::OkStatus();
+      }));
   ENGRAM_RETURN_IF_ERROR(HighWater::Create(staging));
   ENGRAM_ASSIGN_OR_RETURN(const auto witness, HighWater::Open(staging));
   ENGRAM_ASSIGN_OR_RETURN(const ManifestMark mark, MarkManifest(db_folder, ManifestMark()));
@@ -163,9 +193,13 @@ absl::StatusOr<BackupManifest> BackUpStore(RocksDbEngine* engine, DiskWatch* dis
   disk->Refresh();
   ENGRAM_RETURN_IF_ERROR(disk->Check(0));
   const std::string staging = StagingOf(options.folder);
-  absl::Status staged = Stage(engine, options.folder, staging);
+  double pause_seconds = 0;
+  absl::Status staged = Stage(engine, options.folder, staging, &pause_seconds);
+  // Not before: while writes wait for this thread it must not wait for training.
+  (void)base::LowerThreadPriority(base::ThreadPriority::kTrain);
   absl::StatusOr<BackupManifest> copied =
       staged.ok() ? CopyStaged(options, hooks, request, staging) : staged;
+  if (copied.ok()) copied->pause_seconds = pause_seconds;
   const absl::Status removed = RemoveTree(staging);
   if (copied.ok() && !removed.ok()) return removed;
   if (!absl::IsDataLoss(copied.status())) return copied;

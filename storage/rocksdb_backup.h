@@ -1,13 +1,14 @@
 // A consistent copy of a store that is in use.
 //
-// Staged first, beside the store and by hard links, while writes wait for some milliseconds: the
-// database without its write-ahead log, and every tensor file that is there then. What deletes a
-// tensor file deletes its row first, and what makes one writes its row last, so the rows of the
-// staged database name files that were linked. Then, while everything goes on, the staged store is
-// inspected as any store is before it opens, and its files are copied and summed. A copy shares no
-// bytes with the store: a bad block of the disk is not in both.
+// Staged first, beside the store: writes wait for one sync while the database says which files it
+// is made of, up to where, and every tensor file that is there then is linked. What deletes a
+// tensor file deletes its row first, and what makes one writes its row last, so the rows of that
+// moment name files that were linked. Then, while everything goes on, the staged store is inspected
+// as any store is before it opens, and its files are copied and summed. A copy shares no bytes with
+// the store: a bad block of the disk is not in both.
 //
-// Threading: one call at a time; blocks for as long as copying takes.
+// Threading: one call at a time, on a thread of its own: it blocks for as long as copying takes and
+//   leaves the thread at training's priority.
 // Failure: as Store::BackUp; what was staged is gone on return, or at the next open after a crash.
 #pragma once
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdarg>
+#include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -11,7 +12,6 @@
 #include "rocksdb/env.h"
 #include "rocksdb/listener.h"
 #include "rocksdb/sst_file_reader.h"
-#include "rocksdb/utilities/checkpoint.h"
 #include "storage/base/failpoint.h"
 #include "storage/base/status_macros.h"
 #include "storage/rocksdb_upgrade.h"
@@ -326,21 +326,30 @@ absl::StatusOr<absl::optional<std::string>> RocksDbEngine::LastKey(ColumnFamily 
   return absl::optional<std::string>(it->key().ToString());
 }
 
-// Flushed twice: the first time while writes go on, so that they wait for little the second time.
-// Without them RocksDB's own synced flush of its log meets none of the races that later versions
-// fixed.
-absl::StatusOr<uint64_t> RocksDbEngine::Snapshot(const std::string& db_folder,
-                                                 absl::FunctionRef<absl::Status()> with_it) {
+// RocksDB syncs its log here, and meets none of the races that later versions fixed: nobody writes.
+absl::Status RocksDbEngine::TakeMoment(absl::FunctionRef<absl::Status()> then, Moment* moment) {
+  rocksdb::LiveFilesStorageInfoOptions options;
+  options.wal_size_for_flush = std::numeric_limits<uint64_t>::max();  // never
+  const WriteGate::Closed closed(&gate_);
+  const auto began = std::chrono::steady_clock::now();
+  moment->last_write = db_->GetLatestSequenceNumber();
+  ENGRAM_RETURN_IF_ERROR(Convert(db_->GetLiveFilesStorageInfo(options, &moment->files)));
+  ENGRAM_RETURN_IF_ERROR(then());
+  moment->pause = std::chrono::steady_clock::now() - began;
+  return absl::OkStatus();
+}
+
+// Flushed first, so that little is left in the log.
+absl::Status RocksDbEngine::Snapshot(absl::FunctionRef<absl::Status()> then,
+                                     absl::FunctionRef<absl::Status(const Moment&)> look) {
   ENGRAM_RETURN_IF_ERROR(Health());
   ENGRAM_RETURN_IF_ERROR(Convert(db_->Flush(rocksdb::FlushOptions(), handles_)));
-  rocksdb::Checkpoint* made = nullptr;
-  ENGRAM_RETURN_IF_ERROR(Convert(rocksdb::Checkpoint::Create(db_.get(), &made)));
-  const std::unique_ptr<rocksdb::Checkpoint> checkpoint(made);
-  const WriteGate::Closed closed(&gate_);
-  const uint64_t reached = db_->GetLatestSequenceNumber();
-  ENGRAM_RETURN_IF_ERROR(Convert(checkpoint->CreateCheckpoint(db_folder)));
-  ENGRAM_RETURN_IF_ERROR(with_it());
-  return reached;
+  ENGRAM_RETURN_IF_ERROR(Convert(db_->DisableFileDeletions()));
+  Moment moment;
+  absl::Status done = TakeMoment(then, &moment);
+  if (done.ok()) done = look(moment);
+  const absl::Status enabled = Convert(db_->EnableFileDeletions(/*force=*/false));
+  return done.ok() ? enabled : done;
 }
 
 int64_t RocksDbEngine::TableBytes() const {

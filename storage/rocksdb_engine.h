@@ -23,6 +23,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/optional.h"
 #include "rocksdb/db.h"
+#include "rocksdb/metadata.h"
 #include "rocksdb/sst_file_manager.h"
 #include "rocksdb/write_batch.h"
 #include "storage/base/mutex.h"
@@ -114,11 +115,17 @@ class RocksDbEngine {
   int64_t TableBytes() const;
   OpenedEvidence Evidence() const;
 
-  // Makes `db_folder` a database of its own that holds everything written so far and needs no
-  // write-ahead log: tables by hard link, so on the same disk. `with_it` runs while writes still
-  // wait, and must not take a lock that a writer may hold. The last write that is in it.
-  absl::StatusOr<uint64_t> Snapshot(const std::string& db_folder,
-                                    absl::FunctionRef<absl::Status()> with_it);
+  // The database at one moment, as files: those beyond `size` grow on, none goes while they are
+  // looked at.
+  struct Moment {
+    uint64_t last_write = 0;
+    std::chrono::duration<double> pause{0};  // that writes waited
+    std::vector<rocksdb::LiveFileStorageInfo> files;
+  };
+  // Writes wait only while the moment is taken and `then` runs, which must not take a lock that a
+  // writer may hold; `look` runs while they go on.
+  absl::Status Snapshot(absl::FunctionRef<absl::Status()> then,
+                        absl::FunctionRef<absl::Status(const Moment& moment)> look);
 
   // Notes in HIGHWATER that everything written so far is durable, which it makes so first. Does
   // nothing when that was done less than `kWitnessPeriod` ago; the committer calls it.
@@ -141,6 +148,7 @@ class RocksDbEngine {
   absl::Status AskForRoom(const rocksdb::WriteBatch& batch) const;
   void LimitSpace(const DiskSpace& space) const;
   absl::Status VerifyTable(const std::string& path) const;
+  absl::Status TakeMoment(absl::FunctionRef<absl::Status()> then, Moment* moment);
   // Makes durable what was written; OK when HIGHWATER may say so.
   absl::Status SyncWrites();
   void AdvanceHighWater(uint64_t reached);

@@ -87,6 +87,7 @@ class Store {
   virtual absl::Status Scrub() = 0;
   // A consistent copy of everything that is durable now, as ROOT/NAME, which appears whole or not
   // at all. Writers wait for a moment, not for the copying. The copy was opened and checked before.
+  // Blocks for long and lowers the calling thread's priority for good: call it on one of its own.
   // FAILED_PRECONDITION when the store is read-only, RESOURCE_EXHAUSTED without room for the copy
   // beside the reserve, DATA_LOSS naming what is damaged here, CANCELLED. One at a time.
   virtual absl::StatusOr<BackupManifest> BackUp(const BackupRequest& request) = 0;

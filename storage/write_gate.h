@@ -1,5 +1,5 @@
-// Lets writes pass, many at a time, until somebody closes it: then they wait, and the closer has the
-// database as it stands.
+// Lets writes pass, many at a time, until somebody closes it: then they wait, and the closer has
+// the database as it stands.
 //
 // Threading: Passage and Closed from any thread. A thread that holds Closed must not ask for a
 //   Passage, nor for a mutex that a writer may hold while it waits.

@@ -24,6 +24,7 @@ namespace fs = std::filesystem;
 
 constexpr size_t kPieceBytes = 1 << 20;
 constexpr mode_t kFileMode = 0600;
+constexpr mode_t kFolderMode = 0700;
 
 absl::Status Failure(const std::error_code& error, absl::string_view what) {
   return ErrnoStatus(error.value(), what);
@@ -75,6 +76,14 @@ absl::StatusOr<BackedUpFile> ReadSummed(const std::string& folder, const std::st
   return found;
 }
 
+// For the owner alone, whatever the umask.
+absl::Status MakeFolders(const fs::path& folder) {
+  if (::mkdir(folder.c_str(), kFolderMode) == 0 || errno == EEXIST) return absl::OkStatus();
+  if (errno != ENOENT) return ErrnoStatus(errno, "cannot make a folder of copies");
+  ENGRAM_RETURN_IF_ERROR(MakeFolders(folder.parent_path()));
+  return MakeFolders(folder);
+}
+
 absl::StatusOr<int> MakeFile(const std::string& path) {
   const int file =
       ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, kFileMode);
@@ -92,9 +101,7 @@ absl::StatusOr<BackedUpFile> SumFile(const std::string& folder, const std::strin
 absl::StatusOr<BackedUpFile> CopyFile(const std::string& folder, const std::string& path,
                                       const std::string& target, const Cancelled& cancelled) {
   const std::string place = absl::StrCat(target, "/", path);
-  std::error_code failed;
-  fs::create_directories(fs::path(place).parent_path(), failed);
-  if (failed) return Failure(failed, "cannot make a folder of copies");
+  ENGRAM_RETURN_IF_ERROR(MakeFolders(fs::path(place).parent_path()));
   ENGRAM_ASSIGN_OR_RETURN(const int made, MakeFile(place));
   const OwnedFile copy(made);
   ENGRAM_ASSIGN_OR_RETURN(

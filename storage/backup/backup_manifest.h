@@ -1,5 +1,5 @@
-// What a backup holds, file by file, as it is written beside the files: the last file of a backup to
-// be written, so that a folder without it is no backup.
+// What a backup holds, file by file, as it is written beside the files: the last of them to be
+// written, so that a folder without it is no backup.
 //
 // The form is text, a line a fact: "engram-backup FORMAT", "name NAME", "created MILLISECONDS",
 // "model UID NAME SEQUENCE", "file SHA256 BYTES PATH", and last "end SHA256" over all lines before.
@@ -36,6 +36,8 @@ struct BackupManifest {
   int64_t create_time_ms = 0;
   std::vector<BackedUpModel> models;
   std::vector<BackedUpFile> files;
+  // How long writes waited while this was made; not part of the text.
+  double pause_seconds = 0;
 
   int64_t Bytes() const;
 };

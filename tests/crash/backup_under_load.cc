@@ -1,6 +1,6 @@
-// backup_under_load: copies of a server that learns, serves, checkpoints and rolls back. Is what was
-// acked before a copy in it, exactly once and to the same weights? Does a producer that is ahead of
-// a restored copy hear of it? What does a server leave that is killed while it makes one?
+// backup_under_load: copies of a server that learns, serves, checkpoints and rolls back. Is what
+// was acked before a copy in it, exactly once and to the same weights? Does a producer that is
+// ahead of a restored copy hear of it? What does a server leave that is killed while it makes one?
 #include <cstdio>
 #include <filesystem>
 #include <iostream>
@@ -27,7 +27,7 @@
 #include "tests/testing/process/toy_examples.h"
 
 ABSL_FLAG(int, backups, 2, "copies that are restored and judged");
-ABSL_FLAG(int, kills, 3, "how often the server is killed while it makes one");
+ABSL_FLAG(int, kills, 2, "how often the server is killed while it makes one");
 ABSL_FLAG(double, seconds, 0.3, "of learning before each copy");
 ABSL_FLAG(double, examples_rate, 2000, "examples a second of each of the four producers");
 ABSL_FLAG(uint64_t, seed, 0, "what is sent and when it is killed; 0 = draw one");
@@ -82,7 +82,7 @@ class Harness {
   std::vector<std::unique_ptr<Producer>> producers_;
   std::unique_ptr<Operator> somebody_;
   std::unique_ptr<ServerProcess> server_;
-  int left_behind_ = 0;
+  int unfinished_ = 0;
 };
 
 absl::Status Harness::Start(const std::string& folder, bool with_backups) {
@@ -157,7 +157,7 @@ bool Harness::NothingHalfRestores() {
   for (const auto& entry : fs::directory_iterator(backups_)) {
     const std::string name = entry.path().filename().string();
     if (absl::StartsWith(name, ".")) {
-      ++left_behind_;
+      ++unfinished_;
       const std::string target = scratch_.path() + "/half";
       const auto restored = storage::RestoreBackup(entry.path().string(), target, nullptr);
       // Killed between the manifest and the rename, it is whole.
@@ -173,10 +173,16 @@ bool Harness::NothingHalfRestores() {
   return good;
 }
 
+// Every second time as it begins to stage, otherwise as it begins to copy, or a little later.
 absl::StatusOr<bool> Harness::KillAmidACopy(int number) {
-  std::thread asking([this, number] { CreateBackup(absl::StrCat("killed-", number)); });
+  const std::string name = absl::StrCat("killed-", number);
+  const std::string sign = number % 2 == 0 ? absl::StrCat(backups_, "/.making-", name)
+                                           : absl::StrCat(data_dir_, "/backup-staging");
+  std::thread asking([this, &name] { CreateBackup(name); });
+  const absl::Time patience = absl::Now() + absl::Seconds(30);
+  while (!fs::exists(sign) && absl::Now() < patience) absl::SleepFor(absl::Microseconds(200));
   const uint64_t draw = testing::Mix(seed_ + 0xbac + static_cast<uint64_t>(number));
-  absl::SleepFor(absl::Milliseconds(20 + draw % 130));
+  absl::SleepFor(absl::Microseconds(draw % 4000));
   server_->Kill();
   addresses_.Set("");
   asking.join();
@@ -198,7 +204,8 @@ absl::Status Harness::Restore(const std::string& name, const std::string& folder
       testing::RunToEnd({testing::CommandBinary(), "backup", "restore",
                          absl::StrCat(backups_, "/", name), folder},
                         absl::Minutes(5), absl::StrCat(scratch_.path(), "/restore.", name)));
-  std::printf("%s  in %.3f s\n", finished.output.c_str(), absl::ToDoubleSeconds(absl::Now() - start));
+  std::printf("%s  in %.3f s\n", finished.output.c_str(),
+              absl::ToDoubleSeconds(absl::Now() - start));
   return finished.code == 0 ? absl::OkStatus() : absl::InternalError(finished.output);
 }
 
@@ -300,7 +307,8 @@ absl::StatusOr<bool> Harness::Run() {
     }
   }
   server_->Kill();
-  std::printf("%d kills left %d unfinished copies\n", absl::GetFlag(FLAGS_kills), left_behind_);
+  std::printf("%d kills left %d unfinished copies\n", absl::GetFlag(FLAGS_kills), unfinished_);
+  good = good && (absl::GetFlag(FLAGS_kills) == 0 || unfinished_ > 0);
   for (const CopyPoint& point : points) {
     ENGRAM_ASSIGN_OR_RETURN(const bool clean, JudgeCopy(point));
     good = good && clean;

@@ -54,6 +54,7 @@ class BackupJobTest : public ::testing::Test {
     manifest.name = request.name;
     manifest.create_time_ms = ++now_ms_;
     manifest.models.push_back({1, "digits", 41});
+    manifest.pause_seconds = 0.25;
     return storage::WriteBackup(Source(), request.root, {}, manifest, request.cancelled);
   }
   grpc::Status Create(const std::string& name, v1::Backup* backup) {
@@ -180,7 +181,9 @@ TEST_F(BackupJobTest, MetricsTellOfTheNewestAlsoAfterARestart) {
   EXPECT_EQ(page.At("engram_backups"), 1);
   EXPECT_EQ(page.At("engram_backup_failures_total"), 1);
   EXPECT_EQ(page.At("engram_backup_newest_bytes"), 15);
+  EXPECT_EQ(page.At("engram_backup_pause_seconds"), 0.25);
   Start();
+  EXPECT_FALSE(Scrape().Has("engram_backup_pause_seconds"));
   EXPECT_DOUBLE_EQ(Scrape().At("engram_backup_newest_timestamp_seconds"), 1.001);
 }
 
