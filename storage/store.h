@@ -79,8 +79,8 @@ class Store {
   // one. A damaged table turns the store read-only; a damaged file of tensors is its model's alone.
   virtual absl::Status Scrub() = 0;
   // After it no file holds what these log records held before they were rewritten, nor what was
-  // deleted of the model elsewhere: exemplars, held-out rows, checkpoints, names. Blocks for as long
-  // as the tables concerned take to be written anew; everything else goes on.
+  // deleted of the model elsewhere: exemplars, held-out rows, checkpoints, names. Blocks while the
+  // tables concerned are written anew; everything else goes on. UNAVAILABLE beside a copy.
   virtual absl::Status Purge(ModelUid model, absl::Span<const Sequence> rewritten) = 0;
   virtual std::string EngineVersion() const = 0;  // "RocksDB 7.8.3"
 };

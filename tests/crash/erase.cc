@@ -1,7 +1,7 @@
-// Erasing under kill -9, from outside. A real engramd learns a stream in which one subject carries a
-// string that occurs nowhere else; the subject is erased, and the server killed at a random moment
-// of it, while predictions go on. Then nobody may find the string in any file, and the weights must
-// be those of a replay of the log with its tombstones.
+// Erasing under kill -9, from outside. A real engramd learns a stream in which one subject carries
+// a string that occurs nowhere else; the subject is erased, and the server killed at a random
+// moment of it, while predictions go on. Then nobody may find the string in any file, and the
+// weights must be those of a replay of the log with its tombstones.
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
@@ -136,7 +136,9 @@ absl::Status Learn(const Stubs& stubs, int messages, bool own_class) {
     batch.set_model(kModel);
     batch.set_producer("p");
     batch.set_producer_sequence(++sequence);
-    for (int i = 0; i < kMessageExamples; ++i) *batch.add_examples() = ExampleAt(message, i, own_class);
+    for (int i = 0; i < kMessageExamples; ++i) {
+      *batch.add_examples() = ExampleAt(message, i, own_class);
+    }
     ENGRAM_RETURN_IF_ERROR(
         ToStatus(Call(*stubs.learning, &v1::Learning::Stub::LearnBatch, batch), "LearnBatch"));
     if (message == kMessages / 3) {
