@@ -350,7 +350,9 @@ absl::Status LiveModel::DeleteCheckpoint(absl::string_view id) {
   ENGRAM_RETURN_IF_ERROR(CheckServing());
   ENGRAM_RETURN_IF_ERROR(checkpoints_.Delete(id));
   context_.background->Push(
-      [this, keep = created_spec_.keep_automatic_checkpoints()] { checkpoints_.Tend(keep, held_out_); });
+      [this, keep = created_spec_.keep_automatic_checkpoints()] {
+        checkpoints_.Tend(keep, held_out_);
+      });
   return absl::OkStatus();
 }
 

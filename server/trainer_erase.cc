@@ -1,6 +1,6 @@
 // Erasing examples, the learner's side. While the examples are removed from the store the strand
 // rests. Then, where that is possible, it starts over from a state before the first of them, as a
-// restart would, and learns again without them; otherwise the learner only lets go of its exemplars.
+// restart would, and learns again without them; otherwise the learner lets go of its exemplars.
 // What was served before is served until then. The log takes records all the while.
 #include <utility>
 
@@ -185,11 +185,11 @@ void Trainer::SaveCleanCheckpoint() {
   // Of a model that had to keep its weights this is the one to go back to: also where there is
   // another of the same sequence.
   if (!erasure_.rebuild()) newest_checkpoint_ = 0;
-  SaveCheckpoint({"", true, [this, flag = erasure_job_](const absl::StatusOr<v1::Checkpoint>& made) {
-                    clean_checkpoint_ = made.ok() ? made->id() : "";
-                    flag->Set(absl::IsAlreadyExists(made.status()) ? absl::OkStatus()
-                                                                   : made.status());
-                  }});
+  const auto done = [this, flag = erasure_job_](const absl::StatusOr<v1::Checkpoint>& made) {
+    clean_checkpoint_ = made.ok() ? made->id() : "";
+    flag->Set(absl::IsAlreadyExists(made.status()) ? absl::OkStatus() : made.status());
+  };
+  SaveCheckpoint({"", true, done});
   context_.wake();
 }
 
@@ -204,11 +204,12 @@ void Trainer::PushFinish() {
 }
 
 void Trainer::EndErasure(const absl::Status& status) {
+  const bool was_done_now = erasure_step_ == ErasureStep::kFinishing;
   erasure_step_ = ErasureStep::kNone;
   const v1::EraseResponse& receipt = erasure_.receipt();
   if (!status.ok()) {
     Log(LogLevel::kWarning, "erasure_not_done", {{"model", context_.name}, {"status", status}});
-  } else if (receipt.data() == v1::EraseResponse::DATA_REMOVED) {
+  } else if (was_done_now) {
     ++context_.statistics->erasures;
     context_.statistics->erased_examples += receipt.erased_examples();
     Log(LogLevel::kInfo, "erased",

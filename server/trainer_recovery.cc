@@ -18,8 +18,8 @@ namespace engram::server {
 namespace {
 
 // The state behind a rollback record, as the record was made: what it restored, and of the rest of
-// the log the names of tasks, the rollbacks and the tunes. Erasing may have changed what it restored
-// since the record was written, and the record keeps no labels then.
+// the log the names of tasks, the rollbacks and the tunes. Erasing may have changed what it
+// restored since the record was written, and the record keeps no labels then.
 internal::StreamState StateAfter(const internal::RollbackRecord& record,
                                  internal::StreamState restored) {
   const internal::StreamState& then = record.stream_state();

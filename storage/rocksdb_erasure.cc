@@ -201,7 +201,8 @@ absl::Status RocksDbStore::Purge(ModelUid model, absl::Span<const Sequence> rewr
     ranges.push_back({family, ModelKey(model), ModelKey(model + 1)});
   }
   for (const char part : {'h', 't'}) {
-    ranges.push_back({ColumnFamily::kImportance, part + ModelKey(model), part + ModelKey(model + 1)});
+    ranges.push_back(
+        {ColumnFamily::kImportance, part + ModelKey(model), part + ModelKey(model + 1)});
   }
   for (size_t begin = 0; begin < sequences.size();) {
     size_t last = begin;

@@ -158,7 +158,8 @@ absl::StatusOr<Sequence> RocksDbSampleLog::Submit(Submission submission, OnDurab
   for (size_t i = 0; i < submission.records.size(); ++i) {
     const NewRecord& record = submission.records[i];
     pending.payload_crcs.push_back(Crc32c(record.payload));
-    if (!record.id.empty() || !record.subject.empty()) pending.names.emplace_back(i, Digest(record));
+    if (record.id.empty() && record.subject.empty()) continue;
+    pending.names.emplace_back(i, Digest(record));
   }
   pending.bytes = QueuedBytes(submission);
   pending.on_durable = std::move(on_durable);

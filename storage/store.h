@@ -92,8 +92,8 @@ class Store {
   // beside the reserve, DATA_LOSS naming what is damaged here, CANCELLED. One at a time.
   virtual absl::StatusOr<BackupManifest> BackUp(const BackupRequest& request) = 0;
   // After it no file holds what these log records held before they were rewritten, nor what was
-  // deleted of the model elsewhere: exemplars, held-out rows, checkpoints, names. Blocks for as long
-  // as the tables concerned take to be written anew; everything else goes on.
+  // deleted of the model elsewhere: exemplars, held-out rows, checkpoints, names. Blocks while the
+  // tables concerned are written anew; everything else goes on. UNAVAILABLE beside a copy.
   virtual absl::Status Purge(ModelUid model, absl::Span<const Sequence> rewritten) = 0;
   virtual std::string EngineVersion() const = 0;  // "RocksDB 7.8.3"
 };

@@ -10,7 +10,9 @@ namespace engram::client {
 namespace {
 
 std::string ReceiptText(const v1::EraseResponse& receipt) {
-  if (receipt.data() != v1::EraseResponse::DATA_REMOVED) return "nothing found, 0 examples erased\n";
+  if (receipt.data() != v1::EraseResponse::DATA_REMOVED) {
+    return "nothing found, 0 examples erased\n";
+  }
   std::string text = absl::StrCat(
       v1::EraseResponse::Data_Name(receipt.data()), ", ",
       v1::EraseResponse::Weights_Name(receipt.weights()), "\n", receipt.erased_examples(),

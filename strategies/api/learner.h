@@ -120,9 +120,9 @@ class Learner {
   virtual absl::StatusOr<SavedLearner> Save(
       const std::function<bool(const MemberKey&)>& is_stored) const = 0;
 
-  // Replaces the whole state by a saved one of the same options. `payloads`: one for each member, in
-  // the order of `members`; one without bytes lets that exemplar go. DATA_LOSS: bytes do not parse;
-  // FAILED_PRECONDITION: names, shapes or state versions differ from this learner's (both values are
+  // Replaces the whole state by a saved one of the same options. `payloads`: one for each member,
+  // in their order; one without bytes lets that exemplar go. DATA_LOSS: bytes do not parse;
+  // FAILED_PRECONDITION: names, shapes or state versions differ from this learner's (both are
   // named). On any failure the state is unchanged.
   virtual absl::Status Restore(const SavedLearner& saved,
                                const std::vector<MemberPayload>& payloads) = 0;

@@ -436,6 +436,34 @@ TEST_P(LearnerContractTest, OnlyUnknownPayloadsAreSavedAgain) {
   for (const MemberPayload& payload : again->new_payloads) EXPECT_EQ(payload.key.sequence % 2, 1u);
 }
 
+TEST_P(LearnerContractTest, ExemplarsWithoutBytesAreLetGo) {
+  auto learner = Make();
+  TinyStream stream(1);
+  ASSERT_TRUE(LearnTask(learner.get(), &stream, 0, 10).ok());
+  const TinyBatch batch = stream.Next(1, 8);
+  ASSERT_TRUE(learner->Train(batch.View()).ok());
+  WholeState whole = SaveWhole(*learner);
+  // Every exemplar of the first task, and one of the second.
+  std::vector<MemberKey> left;
+  for (MemberPayload& payload : whole.payloads) {
+    if (payload.key.sequence <= batch.sequences[0]) {
+      payload.bytes.clear();
+    } else {
+      left.push_back(payload.key);
+    }
+  }
+  const absl::Status restored = learner->Restore(whole.saved, whole.payloads);
+  ASSERT_TRUE(restored.ok()) << restored;
+  const WholeState after = SaveWhole(*learner);
+  EXPECT_EQ(after.saved.members, left);
+  auto again = Make();
+  ASSERT_TRUE(again->Restore(after.saved, after.payloads).ok());
+  for (int32_t task = 1; task < kTinyTasks; ++task) {
+    ASSERT_TRUE(LearnTask(learner.get(), &stream, task, 5).ok());
+    ExpectFinite(learner.get(), task);
+  }
+}
+
 TEST_P(LearnerContractTest, AStrategyListedTwiceIsRefused) {
   ModelOptions options = Options();
   options.strategies.push_back(options.strategies.front());

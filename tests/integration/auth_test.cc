@@ -32,6 +32,7 @@ const std::map<std::string, std::string>& NeededRoles() {
       {"engram.v1.Learning/LearnBatch", "writer"},
       {"engram.v1.Learning/MarkBoundary", "writer"},
       {"engram.v1.Learning/WaitApplied", "reader"},
+      {"engram.v1.Learning/Erase", "admin"},
       {"engram.v1.Prediction/Predict", "reader"},
       {"engram.v1.Prediction/PredictStream", "reader"},
       {"engram.v1.Evaluation/GetReport", "reader"},

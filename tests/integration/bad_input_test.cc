@@ -458,6 +458,36 @@ TEST_F(BadInputTest, Checkpoints) {
   });
 }
 
+BadInput BadErasure(const std::string& name, const std::function<void(v1::EraseRequest*)>& edit,
+                    grpc::StatusCode code, std::vector<std::string> words, Detail detail) {
+  return BadCall<v1::Learning::Stub, v1::EraseRequest>(
+      name, &Stubs::learning, &v1::Learning::Stub::Erase,
+      [edit](v1::EraseRequest* request) {
+        request->set_model("toy");
+        edit(request);
+      },
+      code, std::move(words), detail);
+}
+
+TEST_F(BadInputTest, Erasures) {
+  using Request = v1::EraseRequest;
+  ExpectAllRefused({
+      BadErasure("everything", [](Request*) {}, grpc::INVALID_ARGUMENT,
+                 {"selector", "would match everything"}, Detail::kBadRequest),
+      BadErasure("empty", [](Request* request) { request->set_subject_id(""); },
+                 grpc::INVALID_ARGUMENT, {"selector", "would match everything"},
+                 Detail::kBadRequest),
+      BadErasure("long", [](Request* request) { request->set_subject_id(std::string(129, 'x')); },
+                 grpc::INVALID_ARGUMENT, {"subject_id", "128", "129"}, Detail::kBadRequest),
+      BadErasure("no such model",
+                 [](Request* request) {
+                   request->set_model("nobody");
+                   request->set_example_id("x");
+                 },
+                 grpc::NOT_FOUND, {"nobody"}, Detail::kResource),
+  });
+}
+
 TEST_F(BadInputTest, SequencesThatCanNeverBe) {
   const auto wait = BadCall<v1::Learning::Stub, v1::WaitAppliedRequest>(
       "wait", &Stubs::learning, &v1::Learning::Stub::WaitApplied,
@@ -481,8 +511,8 @@ TEST_F(BadInputTest, BytesThatAreNoMessage) {
   std::vector<BadInput> inputs;
   for (const char* method :
        {"Models/CreateModel", "Models/GetModel", "Learning/LearnBatch", "Learning/MarkBoundary",
-        "Learning/WaitApplied", "Prediction/Predict", "Evaluation/GetReport", "Evaluation/Evaluate",
-        "Checkpoints/CreateCheckpoint", "Checkpoints/Rollback"}) {
+        "Learning/WaitApplied", "Learning/Erase", "Prediction/Predict", "Evaluation/GetReport",
+        "Evaluation/Evaluate", "Checkpoints/CreateCheckpoint", "Checkpoints/Rollback"}) {
     inputs.push_back(RawBody(method, absl::StrCat("/engram.v1.", method), garbage,
                              grpc::INVALID_ARGUMENT, {"not a valid", "Request", "6 bytes"},
                              Detail::kNone));

@@ -69,6 +69,18 @@ TEST_F(CommandTest, TheLoopWorksFromAShell) {
   ToyModel model(stubs_.get(), "toy");
   EXPECT_GE(model.Accuracy({0, 1}), 0.9);
   EXPECT_EQ(model.Report().rollbacks_size(), 1);
+  v1::LearnBatchRequest of_ann;
+  *of_ann.add_examples() = testing::ToyExample({}, 1, 9000);
+  of_ann.mutable_examples(0)->set_subject_id("ann");
+  ASSERT_TRUE(model.Send(of_ann).ok());
+  const testing::Finished erased = Run("erase toy --subject ann");
+  EXPECT_EQ(erased.code, 0) << erased.output;
+  EXPECT_NE(erased.output.find("DATA_REMOVED, WEIGHTS_REBUILT\n1 examples erased"),
+            std::string::npos)
+      << erased.output;
+  const auto receipt = RunJson("erase toy --id nobody");
+  ASSERT_EQ(receipt.size(), 1u);
+  EXPECT_EQ(Run("erase toy").code, 1);
   EXPECT_EQ(Run("model pause toy").code, 0);
   EXPECT_TRUE(model.Describe().paused());
   EXPECT_EQ(Run("model resume toy").code, 0);

@@ -87,6 +87,7 @@ TEST_F(ServicesTest, EveryUnaryCallNamesABodyThatDoesNotParse) {
       {"/engram.v1.Models/GetModel", "GetModelRequest"},
       {"/engram.v1.Learning/LearnBatch", "LearnBatchRequest"},
       {"/engram.v1.Learning/WaitApplied", "WaitAppliedRequest"},
+      {"/engram.v1.Learning/Erase", "EraseRequest"},
       {"/engram.v1.Evaluation/Evaluate", "EvaluateRequest"},
       {"/engram.v1.Checkpoints/Rollback", "RollbackRequest"},
       {"/engram.v1.Admin/GetLimits", "GetLimitsRequest"}};
