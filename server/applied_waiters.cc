@@ -11,7 +11,8 @@ bool AppliedWaiters::Reached(const Waiter& waiter) const {
   return applied_ >= waiter.sequence && (!waiter.evaluated || oldest_open_ > waiter.sequence);
 }
 
-void AppliedWaiters::Wait(uint64_t sequence, bool evaluated, absl::Duration deadline, OnReached done) {
+void AppliedWaiters::Wait(uint64_t sequence, bool evaluated, absl::Duration deadline,
+                          OnReached done) {
   Waiter waiter{sequence, evaluated, deadline, std::move(done)};
   absl::Status answer;
   {

@@ -21,7 +21,8 @@ class AppliedWaiters {
   static constexpr uint64_t kNoneOpen = std::numeric_limits<uint64_t>::max();
   using OnReached = std::function<void(const absl::Status&)>;
 
-  // Deadlines are points of Clock::Monotonic. With `evaluated`, also until no boundary up to `sequence` lacks its row of R.
+  // `deadline` is a point of Clock::Monotonic. With `evaluated`, also until no boundary up to
+  // `sequence` lacks its row of R.
   void Wait(uint64_t sequence, bool evaluated, absl::Duration deadline, OnReached done);
 
   void SetApplied(uint64_t sequence);

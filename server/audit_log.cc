@@ -198,8 +198,9 @@ void NameSubject(const google::protobuf::Message& request, v1::AuditEntry* entry
   if (request.GetDescriptor()->name() == "DeleteCheckpointRequest") {
     entry->set_subject(TextOf(request, "id"));
   }
-  const auto* dry_run = request.GetDescriptor()->FindFieldByName("dry_run");
-  if (dry_run != nullptr && dry_run->cpp_type() == google::protobuf::FieldDescriptor::CPPTYPE_BOOL) {
+  using google::protobuf::FieldDescriptor;
+  const FieldDescriptor* dry_run = request.GetDescriptor()->FindFieldByName("dry_run");
+  if (dry_run != nullptr && dry_run->cpp_type() == FieldDescriptor::CPPTYPE_BOOL) {
     entry->set_dry_run(request.GetReflection()->GetBool(request, dry_run));
   }
 }

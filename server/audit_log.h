@@ -1,11 +1,12 @@
-// What administrators did, for good: one line of JSON (v1.AuditEntry) a call in DATA_DIR/audit. What
-// was refused goes to files of its own, so that a stranger who tries and tries pushes nothing out.
+// What administrators did, for good: one line of JSON (v1.AuditEntry) a call in DATA_DIR/audit.
+// What was refused goes to files of its own, so that a stranger who tries and tries pushes nothing
+// out.
 //
 // Threading: Append from any thread, never blocks; one thread of its own writes, everything that
 //   came in during the last sync at once. List blocks on the disk.
 // Ownership: the destructor writes what is queued, then joins.
-// Failure: Open: what the files answer. A line that cannot be written is logged as audit_lost with
-//   all it says, and counted; the call it is about is answered all the same, because it has happened.
+// Failure: Open: what the files answer. A line that cannot be written is logged as audit_lost, and
+//   counted; the call that it is about is answered all the same, because it has happened.
 // Bounds: the files' (rotating_file.h); 256 refusals wait, more are dropped and counted.
 #pragma once
 

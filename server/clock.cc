@@ -2,14 +2,15 @@
 
 #include <chrono>
 
-#include "absl/time/clock.h"
+#include "absl/time/time.h"
 
 namespace engram::server {
 namespace {
 
 class RealClock : public Clock {
  public:
-  absl::Time Now() const override { return absl::Now(); }
+  // absl::Now() goes on from an older reading for up to two seconds after the clock was set.
+  absl::Time Now() const override { return absl::FromChrono(std::chrono::system_clock::now()); }
   absl::Duration Monotonic() const override {
     return absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch());
   }
@@ -17,7 +18,7 @@ class RealClock : public Clock {
 
  private:
   const absl::Duration start_ = Monotonic();
-  const absl::Time wall_at_start_ = absl::Now();
+  const absl::Time wall_at_start_ = Now();
 };
 
 }  // namespace

@@ -1,5 +1,5 @@
-// Reading --config again while the server runs: all of it comes into force, or nothing does. What may
-// change is the table in reload.cc; any other difference needs a restart.
+// Reading --config again while the server runs: all of it comes into force, or nothing does. What
+// may change is the table in reload.cc; any other difference needs a restart.
 //
 // Threading: every method from any thread, one reload at a time. Reload blocks on the disk.
 // Ownership: the parts that a reload changes outlive it.

@@ -2,8 +2,8 @@
 // newest of the old) up to STEM.N.jsonl, which goes.
 //
 // Threading: one thread at a time.
-// Failure: UNAVAILABLE or RESOURCE_EXHAUSTED; lines that failed are in part or not at all there, and
-//   later ones begin on a line of their own.
+// Failure: UNAVAILABLE or RESOURCE_EXHAUSTED; lines that failed are there in part or not at all,
+//   and later ones begin on a line of their own.
 // Bounds: `files` files of about `file_bytes`.
 #pragma once
 

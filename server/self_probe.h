@@ -4,8 +4,8 @@
 //
 // Threading: one thread of its own, which runs the callbacks; the rest from any thread.
 // Ownership: the destructor stops and joins it.
-// Failure: after `misses` failures in a row `lost()` is true and on_lost has run, once. Whoever owns
-//   the process then leaves it; if that has not happened within `leave_within`, `leave` runs.
+// Failure: after `misses` failures in a row `lost()` is true and on_lost has run, once. Whoever
+//   owns the process then leaves it; if that has not happened within `leave_within`, `leave` runs.
 #pragma once
 
 #include <atomic>

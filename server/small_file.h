@@ -1,7 +1,8 @@
-// Files of a few kilobytes in the data folder that are replaced whole: temp, fsync, rename, fsync of
-// the folder, so that a reader finds the old or the new one.
+// Files of a few kilobytes in the data folder that are replaced whole: temp, fsync, rename, fsync
+// of the folder, so that a reader finds the old or the new one.
 //
-// Threading: free functions without state. Failure: UNAVAILABLE; RESOURCE_EXHAUSTED for a full disk.
+// Threading: free functions without state.
+// Failure: UNAVAILABLE; RESOURCE_EXHAUSTED for a full disk.
 #pragma once
 
 #include <string>

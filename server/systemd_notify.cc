@@ -1,12 +1,12 @@
 #include "server/systemd_notify.h"
 
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <cstddef>
 #include <cstdint>
 
 #include "absl/cleanup/cleanup.h"

@@ -109,7 +109,8 @@ void Trainer::MaybeEvaluateLive() {
   if (phase_ != Phase::kServing || every == 0 || examples_since_evaluation_ < every) return;
   const absl::Duration now = context_.clock->Monotonic();
   const absl::Duration cost = absl::Nanoseconds(live_evaluation_ns_.load());
-  if (evaluating_live_ || cost > *context_.live_evaluation_share.Get() * (now - evaluated_at_)) return;
+  const double share = *context_.live_evaluation_share.Get();
+  if (evaluating_live_ || cost > share * (now - evaluated_at_)) return;
   evaluating_live_ = true;
   examples_since_evaluation_ = 0;
   evaluated_at_ = now;

@@ -2,11 +2,12 @@
 
 #include <algorithm>
 
+#include "server/steady_alarm.h"
+
 namespace engram::server {
 
 absl::Duration CallDeadline(const grpc::CallbackServerContext& context, absl::Duration cap) {
-  // gRPC turns a point of its steady clock into one of the wall clock: both are read here, at once.
-  const absl::Duration left = absl::FromChrono(context.deadline()) - SystemClock()->Now();
+  const absl::Duration left = SteadyUntil(context.raw_deadline());
   // The client's clock stops the call at its deadline: an answer sent then comes too late.
   const absl::Duration margin =
       std::min(absl::Milliseconds(50), std::max(absl::ZeroDuration(), left / 10));

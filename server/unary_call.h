@@ -97,8 +97,8 @@ absl::StatusOr<Identity> Open(const Edge& edge, Rpc rpc,
   return caller;
 }
 
-// `work`: absl::StatusOr<Response>(const Request&), without blocking. Not for administrators' calls:
-// what they did is recorded on a disk.
+// `work`: absl::StatusOr<Response>(const Request&), without blocking. Not for administrators'
+// calls: what they did is recorded on a disk.
 template <typename Request, typename Work>
 grpc::ServerUnaryReactor* AnswerNow(const Edge& edge, Rpc rpc,
                                     grpc::CallbackServerContext* context,

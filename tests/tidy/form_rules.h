@@ -20,7 +20,7 @@ Findings BannedFileName(const SourceFile& file);
 Findings OpenEnds(const SourceFile& file);          // a to-do without an issue, a test switched off
 Findings MachinePaths(const SourceFile& file);      // folders of the machine it was written on
 Findings UntrustedLoaders(const SourceFile& file);  // loaders that run what they load
-Findings WallClocks(const SourceFile& file);        // the wall clock in the server, but for its clock
+Findings WallClocks(const SourceFile& file);        // in the server, outside its Clock
 Findings MissingOpening(const SourceFile& file);    // a header that does not say what it is for
 
 }  // namespace engram::tidy

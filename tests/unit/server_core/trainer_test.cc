@@ -29,7 +29,7 @@ std::shared_ptr<Wait> WaitFor(ModelBench* bench, uint64_t sequence, bool evaluat
                               absl::Duration patience) {
   auto wait = std::make_shared<Wait>();
   bench->model().WaitApplied(
-      sequence, evaluated, bench->clock().Now() + patience,
+      sequence, evaluated, bench->clock().Monotonic() + patience,
       [wait](absl::StatusOr<v1::WaitAppliedResponse> answer) { wait->answer = std::move(answer); });
   return wait;
 }
@@ -170,9 +170,9 @@ TEST(TrainerTest, WaitAppliedSaysHowFarItGot) {
   bench.LearnNow(Some(5));
   bench.Settle();
   const auto wait = WaitFor(&bench, 5, false, absl::Seconds(1));
-  EXPECT_EQ(bench.model().NextDeadline(), bench.clock().Now() + absl::Seconds(1));
+  EXPECT_EQ(bench.model().NextDeadline(), bench.clock().Monotonic() + absl::Seconds(1));
   bench.clock().Advance(absl::Seconds(1));
-  bench.model().ExpireWaits(bench.clock().Now());
+  bench.model().ExpireWaits(bench.clock().Monotonic());
   ASSERT_TRUE(wait->answer.has_value());
   EXPECT_TRUE(absl::IsDeadlineExceeded(wait->answer->status()));
   EXPECT_EQ(wait->answer->status().message(), "applied_through=3 < 5");

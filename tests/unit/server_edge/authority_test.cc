@@ -122,17 +122,17 @@ TEST_F(AuthorityTest, BindingsHoldBothWays) {
   const auto& bindings = authority_->bindings();
   const Identity bound{Role::kWriter, "w"};
   const Identity other{Role::kWriter, "x"};
-  EXPECT_TRUE(bindings.Admit(bound, "camera-7").ok());
-  EXPECT_TRUE(bindings.Admit(bound, "desk").ok());
-  EXPECT_TRUE(bindings.Admit(other, "robot").ok());
-  EXPECT_TRUE(bindings.Admit({Role::kAdmin, "w"}, "robot").ok());
-  const absl::Status status = bindings.Admit(bound, "robot");
+  EXPECT_TRUE(bindings->Admit(bound, "camera-7").ok());
+  EXPECT_TRUE(bindings->Admit(bound, "desk").ok());
+  EXPECT_TRUE(bindings->Admit(other, "robot").ok());
+  EXPECT_TRUE(bindings->Admit({Role::kAdmin, "w"}, "robot").ok());
+  const absl::Status status = bindings->Admit(bound, "robot");
   EXPECT_EQ(status.code(), absl::StatusCode::kPermissionDenied);
   EXPECT_EQ(status.message(), "writer \"w\" may not learn as producer \"robot\"");
   for (const char* producer : {"desk2", "camera", ""}) {
-    EXPECT_FALSE(bindings.Admit(bound, producer).ok()) << producer;
+    EXPECT_FALSE(bindings->Admit(bound, producer).ok()) << producer;
   }
-  EXPECT_FALSE(bindings.Admit(other, "camera-7").ok());
+  EXPECT_FALSE(bindings->Admit(other, "camera-7").ok());
 }
 
 TEST_F(AuthorityTest, BindingsThatMeanNothingAreRefused) {
