@@ -107,6 +107,10 @@ void AwaitEnd(CrashRun* run, ServerProcess* server) {
 
 // One life that ends at a failpoint. True when it came there.
 absl::StatusOr<bool> LiveToFailpoint(CrashRun* run, const std::string& name, uint64_t draw) {
+  // Only a rollback that has no checkpoint of its own yet is jumped to.
+  if (name == "recovery.jump") {
+    ENGRAM_RETURN_IF_ERROR(LiveToFailpoint(run, "rollback.before_alias", 0).status());
+  }
   run->SetEnvironment(
       {absl::StrCat("ENGRAM_FAILPOINTS=", name, "=crash:at", WhichTime(name, draw))});
   if (name == "recovery.recaptured") RemoveCheckpointFiles(run->data_dir());
