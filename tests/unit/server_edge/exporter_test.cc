@@ -44,6 +44,7 @@ TEST_F(ExporterTest, EveryFamilyOfTheSurfaceIsThere) {
       {"gauge",
        {"engram_build_info",
         "engram_storage_read_only",
+        "engram_ingest_locked",
         "engram_durable_sequence",
         "engram_applied_sequence",
         "engram_applied_lag_examples",
