@@ -4,7 +4,7 @@
 //
 // LossBook is the file that makes it last, one for all models; LossLock is one model's part of it.
 //
-// Threading: every method from any thread; Put and Acknowledge block on the disk, the rest does not.
+// Threading: from any thread. Put and Acknowledge block on the disk, the rest does not.
 // Ownership: the book and the background queue outlive the locks. A lock is shared with the
 //   admission of its model, whose callbacks may outlive the model.
 // Failure: Open: DATA_LOSS for a damaged file, UNAVAILABLE for one that cannot be read. Put:

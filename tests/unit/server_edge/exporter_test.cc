@@ -47,6 +47,7 @@ TEST_F(ExporterTest, EveryFamilyOfTheSurfaceIsThere) {
         "engram_storage_read_only",
         "engram_connections",
         "engram_in_flight_bytes",
+        "engram_ingest_locked",
         "engram_durable_sequence",
         "engram_applied_sequence",
         "engram_applied_lag_examples",

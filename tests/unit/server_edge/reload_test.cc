@@ -65,7 +65,7 @@ TEST_F(ReloadTest, AFileWithAnythingWrongChangesNothing) {
   Write("limits { tasks: 9 producers: -1 }");
   EXPECT_THAT(std::string(Refused().message()), HasSubstr("limits.producers"));
   Write("limits { tasks: 9 } shoe_size: 43");
-  EXPECT_THAT(std::string(Refused().message()), HasSubstr("line 1, column 21"));
+  EXPECT_THAT(std::string(Refused().message()), HasSubstr("shoe_size"));
   Write("limits { tasks: 9 } self_probe { misses: 1000 }");
   EXPECT_THAT(std::string(Refused().message()), HasSubstr("self_probe.misses"));
   unlink(path_.c_str());
@@ -113,7 +113,7 @@ TEST_F(ReloadTest, BindingsAndTokensComeWithIt) {
     std::ofstream(tokens, std::ios::trunc) << text;
     chmod(tokens.c_str(), 0600);
   };
-  write_tokens("# none yet\n");
+  write_tokens("reader r " + std::string(64, 'a') + "\n");
   const std::string head = "limits { tasks: 7 } authentication { token_file: \"" + tokens + "\" ";
   Write(head + "}");
   const auto authority = *Authority::Make(*LoadConfig(path_));
@@ -127,7 +127,7 @@ TEST_F(ReloadTest, BindingsAndTokensComeWithIt) {
   EXPECT_THAT(std::string(Refused().message()), HasSubstr("authentication.token_file"));
   EXPECT_TRUE(authority->bindings()->Admit(writer, "p").ok()) << "bad tokens: nothing changes";
 
-  write_tokens("# none yet\n");
+  write_tokens("reader r " + std::string(64, 'a') + "\n");
   const auto reloaded = reloader_->Reload();
   ASSERT_TRUE(reloaded.ok()) << reloaded.status();
   EXPECT_FALSE(authority->bindings()->Admit(writer, "p").ok());
