@@ -1,5 +1,5 @@
 // Named points at which a test may end, fail or delay the process, and bugs that a test may plant.
-// They exist in programs compiled with ENGRAM_FAILPOINTS and in no other: there the macros below are
+// They exist in programs compiled with ENGRAM_FAILPOINTS and no other: there the macros below are
 // empty, and tests/crash shows that engramd holds none of their names.
 //
 // The environment variable ENGRAM_FAILPOINTS sets them: NAME=MODE[:WHEN], comma-separated; a NAME

@@ -292,7 +292,8 @@ int Conclude(const char* program, const CrashRun& run, const std::string& plante
   bool passed = good.ok() && *good;
   if (!planted.empty()) {
     const bool refused = absl::StrContains(good.status().message(), "refusing to open the store");
-    const bool found = refused || absl::IsDataLoss(good.status()) || !run.Violations().empty() || (good.ok() && !*good);
+    const bool found = refused || absl::IsDataLoss(good.status()) || !run.Violations().empty() ||
+                       (good.ok() && !*good);
     std::printf("canary: %s %s\n", planted.c_str(), found ? "is found out" : "is NOT FOUND OUT");
     passed = found;
   }

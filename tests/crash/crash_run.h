@@ -1,6 +1,6 @@
 // What every harness that lets a server die again and again has in common: two models, four
-// producers with ledgers, somebody who takes checkpoints and rolls back; in the end the judgement of
-// the stored log, and the comparison with servers that replay it and never died.
+// producers with ledgers, somebody who takes checkpoints and rolls back; in the end the judgement
+// of the stored log, and the comparison with servers that replay it and never died.
 //
 // Threading: one thread; producers and operator have their own.
 // Ownership: owns the scratch folder and everything in it.

@@ -46,7 +46,7 @@ using testing::ServerProcess;
 
 constexpr int64_t kMiB = 1 << 20;
 constexpr int64_t kDiskBytes = 512 * kMiB;
-constexpr char kReserve[] = "limits { disk_reserve_bytes: 201326592 }";  // the least that is allowed
+constexpr char kReserve[] = "limits { disk_reserve_bytes: 201326592 }";  // the least allowed
 constexpr char kModel[] = "plain";
 const absl::Duration kResumeWithin = absl::Seconds(10);
 const absl::Duration kFullFor = absl::Milliseconds(600);
@@ -286,11 +286,13 @@ absl::StatusOr<bool> Run(const testing::ScratchFolder& scratch, bool namespaces)
   }
   load.Stop();
   ENGRAM_ASSIGN_OR_RETURN(const int code, server->Drain());
-  std::printf("%d cycles: exit code %d, %ld predictions, %ld failed, %lu messages acked, %ld refused, "
-              "slowest to begin again %.2f s\n",
+  std::printf("%d cycles: exit code %d, %ld predictions, %ld failed, %lu messages acked, "
+              "%ld refused, slowest to begin again %.2f s\n",
               absl::GetFlag(FLAGS_cycles), code, load.predictions(), load.failed_predictions(),
               load.acked(), load.refused(), absl::ToDoubleSeconds(slowest));
-  if (!load.other_answer().empty()) std::printf("a producer got: %s\n", load.other_answer().c_str());
+  if (!load.other_answer().empty()) {
+    std::printf("a producer got: %s\n", load.other_answer().c_str());
+  }
   ENGRAM_ASSIGN_OR_RETURN(const bool kept, JudgeLog(disk, load));
   return kept && code == 0 && load.failed_predictions() == 0 && load.other_answer().empty() &&
          load.predictions() > 0 && slowest < kResumeWithin;

@@ -109,7 +109,8 @@ const std::map<std::string, Scenario>& Scenarios() {
 
 class FaultBoxTest : public ::testing::Test {
  protected:
-  FaultBoxTest() : folder_(scratch_.Subfolder("watched")), box_(scratch_.Subfolder("box"), folder_) {
+  FaultBoxTest()
+      : folder_(scratch_.Subfolder("watched")), box_(scratch_.Subfolder("box"), folder_) {
     const int file = Make(folder_ + "/kept");
     Append(file, "old");
     close(file);

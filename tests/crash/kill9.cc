@@ -84,7 +84,7 @@ uint64_t WhichTime(absl::string_view name, uint64_t draw) {
   return absl::StartsWith(name, "open.") || absl::StartsWith(name, "recovery.") ? 1 : 1 + draw % 2;
 }
 
-// Without any checkpoint the whole log is replayed, and what rollbacks return to is kept on the way.
+// Without any checkpoint the whole log is replayed, and what rollbacks return to kept on the way.
 void RemoveCheckpointFiles(const std::string& data_dir) {
   namespace fs = std::filesystem;
   for (const auto& model : fs::directory_iterator(data_dir + "/checkpoints")) {
@@ -171,7 +171,9 @@ absl::StatusOr<bool> LiveAll(CrashRun* run) {
 
 absl::StatusOr<bool> Run(CrashRun* run) {
   const std::string planted = absl::GetFlag(FLAGS_plant);
-  if (!planted.empty()) run->SetEnvironment({absl::StrCat("ENGRAM_FAILPOINTS=", planted, "=plant")});
+  if (!planted.empty()) {
+    run->SetEnvironment({absl::StrCat("ENGRAM_FAILPOINTS=", planted, "=plant")});
+  }
   ENGRAM_RETURN_IF_ERROR(run->Begin());
   ENGRAM_ASSIGN_OR_RETURN(const bool kept, LiveAll(run));
   if (!kept && !planted.empty()) return false;

@@ -1,6 +1,6 @@
-// powerloss: like kill9, but after each kill the data folder loses what was not synced: bytes behind
+// powerloss: like kill9, but after each kill the data folder loses what was not synced: bytes after
 // a file's last sync, names whose folder was not synced since. Every third time all of it, else a
-// random part, so that files end torn. Then the same questions: nothing acked may be missing, and no
+// random part, so that files end torn. Then the same questions: nothing acked may be missing, no
 // server may find its store damaged.
 #include <cstdio>
 #include <string>
@@ -67,7 +67,9 @@ absl::StatusOr<bool> Run(CrashRun* run) {
   ENGRAM_RETURN_IF_ERROR(run->Begin());
   losses.Add(box.LosePower(PowerLoss{}));
   const std::string planted = absl::GetFlag(FLAGS_plant);
-  if (!planted.empty()) environment.push_back(absl::StrCat("ENGRAM_FAILPOINTS=", planted, "=plant"));
+  if (!planted.empty()) {
+    environment.push_back(absl::StrCat("ENGRAM_FAILPOINTS=", planted, "=plant"));
+  }
   run->SetEnvironment(environment);
   ENGRAM_ASSIGN_OR_RETURN(const bool kept, run->Live(absl::GetFlag(FLAGS_cycles), [&](int life) {
     return LiveAndLosePower(run, &box, life, &losses);

@@ -1,7 +1,7 @@
 // The folder that a test shares with the shim in a server: which call is to fail, how full the disk
 // is said to be, and the journal that a power loss is played from.
 //
-// Threading: methods from any thread, but for Begin and LosePower: no process may be under the shim.
+// Threading: any thread; no process may be under the shim in BeginJournal and LosePower.
 // Ownership: the box's folder and the tracked one outlive it.
 // Failure: CHECK-fails when its own files cannot be made or read: a test can do nothing without.
 #pragma once

@@ -1,8 +1,7 @@
-// What a test and the shim in the server under test (fault_shim.cc) share: one page of memory in the
+// What a test and the shim in the server under test (fault_shim.cc) share: a page of memory in the
 // file `control` of a fault box's folder.
 //
-// Threading: atomics; any thread of either process. Bounds: one page, of one version: both sides are
-// of the same build.
+// Threading: atomics; any thread of either process. Bounds: one page. Both sides are of one build.
 #pragma once
 
 #include <atomic>

@@ -1,13 +1,13 @@
-// LD_PRELOAD: stands between a program and the calls that reach its data folder. It can fail the Nth
+// LD_PRELOAD: stands between a program and its calls that reach a data folder. It can fail the Nth
 // call of a kind, play a small disk, and keep a journal of everything that is not yet durable, so
 // that after a kill the folder can be put into a state that a power loss may have left.
 //
 // The journal holds one line a record, tab-separated, its number first; `upto` is the number of
 // records at the moment a sync began:
-//   C path | M folder | D folder | U path grave | R from to grave     names that came, went, moved
+//   C path | M folder | D folder | U path grave | R from to grave     came, went, moved
 //   F folder upto                                                     names in it are durable
 //   S inode size upto                                                 bytes of a file are durable
-//   W inode offset hex | T inode size hex                             bytes that were overwritten, cut
+//   W inode offset hex | T inode size hex                             bytes overwritten, cut
 // A name that goes keeps its file in the folder `graves`, so inodes are not used again.
 //
 // Only libc: it runs inside programs with allocators and threads of their own.
@@ -57,7 +57,8 @@ __attribute__((constructor)) void Begin() {
   snprintf(path, sizeof(path), "%s/control", box);
   const int file = open(path, O_RDWR | O_CLOEXEC);
   if (file < 0) return;
-  void* const page = mmap(nullptr, sizeof(FaultControl), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+  void* const page =
+      mmap(nullptr, sizeof(FaultControl), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
   close(file);
   if (page == MAP_FAILED) return;
   snprintf(graves, sizeof(graves), "%s/graves", box);
