@@ -1,6 +1,7 @@
 // What lies in the database, byte by byte: log records, the log's rows, checkpoint rows, write-
 // ahead logs, states of a stream. As they are, and under a valid checksum, which an input drawn at
 // random never has.
+#include <algorithm>
 #include <array>
 #include <string>
 
@@ -25,13 +26,17 @@ constexpr char kKey[] = "key";
 void LogRecord(string_view input) {
   const storage::LogKey key = storage::MakeLogKey(7, 1234567);
   (void)storage::ParseRecord(storage::ToView(key), input);
-  const auto kind = static_cast<uint8_t>(TakeChoice(&input, 256));
-  const auto header = storage::MakeRecordHeader(key, kind, -5, storage::Crc32c(input));
-  std::string value(header.data(), header.size());
+  storage::RecordHead head;
+  head.kind = static_cast<uint8_t>(TakeChoice(&input, storage::kRecordKindMax + 1));
+  head.time_ms = -5;
+  head.sender = input.substr(0, std::min(TakeChoice(&input, 256), input.size()));
+  input.remove_prefix(head.sender.size());
+  std::string value;
+  storage::MakeRecordHeader(key, head, storage::Crc32c(input), &value);
   value.append(input.data(), input.size());
   const auto parsed = storage::ParseRecord(storage::ToView(key), value);
-  ENGRAM_CHECK(parsed.has_value() && parsed->kind == kind && parsed->time_ms == -5);
-  ENGRAM_CHECK(parsed->payload == input);
+  ENGRAM_CHECK(parsed.has_value() && parsed->kind == head.kind && parsed->time_ms == -5);
+  ENGRAM_CHECK(parsed->sender == head.sender && parsed->payload == input);
   const size_t at = (input.empty() ? 0 : static_cast<unsigned char>(input[0])) % value.size();
   value[at] = static_cast<char>(value[at] ^ 1 << (input.size() % 8));
   ENGRAM_CHECK(!storage::ParseRecord(storage::ToView(key), value).has_value());
@@ -75,7 +80,10 @@ void Stream(string_view input) {
   spec.set_feature_count(3);
   spec.set_max_classes(10);
   auto state = server::StreamState::Fresh(spec);
-  const auto kind = static_cast<server::RecordKind>(1 + TakeChoice(&input, 3));
+  constexpr std::array<server::RecordKind, 4> kKinds = {
+      server::RecordKind::kExample, server::RecordKind::kBoundary, server::RecordKind::kFlush,
+      server::RecordKind::kErased};
+  const server::RecordKind kind = kKinds[TakeChoice(&input, kKinds.size())];
   const absl::Status applied = state.Apply(kind, input, 1);
   ENGRAM_CHECK(applied.ok() || applied.code() == absl::StatusCode::kDataLoss);
   (void)state.View();
@@ -88,7 +96,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
   namespace storage = engram::storage;
   using engram::fuzz::Row;
   absl::string_view input = engram::fuzz::ToText(bytes, size);
-  switch (engram::fuzz::TakeChoice(&input, 8)) {
+  switch (engram::fuzz::TakeChoice(&input, 9)) {
     case 0:
       engram::fuzz::LogRecord(input);
       break;
@@ -109,6 +117,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
       break;
     case 6:
       engram::fuzz::Keys(input);
+      break;
+    case 7:
+      Row(input, storage::DecodeNames, storage::EncodeNames);
       break;
     default:
       engram::fuzz::Stream(input);
