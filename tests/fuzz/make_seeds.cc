@@ -84,34 +84,42 @@ constexpr char kTunedSpec[] =
     "penalty_schedule { decay: 0.5 } head { kind: FIXED } labels { number: 1 } labels { number: 2 "
     "} }";
 
+// Behind its name, by which the target knows it.
+template <typename Message>
+std::string Named(const Message& request) {
+  return absl::StrCat(Message::descriptor()->name(), "\n", request.SerializeAsString());
+}
+template <typename Message>
+std::string NamedText(const std::string& text) {
+  return absl::StrCat(Message::descriptor()->name(), "\n", FromText<Message>(text));
+}
+
 void UnaryRequests(const std::string& root) {
   const SeedFolder seeds(root, "unary_requests");
-  // The choice is the method's place: see Requests() of the target.
-  seeds.Add("create", 0, FromText<v1::CreateModelRequest>(absl::StrCat("name: 'm' ", kSpec)));
-  seeds.Add("create_tuned", 0,
-            FromText<v1::CreateModelRequest>(absl::StrCat("name: 'm' ", kTunedSpec)));
-  seeds.Add("from_weights", 1,
-            FromText<v1::CreateModelFromWeightsRequest>("end { bytes: 5 crc32: 6 }"));
-  seeds.Add("update", 4, FromText<v1::UpdateModelRequest>(absl::StrCat("name: 'm' ", kSpec)));
+  const std::string plain = absl::StrCat("name: 'm' ", kSpec);
+  const std::string tuned = absl::StrCat("name: 'm' ", kTunedSpec);
+  seeds.Add("create", NamedText<v1::CreateModelRequest>(plain));
+  seeds.Add("create_tuned", NamedText<v1::CreateModelRequest>(tuned));
+  seeds.Add("update", NamedText<v1::UpdateModelRequest>(plain));
+  seeds.Add("update_tuned", NamedText<v1::UpdateModelRequest>(tuned));
+  seeds.Add("from_weights",
+            NamedText<v1::CreateModelFromWeightsRequest>("end { bytes: 5 crc32: 6 }"));
   v1::LearnBatchRequest batch;
   batch.set_model("m");
   batch.set_producer("p");
   batch.set_producer_sequence(1);
   *batch.add_examples() = OneExample(1);
+  seeds.Add("learn_batch", Named(batch));
   v1::PredictRequest predict;
   predict.set_model("m");
   predict.mutable_features()->set_dense(testing::ToyRows({kFeatures}, {0, 1}, 1));
-  const std::string mark = FromText<v1::MarkBoundaryRequest>(
-      "model: 'm' producer: 'p' producer_sequence: 2 boundary { next_task: 'b' }");
-  const std::string rollback =
-      FromText<v1::RollbackRequest>("model: 'm' checkpoint: '01ARZ3NDEKTSV4RRFFQ69G5FAV'");
-  // Under every choice, so that a method that is added to a file moves none out of reach.
-  for (int choice = 8; choice < 28; ++choice) {
-    seeds.Add(absl::StrCat("learn_batch_", choice), choice, batch.SerializeAsString());
-    seeds.Add(absl::StrCat("predict_", choice), choice, predict.SerializeAsString());
-  }
-  seeds.Add("mark_boundary", 10, mark);
-  seeds.Add("rollback", 21, rollback);
+  seeds.Add("predict", Named(predict));
+  seeds.Add("mark_boundary",
+            NamedText<v1::MarkBoundaryRequest>(
+                "model: 'm' producer: 'p' producer_sequence: 2 boundary { next_task: 'b' }"));
+  seeds.Add("rollback", NamedText<v1::RollbackRequest>(
+                            "model: 'm' checkpoint: '01ARZ3NDEKTSV4RRFFQ69G5FAV'"));
+  seeds.Add("any", 0, "");
 }
 
 void StoredRows(const std::string& root) {

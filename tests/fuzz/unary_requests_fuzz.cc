@@ -1,5 +1,7 @@
-// Every request of every method of engram.v1 (the first byte chooses): parsed as the server parses
-// it, and checked as far as the checks need no model.
+// Every request of every method of engram.v1 (the first line names it, as in "PredictRequest"; what
+// names none is dealt out by its first byte): parsed as the server parses it, and checked as far as
+// the checks need no model.
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <utility>
@@ -50,6 +52,18 @@ std::vector<const google::protobuf::Message*> Requests() {
     }
   }
   return out;
+}
+
+// Takes the name off the front.
+const google::protobuf::Message* TakeKind(
+    absl::string_view* input, const std::vector<const google::protobuf::Message*>& requests) {
+  const absl::string_view line = input->substr(0, input->find('\n'));
+  for (const google::protobuf::Message* request : requests) {
+    if (line != request->GetDescriptor()->name()) continue;
+    input->remove_prefix(std::min(input->size(), line.size() + 1));
+    return request;
+  }
+  return requests[TakeChoice(input, requests.size())];
 }
 
 // A spec that passes is complete: completing it again changes nothing.
@@ -110,8 +124,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
   static const auto* requests =
       new std::vector<const google::protobuf::Message*>(engram::fuzz::Requests());
   absl::string_view body = engram::fuzz::ToText(bytes, size);
-  const size_t choice = engram::fuzz::TakeChoice(&body, requests->size());
-  const std::unique_ptr<google::protobuf::Message> request((*requests)[choice]->New());
+  const std::unique_ptr<google::protobuf::Message> request(
+      engram::fuzz::TakeKind(&body, *requests)->New());
   grpc::Slice slice(body.data(), body.size());
   const grpc::ByteBuffer buffer(&slice, 1);
   const absl::Status parsed = engram::server::ParseRequest(buffer, request.get());

@@ -132,7 +132,8 @@ absl::StatusOr<bool> Run() {
     if (absl::Now() - began > absl::Seconds(absl::GetFlag(FLAGS_seconds_max))) {
       return absl::DeadlineExceededError(absl::StrCat("not serving yet\n", server->Output()));
     }
-    absl::SleepFor(absl::Milliseconds(2));
+    // Seldom enough to take no time from the replay.
+    absl::SleepFor(absl::Milliseconds(20));
   }
   const absl::Duration serving = absl::Now() - began;
   std::printf(
