@@ -244,8 +244,8 @@ void RocksDbSampleLog::Commit(std::vector<PendingSubmission>* taken) {
   if (outcome.ok()) {
     batch_.Begin(options_.now_ms(), std::move(progress));
     for (const PendingSubmission& pending : *taken) batch_.Add(pending);
-    ENGRAM_FAILPOINT("log.before_write");
     if (ENGRAM_BUG("bug.ack_before_sync")) Tell(taken, absl::OkStatus());
+    ENGRAM_FAILPOINT("log.before_write");
     outcome = batch_.Write();
     ENGRAM_FAILPOINT("log.after_sync");
   }

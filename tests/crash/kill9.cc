@@ -172,7 +172,9 @@ absl::StatusOr<bool> LiveAll(CrashRun* run) {
 absl::StatusOr<bool> Run(CrashRun* run) {
   const std::string planted = absl::GetFlag(FLAGS_plant);
   if (!planted.empty()) {
-    run->SetEnvironment({absl::StrCat("ENGRAM_FAILPOINTS=", planted, "=plant")});
+    // A kill falls more often where the bug shows: commits and acks take their time.
+    run->SetEnvironment({absl::StrCat("ENGRAM_FAILPOINTS=", planted, "=plant,",
+                                      "log.before_write=sleep(8),log.after_sync=sleep(8)")});
   }
   ENGRAM_RETURN_IF_ERROR(run->Begin());
   ENGRAM_ASSIGN_OR_RETURN(const bool kept, LiveAll(run));

@@ -128,6 +128,15 @@ void ScriptedSession::Checkpoint() {
   if (Note(made.status)) checkpoint_ = made->id();
 }
 
+void ScriptedSession::DeleteCheckpoint() {
+  if (checkpoint_.empty()) return;
+  v1::DeleteCheckpointRequest request;
+  request.set_model(kModel);
+  request.set_id(std::exchange(checkpoint_, ""));
+  Note(Call(*stubs_->checkpoints, &v1::Checkpoints::Stub::DeleteCheckpoint, request,
+            kCallPatience).status);
+}
+
 void ScriptedSession::RollBack() {
   if (checkpoint_.empty()) return;
   v1::RollbackRequest request;
@@ -189,6 +198,7 @@ void ScriptedSession::Steps(ServerProcess* server) {
       [this] { RollBack(); },
       [this] { Delete(kSpare); },
       [this] { Learn(kMessages); },
+      [this] { DeleteCheckpoint(); },
       [this] { Checkpoint(); },
       [this] {
         if (options_.with_trim) Trim();

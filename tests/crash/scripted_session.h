@@ -57,6 +57,7 @@ class ScriptedSession {
   void Create(const std::string& model, const std::string& weights);
   void Learn(int messages);
   void Checkpoint();
+  void DeleteCheckpoint();
   void RollBack();
   void Delete(const std::string& model);
   void Trim();
@@ -77,7 +78,7 @@ class ScriptedSession {
   std::set<std::string> created_;  // answered
   std::set<std::string> deleting_;
   std::set<std::string> deleted_;
-  std::string checkpoint_;
+  std::string checkpoint_;  // answered, and not asked to go
   std::vector<AnsweredRollback> rollbacks_;
 };
 

@@ -145,7 +145,7 @@ class Sweep {
     const int64_t failed = box_->failed();
     box_->FailNothing();
     std::string broken = outcome.broken;
-    if (fault.failpoint.empty() ? failed == 0 : !Said(fault)) broken = "was never reached";
+    if (fault.failpoint.empty() ? failed == 0 : !FailpointReached()) broken = "was never reached";
     if (broken.empty() && !IsAllowed(outcome)) {
       broken = absl::StrCat("ended with ", outcome.exit_code);
     }
@@ -181,8 +181,7 @@ class Sweep {
       options.binary = ENGRAM_FAILING_SERVER_BINARY;
       options.environment.push_back("ENGRAM_FAILPOINTS=" + fault.failpoint);
       options.with_trim = absl::StartsWith(fault.failpoint, "trim.") ||
-                          absl::StartsWith(fault.failpoint, "witness.") ||
-                          absl::StartsWith(fault.failpoint, "checkpoint.");
+                          absl::StartsWith(fault.failpoint, "witness.");
     } else if (fault.at > 0) {
       box_->FailCall(fault.call, fault.at, fault.error, fault.sticky);
     }
@@ -197,9 +196,7 @@ class Sweep {
     return absl::StrContains(Log(), "Assertion");
   }
 
-  bool Said(const Fault& fault) const {
-    return absl::StrContains(Log(), "failpoint ");
-  }
+  bool FailpointReached() const { return absl::StrContains(Log(), "failpoint "); }
   std::string Log() const { return testing::ReadWholeFile(folder_ + ".log"); }
 
   testing::ScratchFolder scratch_;
