@@ -1,9 +1,9 @@
 #include "server/backup_job.h"
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "server/call_gate.h"
+#include "server/clock.h"
 #include "server/errors.h"
 #include "server/logging.h"
 #include "storage/base/status_macros.h"
@@ -87,7 +87,7 @@ absl::Status BackupJob::Begin(const std::string& name) {
 }
 
 void BackupJob::Create(std::string name, Done done) {
-  if (name.empty()) name = NameAfter(absl::Now());
+  if (name.empty()) name = NameAfter(SystemClock()->Now());
   const absl::Status begun = Begin(name);
   if (!begun.ok()) {
     done(begun);
@@ -115,14 +115,14 @@ void BackupJob::Run(const std::string& name, const Done& done) {
 }
 
 absl::StatusOr<v1::Backup> BackupJob::BackUp(const std::string& name) {
-  const absl::Time start = absl::Now();
+  const absl::Duration start = SteadyNow();
   storage::BackupRequest request;
   request.root = root_->path();
   request.name = name;
   request.cancelled = [this] { return stopping_.load(); };
   ENGRAM_ASSIGN_OR_RETURN(const storage::BackupManifest manifest, store_->BackUp(request));
   v1::Backup backup = Describe(manifest);
-  backup.set_seconds(absl::ToDoubleSeconds(absl::Now() - start));
+  backup.set_seconds(absl::ToDoubleSeconds(SteadyNow() - start));
   const auto removed = RemoveOldest();
   if (removed.ok()) {
     for (const std::string& old : *removed) backup.add_removed(old);

@@ -157,6 +157,9 @@ class Registry {
   absl::Status SetOne(absl::string_view entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     const std::pair<absl::string_view, absl::string_view> halves =
         absl::StrSplit(entry, absl::MaxSplits('=', 1));
+    if (halves.second.empty()) {
+      return absl::InvalidArgumentError(absl::StrCat("expected NAME=MODE, got \"", entry, "\""));
+    }
     const std::vector<absl::string_view> parts = absl::StrSplit(halves.second, ':');
     Failpoint point;
     ENGRAM_RETURN_IF_ERROR(ParseMode(parts[0], &point));

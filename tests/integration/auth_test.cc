@@ -46,6 +46,7 @@ const std::map<std::string, std::string>& NeededRoles() {
       {"engram.v1.Admin/GetServerInfo", "reader"},
       {"engram.v1.Admin/ListStrategies", "reader"},
       {"engram.v1.Admin/GetLimits", "reader"},
+      {"engram.v1.Admin/CreateBackup", "admin"},
       {"engram.v1.Admin/ReloadConfig", "admin"},
       {"engram.v1.Admin/AcknowledgeLoss", "admin"},
       {"engram.v1.Admin/ListAudit", "admin"},

@@ -70,6 +70,7 @@ class HostTest : public ::testing::Test {
     ModelHostOptions options;
     auto* limits = options.config.mutable_limits();
     limits->set_examples_per_message(1024);
+    limits->set_features(65536);
     limits->set_tasks(10000);
     limits->set_producers(10000);
     limits->set_models(20);

@@ -59,13 +59,13 @@ TEST_F(SampleLogTest, KindAndEmptyPayloadComeBack) {
   OpenWithModel();
   Submission submission;
   submission.model = kModel;
-  submission.records = {{200, ""}, {1, std::string("\0\xff", 2)}};
+  submission.records = {{100, ""}, {1, std::string("\0\xff", 2)}};
   ASSERT_TRUE(Append(log(), submission).ok());
   Reopen();
   const auto records = log().Read(kModel, 1, 10, 100);
   ASSERT_TRUE(records.ok());
   ASSERT_EQ(records->size(), 2u);
-  EXPECT_EQ((*records)[0].kind, 200);
+  EXPECT_EQ((*records)[0].kind, 100);
   EXPECT_EQ((*records)[0].payload, "");
   EXPECT_EQ((*records)[1].payload, std::string("\0\xff", 2));
 }
