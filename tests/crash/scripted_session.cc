@@ -84,6 +84,7 @@ void ScriptedSession::Break(const std::string& what) {
 
 bool ScriptedSession::Note(const grpc::Status& status) {
   outcome_.refused += status.ok() ? 0 : 1;
+  if (!status.ok() && outcome_.refusal.empty()) outcome_.refusal = status.error_message();
   const bool silent = !status.ok() && status.error_message().empty();
   if (silent) Break(absl::StrCat("an error without words: ", status.error_code()));
   return status.ok();

@@ -35,7 +35,8 @@ struct SessionOutcome {
   bool ended_by_itself = false;
   int exit_code = 0;
   bool read_only = false;
-  int refused = 0;  // calls that were answered with an error
+  int refused = 0;      // calls that were answered with an error
+  std::string refusal;  // the first of these errors
   std::string broken;  // the first promise that was broken; empty: none
 };
 

@@ -132,7 +132,8 @@ class Sweep {
     const std::string fault = outcome.broken + session.JudgeStored() + session.JudgeReopened();
     if (!fault.empty() || outcome.refused > 0 || outcome.exit_code != 0) {
       return absl::InternalError(absl::StrCat("without any fault: ", fault, ", ", outcome.refused,
-                                              " refusals, exit code ", outcome.exit_code));
+                                              " refusals, \"", outcome.refusal, "\", exit code ",
+                                              outcome.exit_code));
     }
     if (!session.JudgeNotices()) return absl::InternalError("the judge misses a lost example");
     std::printf("canary: an acked example taken away is found\n");

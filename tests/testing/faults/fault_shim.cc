@@ -27,6 +27,8 @@
 #include <sys/types.h>
 #include <unistd.h>
 
+#include <cstdarg>
+
 #include "tests/testing/faults/fault_control.h"
 
 namespace {
