@@ -162,8 +162,7 @@ class Registry {
     }
     const std::vector<absl::string_view> parts = absl::StrSplit(halves.second, ':');
     Failpoint point;
-    // What has no "=" splits into nothing.
-    ENGRAM_RETURN_IF_ERROR(ParseMode(parts.empty() ? "" : parts[0], &point));
+    ENGRAM_RETURN_IF_ERROR(ParseMode(parts[0], &point));
     if (parts.size() > 1) ENGRAM_RETURN_IF_ERROR(ParseWhen(parts[1], &point));
     absl::string_view stem = halves.first;
     const bool many = absl::ConsumeSuffix(&stem, "*");

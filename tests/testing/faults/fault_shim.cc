@@ -11,8 +11,6 @@
 // A name that goes keeps its file in the folder `graves`, so inodes are not used again.
 //
 // Only libc: it runs inside programs with allocators and threads of their own.
-#include <cstdarg>
-
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
