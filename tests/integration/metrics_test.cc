@@ -1,4 +1,6 @@
 // /metrics: every family of the surface is there, well formed, and says what the report says.
+#include <set>
+
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "tests/integration/exposition.h"

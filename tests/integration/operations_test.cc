@@ -38,7 +38,7 @@ class OperationsTest : public ServerTest {
   void SetUp() override {}  // each test starts its own
 
   void Start(const std::string& config = "") {
-    options_.data_dir = scratch_.Subfolder("store");
+    options_.data_dir = scratch_.Subfolder(absl::StrCat("store-", ++runs_));
     options_.config = config;
     StartServer();
     model_.UseStubs(stubs_.get());
@@ -298,7 +298,6 @@ TEST_F(OperationsTest, TheProbePassesThroughEverySortOfListenerAndFeedsTheWatchd
     EXPECT_EQ(notified.Next(), "WATCHDOG=1");
     EXPECT_EQ(notified.Next(), "WATCHDOG=1");
     EXPECT_EQ(*server_->Drain(), 0) << server_->Output();
-    std::string last;
     for (std::string next = notified.Next(); next != "STOPPING=1"; next = notified.Next()) {
       ASSERT_EQ(next, "WATCHDOG=1");
     }
