@@ -134,7 +134,7 @@ TEST_F(ReloadTest, BindingsAndTokensComeWithIt) {
   EXPECT_GT(authority->generation(), generation) << "streams ask again";
 }
 
-TEST(AuthorityTest, TheServersOwnTokenIsAReadersAndNobodyElseHasIt) {
+TEST(OwnTokenTest, TheServersOwnTokenIsAReadersAndNobodyElseHasIt) {
   v1::ServerConfig config;
   config.mutable_tls()->set_client_ca_file("ca.pem");
   const auto authority = *Authority::Make(config);
