@@ -5,10 +5,8 @@
 #include <iostream>
 #include <utility>
 
-#include "absl/random/random.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "storage/base/status_macros.h"
@@ -24,23 +22,16 @@ using testing::ServerProcess;
 const absl::Duration kReadyWithin = absl::Seconds(120);
 const absl::Duration kLastWords = absl::Milliseconds(300);
 
-uint64_t DrawSeed(uint64_t seed) {
-  absl::BitGen random;
-  return seed != 0 ? seed : absl::Uniform<uint64_t>(random, 1, 1u << 31);
-}
-
 absl::Status DrainWell(ServerProcess* server) {
   ENGRAM_ASSIGN_OR_RETURN(const int code, server->Drain());
   if (code != 0) return absl::InternalError(absl::StrCat("drain exited with ", code));
   return absl::OkStatus();
 }
 
-std::vector<ModelToWrite> WholeLogs(const std::vector<StoredModel>& stored) {
-  std::vector<ModelToWrite> whole;
-  for (const StoredModel& model : stored) {
-    whole.push_back({model.name, model.spec, Everything(model.records)});
-  }
-  return whole;
+std::map<std::string, std::string> IdsOf(const Ends& ends) {
+  std::map<std::string, std::string> ids;
+  for (const auto& [model, checkpoint] : ends) ids[model] = checkpoint.id();
+  return ids;
 }
 
 bool Same(const std::string& name, const v1::Checkpoint& lived, const v1::Checkpoint& replayed,
@@ -57,12 +48,52 @@ bool Same(const std::string& name, const v1::Checkpoint& lived, const v1::Checkp
 
 }  // namespace
 
-CrashRun::CrashRun(const CrashRunOptions& options)
-    : options_(options), seed_(DrawSeed(options.seed)), data_dir_(scratch_.Subfolder("server")) {
-  if (!options.keep) return;
-  scratch_.Keep();
-  std::printf("folders: %s\n", scratch_.path().c_str());
+bool ReportVerdict(const StoredModel& model, const std::vector<Testimony>& testimonies,
+                   const Rollbacks& rollbacks) {
+  const auto mine = rollbacks.find(model.name);
+  const std::vector<AnsweredRollback> answered =
+      mine == rollbacks.end() ? std::vector<AnsweredRollback>{} : mine->second;
+  const Verdict verdict = Judge(model.records, testimonies, answered);
+  const auto standing = Standing(model.records);
+  std::printf(
+      "%s: %zu records (%zd stand), %zu rollbacks, %ld acked examples, %ld lost, %ld twice, "
+      "%ld torn, %ld altered, %ld unexpected\n",
+      model.name.c_str(), model.records.size(), std::count(standing.begin(), standing.end(), true),
+      answered.size(), verdict.acked_examples, verdict.lost, verdict.twice, verdict.torn,
+      verdict.altered, verdict.unexpected);
+  for (const auto& finding : verdict.first_findings) std::printf("  %s\n", finding.c_str());
+  return verdict.Clean() && verdict.acked_examples > 0;
 }
+
+std::vector<ModelToWrite> WholeLogs(const std::vector<StoredModel>& stored) {
+  std::vector<ModelToWrite> whole;
+  for (const StoredModel& model : stored) {
+    whole.push_back({model.name, model.spec, Everything(model.records)});
+  }
+  return whole;
+}
+
+absl::StatusOr<Replayed> Replay(const std::string& folder,
+                                const std::vector<ModelToWrite>& models) {
+  ENGRAM_RETURN_IF_ERROR(WriteModels(folder, models));
+  testing::ServerOptions options;
+  options.data_dir = folder;
+  options.ready_within = kReadyWithin;
+  ENGRAM_ASSIGN_OR_RETURN(auto server, ServerProcess::Launch(std::move(options)));
+  ENGRAM_RETURN_IF_ERROR(CrashRun::WaitModels(server.get()));
+  ENGRAM_ASSIGN_OR_RETURN(Ends ends, CheckpointTheEnd(*server));
+  ENGRAM_RETURN_IF_ERROR(DrainWell(server.get()));
+  ENGRAM_ASSIGN_OR_RETURN(auto stored, ReadModels(folder, IdsOf(ends)));
+  return std::make_pair(std::move(ends), std::move(stored));
+}
+
+CrashRun::CrashRun(const testing::ScratchFolder& scratch, uint64_t seed,
+                   const CrashRunOptions& options)
+    : scratch_(scratch),
+      seed_(seed),
+      options_(options),
+      data_dir_(scratch.Subfolder("server")),
+      party_(scratch.path(), seed, options.examples_per_second) {}
 
 absl::StatusOr<std::unique_ptr<ServerProcess>> CrashRun::Launch() const {
   testing::ServerOptions options;
@@ -88,31 +119,27 @@ absl::Status CrashRun::WaitModels(ServerProcess* server) {
   return absl::OkStatus();
 }
 
-void CrashRun::Announce(const ServerProcess* server) {
-  addresses_.Set(server == nullptr ? "" : server->grpc_address());
-}
-
-void CrashRun::StartProducers() {
-  std::vector<std::string> names;
-  for (const auto& [model, spec] : CrashModels()) {
-    names.push_back(model);
-    for (int i = 0; i < 2; ++i) {
-      ProducerOptions options;
-      options.model = model;
-      options.plan = {seed_, absl::StrCat(model, "-", i), i == 0};
-      options.ledger_file = absl::StrCat(scratch_.path(), "/ledger.", options.plan.producer);
-      options.examples_per_second = options_.examples_per_second;
-      producers_.push_back(std::make_unique<Producer>(std::move(options), &addresses_));
-    }
-  }
-  somebody_ = std::make_unique<Operator>(seed_, names, &addresses_);
-}
-
 absl::Status CrashRun::Begin() {
   ENGRAM_ASSIGN_OR_RETURN(auto server, Launch());
   ENGRAM_RETURN_IF_ERROR(server->WaitReady());
   ENGRAM_RETURN_IF_ERROR(CreateModels(*server));
-  StartProducers();
+  party_.Begin();
+  return absl::OkStatus();
+}
+
+absl::Status CrashRun::LiveAndBeKilled(int life, uint64_t draw) {
+  ENGRAM_ASSIGN_OR_RETURN(auto server, Launch());
+  if (life % 5 == 4) {
+    ENGRAM_RETURN_IF_ERROR(server->WaitListening());
+    Announce(server.get());
+    absl::SleepFor(absl::Milliseconds(draw % 40));
+  } else {
+    ENGRAM_RETURN_IF_ERROR(WaitModels(server.get()));
+    Announce(server.get());
+    absl::SleepFor(absl::Milliseconds(50 + draw % 251));
+  }
+  server->Kill();
+  Announce(nullptr);
   return absl::OkStatus();
 }
 
@@ -121,7 +148,7 @@ absl::StatusOr<bool> CrashRun::Live(int lives, const std::function<absl::Status(
   int life = 0;
   while (life < lives && Violations().empty()) ENGRAM_RETURN_IF_ERROR(live(life++));
   std::printf("%d lives in %.1f s, %d checkpoints\n", life,
-              absl::ToDoubleSeconds(absl::Now() - began), somebody_->checkpoints());
+              absl::ToDoubleSeconds(absl::Now() - began), party_.somebody().checkpoints());
   for (const std::string& violation : Violations()) std::printf("  %s\n", violation.c_str());
   std::fflush(stdout);
   return Violations().empty();
@@ -132,30 +159,18 @@ absl::StatusOr<Ends> CrashRun::LastLife() {
   ENGRAM_RETURN_IF_ERROR(WaitModels(server.get()));
   Announce(server.get());
   absl::SleepFor(kLastWords);
-  somebody_->Stop();
-  for (const auto& producer : producers_) {
-    if (!producer->Finish()) {
-      return absl::InternalError(
-          absl::StrCat(producer->options().plan.producer, " could not finish: ",
-                       absl::StrJoin(producer->violations(), "; "), "\n", server->Output()));
-    }
+  const absl::Status finished = party_.Finish();
+  if (!finished.ok()) {
+    return absl::InternalError(absl::StrCat(finished.message(), "\n", server->Output()));
   }
   ENGRAM_ASSIGN_OR_RETURN(Ends ends, CheckpointTheEnd(*server));
   ENGRAM_RETURN_IF_ERROR(DrainWell(server.get()));
-  for (const auto& producer : producers_) {
+  for (const auto& producer : party_.producers()) {
     std::printf("%s: %lu streams, %lu repeats recognised\n",
                 producer->options().plan.producer.c_str(), producer->streams(),
                 producer->duplicates());
   }
   return ends;
-}
-
-std::vector<std::string> CrashRun::Violations() const {
-  std::vector<std::string> all;
-  for (const auto& producer : producers_) {
-    for (const std::string& violation : producer->violations()) all.push_back(violation);
-  }
-  return all;
 }
 
 std::vector<std::string> CrashRun::Complaints() const {
@@ -170,59 +185,12 @@ std::vector<std::string> CrashRun::Complaints() const {
 }
 
 absl::StatusOr<std::vector<StoredModel>> CrashRun::ReadStored(const Ends& ends) const {
-  std::map<std::string, std::string> ids;
-  for (const auto& [model, checkpoint] : ends) ids[model] = checkpoint.id();
-  return ReadModels(data_dir_, ids);
-}
-
-// The same logs in a new folder, replayed from their start by a server that is never killed.
-absl::StatusOr<CrashRun::Replayed> CrashRun::Replay(const std::string& name,
-                                                    const std::vector<ModelToWrite>& models) {
-  const std::string folder = scratch_.Subfolder(name);
-  ENGRAM_RETURN_IF_ERROR(WriteModels(folder, models));
-  testing::ServerOptions options;
-  options.data_dir = folder;
-  options.ready_within = kReadyWithin;
-  ENGRAM_ASSIGN_OR_RETURN(auto server, ServerProcess::Launch(std::move(options)));
-  ENGRAM_RETURN_IF_ERROR(WaitModels(server.get()));
-  ENGRAM_ASSIGN_OR_RETURN(Ends ends, CheckpointTheEnd(*server));
-  ENGRAM_RETURN_IF_ERROR(DrainWell(server.get()));
-  std::map<std::string, std::string> ids;
-  for (const auto& [model, checkpoint] : ends) ids[model] = checkpoint.id();
-  ENGRAM_ASSIGN_OR_RETURN(auto stored, ReadModels(folder, ids));
-  return std::make_pair(std::move(ends), std::move(stored));
-}
-
-std::vector<Testimony> CrashRun::Testimonies(const std::string& model) const {
-  std::vector<Testimony> out;
-  for (const auto& producer : producers_) {
-    if (producer->options().model != model) continue;
-    out.push_back({producer->options().plan, Ledger::Read(producer->options().ledger_file)});
-  }
-  return out;
-}
-
-bool CrashRun::ReportVerdict(const StoredModel& model) const {
-  const auto rollbacks = somebody_->rollbacks();
-  const auto mine = rollbacks.find(model.name);
-  const std::vector<AnsweredRollback> answered =
-      mine == rollbacks.end() ? std::vector<AnsweredRollback>{} : mine->second;
-  const std::vector<Testimony> testimonies = Testimonies(model.name);
-  const Verdict verdict = crash::Judge(model.records, testimonies, answered);
-  const auto standing = Standing(model.records);
-  std::printf(
-      "%s: %zu records (%zd stand), %zu rollbacks, %ld acked examples, %ld lost, %ld twice, "
-      "%ld torn, %ld altered, %ld unexpected\n",
-      model.name.c_str(), model.records.size(), std::count(standing.begin(), standing.end(), true),
-      answered.size(), verdict.acked_examples, verdict.lost, verdict.twice, verdict.torn,
-      verdict.altered, verdict.unexpected);
-  for (const auto& finding : verdict.first_findings) std::printf("  %s\n", finding.c_str());
-  return verdict.Clean() && verdict.acked_examples > 0;
+  return ReadModels(data_dir_, IdsOf(ends));
 }
 
 // The judge itself: it must find one record taken away and one doubled.
 bool CrashRun::JudgeNotices(const StoredModel& model) const {
-  const std::vector<Testimony> testimonies = Testimonies(model.name);
+  const std::vector<Testimony> testimonies = party_.Testimonies(model.name);
   auto fewer = model.records;
   fewer.pop_back();
   while (!fewer.empty() && fewer.back().kind != 1) fewer.pop_back();
@@ -239,7 +207,8 @@ bool CrashRun::JudgeNotices(const StoredModel& model) const {
 bool CrashRun::Judge(const std::vector<StoredModel>& stored) const {
   bool good = stored.size() == CrashModels().size();
   for (const StoredModel& model : stored) {
-    good = ReportVerdict(model) && good;
+    good = ReportVerdict(model, party_.Testimonies(model.name), party_.somebody().rollbacks()) &&
+           good;
     good = JudgeNotices(model) && good;
   }
   return good;
@@ -250,7 +219,7 @@ absl::StatusOr<bool> CrashRun::SameAfterReplay(const std::string& name,
                                                const Ends& ends,
                                                const std::vector<StoredModel>& stored) {
   std::printf("%s:\n", name.c_str());
-  ENGRAM_ASSIGN_OR_RETURN(const Replayed replayed, Replay(name, copies));
+  ENGRAM_ASSIGN_OR_RETURN(const Replayed replayed, Replay(scratch_.Subfolder(name), copies));
   bool good = replayed.second.size() == stored.size();
   for (size_t i = 0; i < stored.size() && i < replayed.second.size(); ++i) {
     const std::string& model = stored[i].name;
@@ -279,27 +248,23 @@ absl::StatusOr<bool> CrashRun::CompareWithReplay(const Ends& ends,
   for (ModelToWrite& copy : standing) {
     if (copy.name == "replay-ewc") altered_one = AlterOneExample(&copy.records);
   }
-  ENGRAM_ASSIGN_OR_RETURN(const Replayed altered, Replay("altered", standing));
+  ENGRAM_ASSIGN_OR_RETURN(const Replayed altered,
+                          Replay(scratch_.Subfolder("altered"), standing));
   const bool noticed = altered.first.at("replay-ewc").sha256() != ends.at("replay-ewc").sha256() &&
                        altered.first.at("plain").sha256() == ends.at("plain").sha256();
   std::printf("canary: one altered example %s\n", noticed ? "changes the weights" : "NOT NOTICED");
   return same && same_without && altered_one && noticed;
 }
 
-int Conclude(const char* program, const CrashRun& run, const std::string& planted,
-             const absl::StatusOr<bool>& good) {
+absl::StatusOr<bool> Conclude(const CrashRun& run, const std::string& planted,
+                              const absl::StatusOr<bool>& good) {
+  if (planted.empty()) return good;
   if (!good.ok()) std::cout << good.status() << "\n";
-  bool passed = good.ok() && *good;
-  if (!planted.empty()) {
-    const bool refused = absl::StrContains(good.status().message(), "refusing to open the store");
-    const bool found = refused || absl::IsDataLoss(good.status()) || !run.Violations().empty() ||
-                       (good.ok() && !*good);
-    std::printf("canary: %s %s\n", planted.c_str(), found ? "is found out" : "is NOT FOUND OUT");
-    passed = found;
-  }
-  std::printf("%s %s (seed %lu)\n", program, passed ? "PASSED" : "FAILED", run.seed());
-  std::fflush(stdout);
-  return passed ? 0 : 1;
+  const bool refused = absl::StrContains(good.status().message(), "refusing to open the store");
+  const bool found = refused || absl::IsDataLoss(good.status()) || !run.Violations().empty() ||
+                     (good.ok() && !*good);
+  std::printf("canary: %s %s\n", planted.c_str(), found ? "is found out" : "is NOT FOUND OUT");
+  return found;
 }
 
 }  // namespace engram::crash

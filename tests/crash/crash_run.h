@@ -3,7 +3,7 @@
 // of the stored log, and the comparison with servers that replay it and never died.
 //
 // Threading: one thread; producers and operator have their own.
-// Ownership: owns the scratch folder and everything in it.
+// Ownership: the scratch folder outlives it.
 // Failure: statuses for what made the run impossible; broken promises are printed and counted.
 #pragma once
 
@@ -17,9 +17,8 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "tests/crash/final_state.h"
-#include "tests/crash/operator.h"
 #include "tests/crash/oracle.h"
-#include "tests/crash/producer.h"
+#include "tests/crash/party.h"
 #include "tests/crash/stored_models.h"
 #include "tests/testing/process/scratch_folder.h"
 #include "tests/testing/process/server_process.h"
@@ -29,21 +28,28 @@ namespace engram::crash {
 // By model: its checkpoint at the end of its log.
 using Ends = std::map<std::string, engram::v1::Checkpoint>;
 
+using Rollbacks = std::map<std::string, std::vector<AnsweredRollback>>;  // by model
+// What a server made of logs: its ends, and what it stored.
+using Replayed = std::pair<Ends, std::vector<StoredModel>>;
+
+// Prints what the ledgers say of a model's stored log; true when no promise is broken.
+bool ReportVerdict(const StoredModel& model, const std::vector<Testimony>& testimonies,
+                   const Rollbacks& rollbacks);
+std::vector<ModelToWrite> WholeLogs(const std::vector<StoredModel>& stored);
+// The logs in a new folder, replayed from their start by a server that is never killed.
+absl::StatusOr<Replayed> Replay(const std::string& folder, const std::vector<ModelToWrite>& models);
+
 struct CrashRunOptions {
-  uint64_t seed = 0;  // 0: one is drawn
   double examples_per_second = 3000;
   std::string binary = {};  // of the server that dies; empty: engramd
-  bool keep = false;        // the folders, to look at a failure
 };
 
 class CrashRun {
  public:
-  explicit CrashRun(const CrashRunOptions& options);
+  CrashRun(const testing::ScratchFolder& scratch, uint64_t seed, const CrashRunOptions& options);
 
   uint64_t seed() const { return seed_; }
-  const testing::ScratchFolder& scratch() const { return scratch_; }
   const std::string& data_dir() const { return data_dir_; }
-  Operator& somebody() { return *somebody_; }
 
   // A first life that makes the models; then the producers begin.
   absl::Status Begin();
@@ -54,14 +60,15 @@ class CrashRun {
   absl::StatusOr<std::unique_ptr<testing::ServerProcess>> Launch() const;
   static absl::Status WaitModels(testing::ServerProcess* server);
   // Where producers and operator find the server from now on; null: nowhere.
-  void Announce(const testing::ServerProcess* server);
+  void Announce(const testing::ServerProcess* server) { party_.Announce(server); }
+  // One life, killed at a moment that `draw` decides; every fifth while it recovers.
+  absl::Status LiveAndBeKilled(int life, uint64_t draw);
 
   // Lives until one breaks a promise: `live` gets the number of the life. False when one did.
   absl::StatusOr<bool> Live(int lives, const std::function<absl::Status(int)>& live);
   // The last life: everything is resent and acked, then the server stops in peace.
   absl::StatusOr<Ends> LastLife();
-  // What producers were told that must never be told; empty when nothing.
-  std::vector<std::string> Violations() const;
+  std::vector<std::string> Violations() const { return party_.Violations(); }
   // Lines of the server's own log that tell of damage.
   std::vector<std::string> Complaints() const;
 
@@ -74,30 +81,22 @@ class CrashRun {
   absl::StatusOr<bool> CompareWithWhole(const Ends& ends, const std::vector<StoredModel>& stored);
 
  private:
-  using Replayed = std::pair<Ends, std::vector<StoredModel>>;
-
-  absl::StatusOr<Replayed> Replay(const std::string& name, const std::vector<ModelToWrite>& models);
   absl::StatusOr<bool> SameAfterReplay(const std::string& name,
                                        const std::vector<ModelToWrite>& copies, const Ends& ends,
                                        const std::vector<StoredModel>& stored);
-  void StartProducers();
-  std::vector<Testimony> Testimonies(const std::string& model) const;
-  bool ReportVerdict(const StoredModel& model) const;
   bool JudgeNotices(const StoredModel& model) const;
 
-  const CrashRunOptions options_;
+  const testing::ScratchFolder& scratch_;
   const uint64_t seed_;
-  testing::ScratchFolder scratch_;
+  const CrashRunOptions options_;
   const std::string data_dir_;
   std::vector<std::string> environment_;
-  AddressBook addresses_;
-  std::vector<std::unique_ptr<Producer>> producers_;
-  std::unique_ptr<Operator> somebody_;
+  Party party_;
 };
 
-// Prints PASSED or FAILED with the seed; the exit code of the program. With a planted bug the run
-// passes when it has shown a broken promise, or a server that refused what was left of its store.
-int Conclude(const char* program, const CrashRun& run, const std::string& planted,
-             const absl::StatusOr<bool>& good);
+// How a run went. With a planted bug it is well when it has shown a broken promise, or a server that
+// refused what was left of its store.
+absl::StatusOr<bool> Conclude(const CrashRun& run, const std::string& planted,
+                              const absl::StatusOr<bool>& good);
 
 }  // namespace engram::crash

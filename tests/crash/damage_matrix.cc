@@ -7,21 +7,19 @@
 #include <memory>
 
 #include "absl/flags/flag.h"
-#include "absl/flags/parse.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "storage/base/status_macros.h"
 #include "tests/crash/damaged_store.h"
 #include "tests/crash/damages.h"
+#include "tests/crash/harness.h"
 #include "tests/testing/process/server_process.h"
 #include "tests/testing/process/stubs.h"
 #include "tests/testing/process/subprocess.h"
 
 ABSL_FLAG(bool, full, false, "every damage, and every byte of the checkpoint");
-ABSL_FLAG(uint64_t, seed, 1, "what the producers send");
 ABSL_FLAG(std::string, only, "", "only damages whose name contains this");
-ABSL_FLAG(bool, keep, false, "keep the folders, to look at a failure");
 
 namespace engram::crash {
 namespace {
@@ -141,9 +139,9 @@ absl::StatusOr<int> SweepCheckpoint(const MadeStore& store, const std::string& f
   return flips - refused;
 }
 
-absl::StatusOr<int> Run(const testing::ScratchFolder& scratch) {
+absl::StatusOr<bool> Run(const testing::ScratchFolder& scratch, uint64_t seed) {
   const absl::Time began = absl::Now();
-  ENGRAM_ASSIGN_OR_RETURN(const MadeStore store, MakeStore(scratch, absl::GetFlag(FLAGS_seed)));
+  ENGRAM_ASSIGN_OR_RETURN(const MadeStore store, MakeStore(scratch, seed));
   std::printf("store made in %.1f s\n", absl::ToDoubleSeconds(absl::Now() - began));
   const std::string folder = scratch.path() + "/damaged";
   ENGRAM_ASSIGN_OR_RETURN(int faults, RunMatrix(store, folder));
@@ -155,18 +153,12 @@ absl::StatusOr<int> Run(const testing::ScratchFolder& scratch) {
   }
   std::printf("%s in %.1f s\n", faults == 0 ? "no fault" : "FAULTS",
               absl::ToDoubleSeconds(absl::Now() - began));
-  return faults;
+  return faults == 0;
 }
 
 }  // namespace
 }  // namespace engram::crash
 
 int main(int argc, char** argv) {
-  absl::ParseCommandLine(argc, argv);
-  engram::testing::ScratchFolder scratch;
-  if (absl::GetFlag(FLAGS_keep)) scratch.Keep();
-  std::printf("--seed=%lu %s\n", absl::GetFlag(FLAGS_seed), scratch.path().c_str());
-  const auto faults = engram::crash::Run(scratch);
-  if (!faults.ok()) std::cerr << "damage_matrix: " << faults.status() << "\n";
-  return faults.ok() && *faults == 0 ? 0 : 1;
+  return engram::crash::RunHarness(argc, argv, "damage_matrix", engram::crash::Run);
 }

@@ -22,12 +22,12 @@
 #include <thread>
 
 #include "absl/flags/flag.h"
-#include "absl/flags/parse.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "storage/base/check.h"
 #include "storage/base/status_macros.h"
 #include "tests/crash/final_state.h"
+#include "tests/crash/harness.h"
 #include "tests/crash/oracle.h"
 #include "tests/crash/stored_models.h"
 #include "tests/testing/faults/fault_box.h"
@@ -303,10 +303,9 @@ absl::StatusOr<bool> Run(const testing::ScratchFolder& scratch, bool namespaces)
 
 int main(int argc, char** argv) {
   const bool namespaces = engram::crash::TakeNamespaces();
-  absl::ParseCommandLine(argc, argv);
-  const engram::testing::ScratchFolder scratch;
-  const auto good = engram::crash::Run(scratch, namespaces);
-  if (!good.ok()) std::cout << good.status() << "\n";
-  std::cout << (good.ok() && *good ? "PASSED\n" : "FAILED\n");
-  return good.ok() && *good ? 0 : 1;
+  return engram::crash::RunHarness(
+      argc, argv, "disk_full",
+      [namespaces](const engram::testing::ScratchFolder& scratch, uint64_t /*seed*/) {
+        return engram::crash::Run(scratch, namespaces);
+      });
 }

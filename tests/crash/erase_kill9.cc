@@ -15,11 +15,11 @@
 #include <vector>
 
 #include "absl/flags/flag.h"
-#include "absl/flags/parse.h"
 #include "absl/random/random.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "storage/base/status_macros.h"
+#include "tests/crash/harness.h"
 #include "tests/crash/oracle.h"
 #include "tests/crash/stored_models.h"
 #include "tests/testing/process/scratch_folder.h"
@@ -28,8 +28,6 @@
 #include "tests/testing/process/toy_examples.h"
 
 ABSL_FLAG(int, kills, 4, "erasures that are killed midway");
-ABSL_FLAG(uint64_t, seed, 0, "of the moments; 0 draws one");
-ABSL_FLAG(bool, keep, false, "keep the folders");
 
 namespace engram::crash {
 namespace {
@@ -331,27 +329,9 @@ absl::StatusOr<bool> Run(const testing::ScratchFolder& scratch, uint64_t seed) {
   return good;
 }
 
-int Main() {
-  testing::ScratchFolder scratch;
-  uint64_t seed = absl::GetFlag(FLAGS_seed);
-  absl::BitGen random;
-  if (seed == 0) seed = absl::Uniform<uint64_t>(random, 1, 1u << 31);
-  std::printf("erase --seed=%lu --kills=%d\n", seed, absl::GetFlag(FLAGS_kills));
-  if (absl::GetFlag(FLAGS_keep)) {
-    scratch.Keep();
-    std::printf("folders: %s\n", scratch.path().c_str());
-  }
-  const auto good = Run(scratch, seed);
-  if (!good.ok()) std::cout << good.status() << "\n";
-  const bool passed = good.ok() && *good;
-  std::printf("%s (seed %lu)\n", passed ? "PASSED" : "FAILED", seed);
-  return passed ? 0 : 1;
-}
-
 }  // namespace
 }  // namespace engram::crash
 
 int main(int argc, char** argv) {
-  absl::ParseCommandLine(argc, argv);
-  return engram::crash::Main();
+  return engram::crash::RunHarness(argc, argv, "erase_kill9", engram::crash::Run);
 }

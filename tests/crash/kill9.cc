@@ -11,19 +11,17 @@
 #include <vector>
 
 #include "absl/flags/flag.h"
-#include "absl/flags/parse.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "storage/base/failpoint.h"
 #include "storage/base/status_macros.h"
 #include "tests/crash/crash_run.h"
+#include "tests/crash/harness.h"
 #include "tests/testing/process/toy_examples.h"
 
 ABSL_FLAG(int, cycles, 50, "how often the server is killed");
-ABSL_FLAG(uint64_t, seed, 0, "what is sent and when it is killed; 0 = draw one");
 ABSL_FLAG(double, examples_rate, 3000, "examples a second of each of the four producers");
-ABSL_FLAG(bool, keep, false, "keep the folders, to look at a failure");
 ABSL_FLAG(bool, failpoints, false, "kill where failpoints stand, one after the other");
 ABSL_FLAG(std::string, only, "", "only failpoints whose name begins with this");
 ABSL_FLAG(std::string, plant, "", "a bug of engramd_failing, which this run must find out");
@@ -40,29 +38,6 @@ const absl::Duration kFailpointPatience = absl::Seconds(3);
 // In the middle of such a life producers fall silent for a while, and the log runs dry.
 const absl::Duration kLullBegin = absl::Milliseconds(700);
 const absl::Duration kLullEnd = absl::Milliseconds(1000);
-
-int kills = 0;
-int killed_recovering = 0;
-
-// One life of the server. Every fifth is cut off while it recovers.
-absl::Status LiveAndDie(CrashRun* run, int life) {
-  const uint64_t draw = Mix(run->seed() + 0x517 + static_cast<uint64_t>(life));
-  ENGRAM_ASSIGN_OR_RETURN(auto server, run->Launch());
-  if (life % 5 == 4) {
-    ENGRAM_RETURN_IF_ERROR(server->WaitListening());
-    run->Announce(server.get());
-    absl::SleepFor(absl::Milliseconds(draw % 40));
-    ++killed_recovering;
-  } else {
-    ENGRAM_RETURN_IF_ERROR(CrashRun::WaitModels(server.get()));
-    run->Announce(server.get());
-    absl::SleepFor(absl::Milliseconds(50 + draw % 251));
-  }
-  server->Kill();
-  ++kills;
-  run->Announce(nullptr);
-  return absl::OkStatus();
-}
 
 // Those that this load comes by; the others are for `sweep`, which trims, creates and deletes.
 std::vector<std::string> FailpointsOnTheWay() {
@@ -150,10 +125,9 @@ bool ReportDeaths(const Deaths& deaths, int cycles) {
 absl::StatusOr<bool> LiveAll(CrashRun* run) {
   const int cycles = absl::GetFlag(FLAGS_cycles);
   if (!absl::GetFlag(FLAGS_failpoints)) {
-    ENGRAM_ASSIGN_OR_RETURN(
-        const bool kept, run->Live(cycles, [run](int life) { return LiveAndDie(run, life); }));
-    std::printf("%d kills, %d while recovering\n", kills, killed_recovering);
-    return kept;
+    return run->Live(cycles, [run](int life) {
+      return run->LiveAndBeKilled(life, Mix(run->seed() + 0x517 + static_cast<uint64_t>(life)));
+    });
   }
   const std::vector<std::string> names = FailpointsOnTheWay();
   if (names.empty()) return absl::InvalidArgumentError("--only: no failpoint begins like that");
@@ -189,23 +163,20 @@ absl::StatusOr<bool> Run(CrashRun* run) {
   return kept && judged && identical && run->Violations().empty();
 }
 
-int Main() {
+absl::StatusOr<bool> Play(const testing::ScratchFolder& scratch, uint64_t seed) {
   CrashRunOptions options;
-  options.seed = absl::GetFlag(FLAGS_seed);
   options.examples_per_second = absl::GetFlag(FLAGS_examples_rate);
-  options.keep = absl::GetFlag(FLAGS_keep);
-  const bool failing = absl::GetFlag(FLAGS_failpoints) || !absl::GetFlag(FLAGS_plant).empty();
-  if (failing) options.binary = ENGRAM_FAILING_SERVER_BINARY;
-  CrashRun run(options);
-  std::printf("kill9 --seed=%lu --cycles=%d\n", run.seed(), absl::GetFlag(FLAGS_cycles));
-  std::fflush(stdout);
-  return Conclude("kill9", run, absl::GetFlag(FLAGS_plant), Run(&run));
+  const std::string planted = absl::GetFlag(FLAGS_plant);
+  if (absl::GetFlag(FLAGS_failpoints) || !planted.empty()) {
+    options.binary = ENGRAM_FAILING_SERVER_BINARY;
+  }
+  CrashRun run(scratch, seed, options);
+  return Conclude(run, planted, Run(&run));
 }
 
 }  // namespace
 }  // namespace engram::crash
 
 int main(int argc, char** argv) {
-  absl::ParseCommandLine(argc, argv);
-  return engram::crash::Main();
+  return engram::crash::RunHarness(argc, argv, "kill9", engram::crash::Play);
 }

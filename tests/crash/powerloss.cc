@@ -6,18 +6,15 @@
 #include <string>
 
 #include "absl/flags/flag.h"
-#include "absl/flags/parse.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "storage/base/status_macros.h"
 #include "tests/crash/crash_run.h"
+#include "tests/crash/harness.h"
 #include "tests/testing/faults/fault_box.h"
 #include "tests/testing/process/toy_examples.h"
 
 ABSL_FLAG(int, cycles, 200, "how often the power goes");
-ABSL_FLAG(uint64_t, seed, 0, "what is sent, when the power goes, and what is left; 0 = draw one");
 ABSL_FLAG(double, examples_rate, 3000, "examples a second of each of the four producers");
-ABSL_FLAG(bool, keep, false, "keep the folders, to look at a failure");
 ABSL_FLAG(std::string, plant, "", "a bug of engramd_failing, which this run must find out");
 
 namespace engram::crash {
@@ -42,24 +39,13 @@ struct Losses {
 absl::Status LiveAndLosePower(CrashRun* run, FaultBox* box, int life, Losses* losses) {
   const uint64_t draw = Mix(run->seed() + 0x90 + static_cast<uint64_t>(life));
   box->BeginJournal();
-  ENGRAM_ASSIGN_OR_RETURN(auto server, run->Launch());
-  if (life % 5 == 4) {
-    ENGRAM_RETURN_IF_ERROR(server->WaitListening());
-    run->Announce(server.get());
-    absl::SleepFor(absl::Milliseconds(draw % 40));
-  } else {
-    ENGRAM_RETURN_IF_ERROR(CrashRun::WaitModels(server.get()));
-    run->Announce(server.get());
-    absl::SleepFor(absl::Milliseconds(50 + draw % 251));
-  }
-  server->Kill();
-  run->Announce(nullptr);
+  ENGRAM_RETURN_IF_ERROR(run->LiveAndBeKilled(life, draw));
   losses->Add(box->LosePower(PowerLoss{life % 3 == 0 ? 0 : 1 + draw % 1000000}));
   return absl::OkStatus();
 }
 
-absl::StatusOr<bool> Run(CrashRun* run) {
-  FaultBox box(run->scratch().Subfolder("faults"), run->data_dir());
+absl::StatusOr<bool> Run(CrashRun* run, const std::string& faults) {
+  FaultBox box(faults, run->data_dir());
   std::vector<std::string> environment = box.Environment();
   run->SetEnvironment(environment);
   Losses losses;
@@ -87,22 +73,18 @@ absl::StatusOr<bool> Run(CrashRun* run) {
   return kept && judged && identical && run->Complaints().empty() && run->Violations().empty();
 }
 
-int Main() {
+absl::StatusOr<bool> Play(const testing::ScratchFolder& scratch, uint64_t seed) {
   CrashRunOptions options;
-  options.seed = absl::GetFlag(FLAGS_seed);
   options.examples_per_second = absl::GetFlag(FLAGS_examples_rate);
-  options.keep = absl::GetFlag(FLAGS_keep);
-  if (!absl::GetFlag(FLAGS_plant).empty()) options.binary = ENGRAM_FAILING_SERVER_BINARY;
-  CrashRun run(options);
-  std::printf("powerloss --seed=%lu --cycles=%d\n", run.seed(), absl::GetFlag(FLAGS_cycles));
-  std::fflush(stdout);
-  return Conclude("powerloss", run, absl::GetFlag(FLAGS_plant), Run(&run));
+  const std::string planted = absl::GetFlag(FLAGS_plant);
+  if (!planted.empty()) options.binary = ENGRAM_FAILING_SERVER_BINARY;
+  CrashRun run(scratch, seed, options);
+  return Conclude(run, planted, Run(&run, scratch.Subfolder("faults")));
 }
 
 }  // namespace
 }  // namespace engram::crash
 
 int main(int argc, char** argv) {
-  absl::ParseCommandLine(argc, argv);
-  return engram::crash::Main();
+  return engram::crash::RunHarness(argc, argv, "powerloss", engram::crash::Play);
 }

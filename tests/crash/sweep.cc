@@ -7,26 +7,23 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
-#include <iostream>
 #include <map>
 #include <string>
 #include <vector>
 
 #include "absl/flags/flag.h"
-#include "absl/flags/parse.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "storage/base/failpoint.h"
 #include "storage/base/status_macros.h"
+#include "tests/crash/harness.h"
 #include "tests/crash/scripted_session.h"
 #include "tests/testing/faults/fault_box.h"
-#include "tests/testing/process/scratch_folder.h"
 #include "tests/testing/process/subprocess.h"
 
 ABSL_FLAG(int, sessions, 0, "at most so many, spread over all; 0 = every call and failpoint");
 ABSL_FLAG(std::string, only, "", "only faults whose name begins with this");
-ABSL_FLAG(bool, keep, false, "keep the folder of a session that broke a promise");
 
 namespace engram::crash {
 namespace {
@@ -120,7 +117,10 @@ std::string Ending(const Fault& fault, const SessionOutcome& outcome) {
 
 class Sweep {
  public:
-  Sweep() : box_folder_(scratch_.Subfolder("faults")), folder_(scratch_.Subfolder("server")) {
+  explicit Sweep(const testing::ScratchFolder& scratch)
+      : scratch_(scratch),
+        box_folder_(scratch.Subfolder("faults")),
+        folder_(scratch.Subfolder("server")) {
     box_ = std::make_unique<FaultBox>(box_folder_, folder_);
   }
 
@@ -162,7 +162,6 @@ class Sweep {
     if (absl::GetFlag(FLAGS_keep)) {
       std::filesystem::copy(folder_, absl::StrCat(scratch_.path(), "/broken-", broken_),
                             std::filesystem::copy_options::recursive);
-      scratch_.Keep();
     }
     return absl::OkStatus();
   }
@@ -200,7 +199,7 @@ class Sweep {
   bool FailpointReached() const { return absl::StrContains(Log(), "failpoint "); }
   std::string Log() const { return testing::ReadWholeFile(folder_ + ".log"); }
 
-  testing::ScratchFolder scratch_;
+  const testing::ScratchFolder& scratch_;
   const std::string box_folder_;
   const std::string folder_;
   std::unique_ptr<FaultBox> box_;
@@ -208,9 +207,10 @@ class Sweep {
   int broken_ = 0;
 };
 
-absl::StatusOr<bool> Run() {
+// Nothing here is drawn: a session is a script.
+absl::StatusOr<bool> Run(const testing::ScratchFolder& scratch, uint64_t /*seed*/) {
   const absl::Time began = absl::Now();
-  Sweep sweep;
+  Sweep sweep(scratch);
   ENGRAM_ASSIGN_OR_RETURN(const std::vector<Fault> all, sweep.Count());
   const auto faults = Spread(all, static_cast<size_t>(absl::GetFlag(FLAGS_sessions)));
   int number = 0;
@@ -227,9 +227,5 @@ absl::StatusOr<bool> Run() {
 }  // namespace engram::crash
 
 int main(int argc, char** argv) {
-  absl::ParseCommandLine(argc, argv);
-  const auto good = engram::crash::Run();
-  if (!good.ok()) std::cout << good.status() << "\n";
-  std::cout << (good.ok() && *good ? "PASSED\n" : "FAILED\n");
-  return good.ok() && *good ? 0 : 1;
+  return engram::crash::RunHarness(argc, argv, "sweep", engram::crash::Run);
 }

@@ -1,6 +1,5 @@
 // What deploy/ gives an operator, used as an operator would.
 #include <filesystem>
-#include <fstream>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -8,40 +7,13 @@
 #include "absl/strings/str_replace.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/testing/process/scratch_folder.h"
+#include "tests/deploy/deploy_rig.h"
 #include "tests/testing/process/server_process.h"
-#include "tests/testing/process/subprocess.h"
 
 namespace engram::deploy {
 namespace {
 
 using ::testing::HasSubstr;
-
-const std::string& Deploy() {
-  static const auto* const folder = new std::string(ENGRAM_SOURCE_FOLDER "/deploy");
-  return *folder;
-}
-
-class DeployTest : public ::testing::Test {
- protected:
-  testing::Finished Run(std::vector<std::string> command) {
-    const auto finished =
-        testing::RunToEnd(std::move(command), absl::Seconds(60),
-                          absl::StrCat(scratch_.path(), "/output-", ++runs_));
-    EXPECT_TRUE(finished.ok()) << finished.status();
-    return finished.value_or(testing::Finished{-1, ""});
-  }
-  std::string ReplacedCopy(const std::string& file,
-                           const std::vector<std::pair<std::string, std::string>>& changes) {
-    const std::string copy =
-        absl::StrCat(scratch_.path(), "/", std::filesystem::path(file).filename().string());
-    std::ofstream(copy) << absl::StrReplaceAll(testing::ReadWholeFile(file), changes);
-    return copy;
-  }
-
-  testing::ScratchFolder scratch_;
-  int runs_ = 0;
-};
 
 TEST_F(DeployTest, TheExampleConfigServesAndBacksUpForAnAdmin) {
   const std::string etc = scratch_.path() + "/etc";
@@ -87,28 +59,6 @@ TEST_F(DeployTest, TheExampleConfigServesAndBacksUpForAnAdmin) {
   EXPECT_EQ(again.code, 1);
   EXPECT_THAT(again.output, HasSubstr("not empty"));
   EXPECT_TRUE(std::filesystem::exists(restored + "/FORMAT"));
-}
-
-TEST_F(DeployTest, SystemdTakesTheUnitsAndFindsTheServerLittleExposed) {
-  if (Run({"/bin/sh", "-c", "command -v systemd-analyze"}).code != 0) {
-    // Disabled because a machine without systemd has nothing that could verify its units.
-    GTEST_SKIP() << "systemd-analyze is not installed";
-  }
-  std::vector<std::string> units;
-  for (const char* name : {"engramd.service", "engram-backup.service", "engram-backup.timer"}) {
-    units.push_back(ReplacedCopy(absl::StrCat(Deploy(), "/systemd/", name),
-                                 {{"/usr/local/bin/engramd", testing::ServerBinary()},
-                                  {"/usr/local/bin/engram ", testing::CommandBinary() + " "}}));
-  }
-  std::vector<std::string> verify = {"/bin/sh", "-c", "exec systemd-analyze verify \"$@\"", "sh"};
-  verify.insert(verify.end(), units.begin(), units.end());
-  const auto verified = Run(verify);
-  EXPECT_EQ(verified.code, 0) << verified.output;
-  EXPECT_FALSE(absl::StrContains(verified.output, "engram")) << verified.output;
-  const auto exposure = Run({"/bin/sh", "-c",
-                             "exec systemd-analyze security --offline=true --threshold=20 \"$0\"",
-                             units[0]});
-  EXPECT_EQ(exposure.code, 0) << exposure.output;
 }
 
 }  // namespace

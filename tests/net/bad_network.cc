@@ -9,11 +9,11 @@
 #include <vector>
 
 #include "absl/flags/flag.h"
-#include "absl/flags/parse.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "storage/base/status_macros.h"
 #include "tests/crash/final_state.h"
+#include "tests/crash/harness.h"
 #include "tests/net/net_run.h"
 #include "tests/testing/process/scratch_folder.h"
 #include "tests/testing/process/tcp_proxy.h"
@@ -24,8 +24,6 @@ ABSL_FLAG(double, blackhole_seconds, 30, "how long nothing passes, when nothing 
 ABSL_FLAG(int, delay_ms, 500, "longest delay, each way");
 ABSL_FLAG(int, kill_one_in, 60, "how seldom a change of weather is a kill -9; 0 = never");
 ABSL_FLAG(double, examples_rate, 1000, "examples a second of each of the four producers");
-ABSL_FLAG(uint64_t, seed, 0, "what is sent and how the weather changes; 0 = draw one");
-ABSL_FLAG(bool, keep, false, "keep the folders, to look at a failure");
 
 namespace engram::net {
 namespace {
@@ -172,45 +170,28 @@ absl::Status ClearUp(Play* play) {
   return DrainToZero(play->server.get());
 }
 
-absl::StatusOr<bool> Run(Play* play) {
-  ENGRAM_RETURN_IF_ERROR(Begin(play));
-  ENGRAM_RETURN_IF_ERROR(Rage(play));
-  ENGRAM_RETURN_IF_ERROR(ClearUp(play));
-  for (const auto& [what, times] : play->happened) std::printf("%s: %d\n", what.c_str(), times);
-  bool good = true;
-  std::map<std::string, std::vector<crash::Testimony>> by_model;
+absl::StatusOr<bool> Run(const testing::ScratchFolder& scratch, uint64_t seed) {
+  Play play;
+  play.seed = seed;
+  play.folder = scratch.Subfolder("server");
+  ENGRAM_RETURN_IF_ERROR(Begin(&play));
+  ENGRAM_RETURN_IF_ERROR(Rage(&play));
+  ENGRAM_RETURN_IF_ERROR(ClearUp(&play));
+  for (const auto& [what, times] : play.happened) std::printf("%s: %d\n", what.c_str(), times);
   uint64_t streams = 0;
-  for (const auto& line : play->lines) {
-    good = ReportViolations(line->producer->violations()) && good;
+  std::vector<const crash::Producer*> producers;
+  for (const auto& line : play.lines) {
     streams += line->producer->streams();
-    const crash::ProducerOptions& options = line->producer->options();
-    by_model[options.model].push_back(TestimonyOf(options));
+    producers.push_back(line->producer.get());
   }
   std::printf("%lu streams\n", streams);
-  for (const auto& [model, testimonies] : by_model) {
-    ENGRAM_ASSIGN_OR_RETURN(const Findings findings,
-                            ReadAndJudge(play->folder, model, testimonies));
-    good = ReportExactlyOnce(model, findings) && good;
-  }
-  return good && streams > play->lines.size();
-}
-
-int Main() {
-  testing::ScratchFolder scratch;
-  if (absl::GetFlag(FLAGS_keep)) scratch.Keep();
-  Play play;
-  play.seed = DrawSeed(absl::GetFlag(FLAGS_seed));
-  play.folder = scratch.Subfolder("server");
-  std::printf("bad_network --seed=%lu --seconds=%g, folders in %s\n", play.seed,
-              absl::GetFlag(FLAGS_seconds), scratch.path().c_str());
-  std::fflush(stdout);
-  return Close(Run(&play), play.seed);
+  ENGRAM_ASSIGN_OR_RETURN(const bool good, JudgeProducers(play.folder, producers));
+  return good && streams > play.lines.size();
 }
 
 }  // namespace
 }  // namespace engram::net
 
 int main(int argc, char** argv) {
-  absl::ParseCommandLine(argc, argv);
-  return engram::net::Main();
+  return engram::crash::RunHarness(argc, argv, "bad_network", engram::net::Run);
 }

@@ -11,10 +11,10 @@
 #include <vector>
 
 #include "absl/flags/flag.h"
-#include "absl/flags/parse.h"
 #include "absl/strings/str_cat.h"
 #include "storage/base/status_macros.h"
 #include "tests/crash/final_state.h"
+#include "tests/crash/harness.h"
 #include "tests/net/net_run.h"
 #include "tests/testing/process/learn_session.h"
 #include "tests/testing/process/scratch_folder.h"
@@ -22,8 +22,6 @@
 
 ABSL_FLAG(int64_t, session_bytes, 4096, "cut after 0 to so many bytes that the client sends");
 ABSL_FLAG(int64_t, step, 1, "bytes from one cut to the next");
-ABSL_FLAG(uint64_t, seed, 0, "what is sent; 0 = draw one");
-ABSL_FLAG(bool, keep, false, "keep the folders, to look at a failure");
 
 namespace engram::net {
 namespace {
@@ -168,20 +166,9 @@ absl::StatusOr<bool> Run(const testing::ScratchFolder& scratch, uint64_t seed) {
   return ReportExactlyOnce("engramd", findings) && good && last_down > 0;
 }
 
-int Main() {
-  testing::ScratchFolder scratch;
-  if (absl::GetFlag(FLAGS_keep)) scratch.Keep();
-  const uint64_t seed = DrawSeed(absl::GetFlag(FLAGS_seed));
-  std::printf("cut_every_byte --seed=%lu --step=%ld, folders in %s\n", seed,
-              absl::GetFlag(FLAGS_step), scratch.path().c_str());
-  std::fflush(stdout);
-  return Close(Run(scratch, seed), seed);
-}
-
 }  // namespace
 }  // namespace engram::net
 
 int main(int argc, char** argv) {
-  absl::ParseCommandLine(argc, argv);
-  return engram::net::Main();
+  return engram::crash::RunHarness(argc, argv, "cut_every_byte", engram::net::Run);
 }

@@ -12,7 +12,6 @@
 #include <vector>
 
 #include "absl/flags/flag.h"
-#include "absl/flags/parse.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -20,6 +19,7 @@
 #include "absl/time/clock.h"
 #include "storage/base/status_macros.h"
 #include "tests/crash/final_state.h"
+#include "tests/crash/harness.h"
 #include "tests/net/net_run.h"
 #include "tests/testing/process/http_get.h"
 #include "tests/testing/process/scratch_folder.h"
@@ -29,8 +29,6 @@ ABSL_FLAG(int, cycles, 100, "how often the server is drained");
 ABSL_FLAG(double, drain_seconds_max, 10, "a drain that takes longer fails");
 ABSL_FLAG(double, replay_seconds_max, 1, "a start that replays for longer fails");
 ABSL_FLAG(double, examples_rate, 3000, "examples a second of each of the four producers");
-ABSL_FLAG(uint64_t, seed, 0, "what is sent and when it is drained; 0 = draw one");
-ABSL_FLAG(bool, keep, false, "keep the folders, to look at a failure");
 
 namespace engram::net {
 namespace {
@@ -154,39 +152,22 @@ bool ReportWorst(const char* what, const Worst& worst) {
   return worst.replay_seconds <= absl::GetFlag(FLAGS_replay_seconds_max);
 }
 
-absl::StatusOr<bool> Run(Play* play) {
-  ENGRAM_RETURN_IF_ERROR(Live(play));
-  bool good = ReportWorst("one SIGTERM", play->worst_patient);
-  good = ReportWorst("two SIGTERM", play->worst_hurried) && good;
-  std::map<std::string, std::vector<crash::Testimony>> by_model;
-  for (const auto& producer : play->producers) {
-    good = ReportViolations(producer->violations()) && good;
-    by_model[producer->options().model].push_back(TestimonyOf(producer->options()));
-  }
-  for (const auto& [model, testimonies] : by_model) {
-    ENGRAM_ASSIGN_OR_RETURN(const Findings findings,
-                            ReadAndJudge(play->folder, model, testimonies));
-    good = ReportExactlyOnce(model, findings) && good;
-  }
-  return good;
-}
-
-int Main() {
-  testing::ScratchFolder scratch;
-  if (absl::GetFlag(FLAGS_keep)) scratch.Keep();
+absl::StatusOr<bool> Run(const testing::ScratchFolder& scratch, uint64_t seed) {
   Play play;
-  play.seed = DrawSeed(absl::GetFlag(FLAGS_seed));
+  play.seed = seed;
   play.folder = scratch.Subfolder("server");
-  std::printf("drain_under_load --seed=%lu --cycles=%d, folders in %s\n", play.seed,
-              absl::GetFlag(FLAGS_cycles), scratch.path().c_str());
-  std::fflush(stdout);
-  return Close(Run(&play), play.seed);
+  ENGRAM_RETURN_IF_ERROR(Live(&play));
+  const bool patient = ReportWorst("one SIGTERM", play.worst_patient);
+  const bool hurried = ReportWorst("two SIGTERM", play.worst_hurried);
+  std::vector<const crash::Producer*> producers;
+  for (const auto& producer : play.producers) producers.push_back(producer.get());
+  ENGRAM_ASSIGN_OR_RETURN(const bool good, JudgeProducers(play.folder, producers));
+  return good && patient && hurried;
 }
 
 }  // namespace
 }  // namespace engram::net
 
 int main(int argc, char** argv) {
-  absl::ParseCommandLine(argc, argv);
-  return engram::net::Main();
+  return engram::crash::RunHarness(argc, argv, "drain_under_load", engram::net::Run);
 }

@@ -7,12 +7,12 @@
 #include <utility>
 
 #include "absl/flags/flag.h"
-#include "absl/flags/parse.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "storage/base/status_macros.h"
 #include "tests/crash/final_state.h"
+#include "tests/crash/harness.h"
 #include "tests/net/net_run.h"
 #include "tests/net/resender.h"
 #include "tests/testing/process/scratch_folder.h"
@@ -23,8 +23,6 @@ ABSL_FLAG(int64_t, examples, 100000, "how many examples are made durable");
 ABSL_FLAG(double, resent, 0.1, "share of unary messages that lose their reply at least once");
 ABSL_FLAG(int, retries, 10, "most replies that one unary message loses");
 ABSL_FLAG(int64_t, canary_examples, 1500, "the same for the server with the planted bug");
-ABSL_FLAG(uint64_t, seed, 0, "what is sent and which replies are lost; 0 = draw one");
-ABSL_FLAG(bool, keep, false, "keep the folders, to look at a failure");
 
 namespace engram::net {
 namespace {
@@ -199,20 +197,9 @@ absl::StatusOr<bool> Run(const testing::ScratchFolder& scratch, uint64_t seed) {
   return real.good && exact && enough && caught;
 }
 
-int Main() {
-  testing::ScratchFolder scratch;
-  if (absl::GetFlag(FLAGS_keep)) scratch.Keep();
-  const uint64_t seed = DrawSeed(absl::GetFlag(FLAGS_seed));
-  std::printf("idem --seed=%lu --examples=%ld, folders in %s\n", seed,
-              absl::GetFlag(FLAGS_examples), scratch.path().c_str());
-  std::fflush(stdout);
-  return Close(Run(scratch, seed), seed);
-}
-
 }  // namespace
 }  // namespace engram::net
 
 int main(int argc, char** argv) {
-  absl::ParseCommandLine(argc, argv);
-  return engram::net::Main();
+  return engram::crash::RunHarness(argc, argv, "idem", engram::net::Run);
 }

@@ -120,17 +120,19 @@ bool ReportViolations(const std::vector<std::string>& violations) {
   return violations.empty();
 }
 
-uint64_t DrawSeed(uint64_t asked) {
-  absl::BitGen random;
-  return asked != 0 ? asked : absl::Uniform<uint64_t>(random, 1, 1u << 31);
-}
-
-int Close(const absl::StatusOr<bool>& good, uint64_t seed) {
-  if (!good.ok()) std::cout << good.status() << "\n";
-  const bool passed = good.ok() && *good;
-  std::printf("%s (seed %lu)\n", passed ? "PASSED" : "FAILED", seed);
-  std::fflush(stdout);
-  return passed ? 0 : 1;
+absl::StatusOr<bool> JudgeProducers(const std::string& folder,
+                                    const std::vector<const crash::Producer*>& producers) {
+  bool good = true;
+  std::map<std::string, std::vector<crash::Testimony>> by_model;
+  for (const crash::Producer* producer : producers) {
+    good = ReportViolations(producer->violations()) && good;
+    by_model[producer->options().model].push_back(TestimonyOf(producer->options()));
+  }
+  for (const auto& [model, testimonies] : by_model) {
+    ENGRAM_ASSIGN_OR_RETURN(const Findings findings, ReadAndJudge(folder, model, testimonies));
+    good = ReportExactlyOnce(model, findings) && good;
+  }
+  return good;
 }
 
 }  // namespace engram::net

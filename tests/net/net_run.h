@@ -50,14 +50,13 @@ absl::StatusOr<Findings> ReadAndJudge(const std::string& folder, const std::stri
 // One line and what was found first. Clean, and as many examples as were acked, none other.
 bool ReportExactlyOnce(const std::string& what, const Findings& findings);
 
+// The logs of all models that these producers learned into, and what they were told.
+absl::StatusOr<bool> JudgeProducers(const std::string& folder,
+                                    const std::vector<const crash::Producer*>& producers);
+
 // What a producer knows, from its ledger.
 crash::Testimony TestimonyOf(const crash::ProducerOptions& options);
 // Prints the first few; true when there are none.
 bool ReportViolations(const std::vector<std::string>& violations);
-
-// `asked`, or one drawn when it is 0.
-uint64_t DrawSeed(uint64_t asked);
-// The last line of every harness. Returns the exit code.
-int Close(const absl::StatusOr<bool>& good, uint64_t seed);
 
 }  // namespace engram::net

@@ -11,11 +11,11 @@
 #include <vector>
 
 #include "absl/flags/flag.h"
-#include "absl/flags/parse.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "storage/base/mutex.h"
 #include "storage/base/status_macros.h"
+#include "tests/crash/harness.h"
 #include "tests/net/net_run.h"
 #include "tests/testing/process/scratch_folder.h"
 #include "tests/testing/process/stubs.h"
@@ -23,7 +23,6 @@
 
 ABSL_FLAG(int64_t, checks, 100000, "predictions that are looked at");
 ABSL_FLAG(int, restarts, 20, "how often the server is killed meanwhile");
-ABSL_FLAG(uint64_t, seed, 0, "what is written; 0 = draw one");
 
 namespace engram::net {
 namespace {
@@ -172,8 +171,7 @@ absl::Status Live(Board* board, const std::string& folder) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<bool> Run(uint64_t seed) {
-  const testing::ScratchFolder scratch;
+absl::StatusOr<bool> Run(const testing::ScratchFolder& scratch, uint64_t seed) {
   Board board;
   std::vector<std::unique_ptr<Writer>> writers;
   for (int i = 0; i < kWriters; ++i) writers.push_back(std::make_unique<Writer>(i, seed, &board));
@@ -193,9 +191,5 @@ absl::StatusOr<bool> Run(uint64_t seed) {
 }  // namespace engram::net
 
 int main(int argc, char** argv) {
-  absl::ParseCommandLine(argc, argv);
-  const uint64_t seed = engram::net::DrawSeed(absl::GetFlag(FLAGS_seed));
-  std::printf("read_your_writes --seed=%lu --checks=%ld\n", seed, absl::GetFlag(FLAGS_checks));
-  std::fflush(stdout);
-  return engram::net::Close(engram::net::Run(seed), seed);
+  return engram::crash::RunHarness(argc, argv, "read_your_writes", engram::net::Run);
 }

@@ -15,20 +15,13 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "gtest/gtest.h"
+#include "tests/testing/process/loopback.h"
 
 namespace engram::testing {
 namespace {
 
 using Way = TcpProxy::Way;
 using Cut = TcpProxy::Cut;
-
-sockaddr_in Loopback(int port) {
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(static_cast<uint16_t>(port));
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  return address;
-}
 
 // One end of a connection. Reads wait for two seconds at most.
 class Socket {

@@ -8,11 +8,11 @@
 #include <vector>
 
 #include "absl/flags/flag.h"
-#include "absl/flags/parse.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "storage/base/status_macros.h"
+#include "tests/crash/harness.h"
 #include "tests/net/net_run.h"
 #include "tests/testing/process/health.h"
 #include "tests/testing/process/scratch_folder.h"
@@ -115,8 +115,7 @@ bool Look(const Stubs& stubs, Watch* watch) {
   return serving;
 }
 
-absl::StatusOr<bool> Run() {
-  const testing::ScratchFolder scratch;
+absl::StatusOr<bool> Run(const testing::ScratchFolder& scratch, uint64_t /*seed*/) {
   const std::string folder = scratch.Subfolder("server");
   Watch watch;
   ENGRAM_ASSIGN_OR_RETURN(watch.applied, MakeAndKill(folder));
@@ -152,8 +151,5 @@ absl::StatusOr<bool> Run() {
 }  // namespace engram::net
 
 int main(int argc, char** argv) {
-  absl::ParseCommandLine(argc, argv);
-  std::printf("timed_restart --examples=%ld\n", absl::GetFlag(FLAGS_examples));
-  std::fflush(stdout);
-  return engram::net::Close(engram::net::Run(), 0);
+  return engram::crash::RunHarness(argc, argv, "timed_restart", engram::net::Run);
 }

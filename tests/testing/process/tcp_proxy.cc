@@ -18,6 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "storage/base/check.h"
+#include "tests/testing/process/loopback.h"
 
 namespace engram::testing {
 namespace {
@@ -26,14 +27,6 @@ constexpr size_t kWaitingMax = 256 << 10;
 constexpr size_t kReadMax = 64 << 10;
 // How much of a second's bytes a throttled connection may pass on at once.
 constexpr int64_t kThrottleSteps = 100;
-
-sockaddr_in Loopback(int port) {
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(static_cast<uint16_t>(port));
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  return address;
-}
 
 void Prepare(int socket) {
   const int on = 1;
