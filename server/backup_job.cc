@@ -11,7 +11,7 @@
 namespace engram::server {
 namespace {
 
-constexpr absl::string_view kNameRule = "must match [A-Za-z0-9_-][A-Za-z0-9._-]{0,63}";
+constexpr absl::string_view kBackupNameRule = "must match [A-Za-z0-9_-][A-Za-z0-9._-]{0,63}";
 
 std::string NameAfter(absl::Time time) {
   return absl::FormatTime("%Y%m%dT%H%M%SZ", time, absl::UTCTimeZone());
@@ -74,7 +74,7 @@ BackupJob::~BackupJob() {
 void BackupJob::Stop() { stopping_.store(true); }
 
 absl::Status BackupJob::Begin(const std::string& name) {
-  if (!storage::IsBackupName(name)) return BadField("name", kNameRule);
+  if (!storage::IsBackupName(name)) return BadField("name", kBackupNameRule);
   base::MutexLock lock(&mutex_);
   if (stopping_.load()) return CallGate::ShuttingDown();
   if (!making_.empty()) {

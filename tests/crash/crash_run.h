@@ -94,7 +94,7 @@ class CrashRun {
   Party party_;
 };
 
-// How a run went. With a planted bug it is well when it has shown a broken promise, or a server that
+// How a run went. With a planted bug it is well if it has shown a broken promise, or a server that
 // refused what was left of its store.
 absl::StatusOr<bool> Conclude(const CrashRun& run, const std::string& planted,
                               const absl::StatusOr<bool>& good);

@@ -33,7 +33,8 @@ absl::Status Party::Finish() {
   somebody_->Stop();
   for (const auto& producer : producers_) {
     if (producer->Finish()) continue;
-    return absl::InternalError(absl::StrCat(producer->options().plan.producer, " could not finish: ",
+    return absl::InternalError(absl::StrCat(producer->options().plan.producer,
+                                            " could not finish: ",
                                             absl::StrJoin(producer->violations(), "; ")));
   }
   return absl::OkStatus();

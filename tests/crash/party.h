@@ -1,5 +1,5 @@
-// Who writes while a harness does its worst to the server: two producers a model of CrashModels, and
-// somebody who takes checkpoints and rolls back. They go on by themselves, wherever the server is.
+// Who writes while a harness does its worst to the server: two producers a model of CrashModels,
+// and somebody who takes checkpoints and rolls back. They go on by themselves, wherever it is.
 //
 // Threading: one thread; producers and operator have their own.
 // Ownership: ledgers lie in the folder that was given, which outlives the party.

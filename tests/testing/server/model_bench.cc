@@ -40,6 +40,10 @@ v1::Example MakeExample(int64_t label, absl::string_view task) {
   return example;
 }
 
+std::vector<v1::Example> MakeExamples(int count, int64_t label) {
+  return std::vector<v1::Example>(count, MakeExample(label));
+}
+
 v1::Example MakeHeldOut(int64_t label, absl::string_view task) {
   v1::Example example = MakeExample(label, task);
   example.set_split(v1::HELD_OUT);

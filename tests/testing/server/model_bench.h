@@ -17,6 +17,7 @@ namespace engram::testing {
 
 // Of one feature pair {10 * label, 1}, so that the fake learner can tell classes apart.
 v1::Example MakeExample(int64_t label, absl::string_view task = "");
+std::vector<v1::Example> MakeExamples(int count, int64_t label = 1);
 v1::Example MakeHeldOut(int64_t label, absl::string_view task = "");
 v1::LearnMessage MakeMessage(uint64_t producer_sequence, std::vector<v1::Example> examples);
 v1::LearnMessage MakeBoundary(uint64_t producer_sequence, absl::string_view next_task = "");

@@ -11,7 +11,7 @@
 namespace engram::client {
 namespace {
 
-v1::LearnMessage MessageOf(uint64_t sequence, int examples) {
+v1::LearnMessage Numbered(uint64_t sequence, int examples) {
   v1::LearnMessage message;
   message.set_producer_sequence(sequence);
   const std::vector<float> values(50, 0.25f);
@@ -26,7 +26,7 @@ std::string BytesOf(const PendingMessage& pending) {
 }
 
 TEST(LearnWindowTest, SerialisesTheSameBytesAsTheWholeRequest) {
-  const v1::LearnMessage message = MessageOf(300, 7);
+  const v1::LearnMessage message = Numbered(300, 7);
   v1::LearnRequest request;
   *request.mutable_message() = message;
   const PendingMessage pending = SerialiseMessage(message);
@@ -40,7 +40,7 @@ TEST(LearnWindowTest, CombinedChecksumEqualsTheChecksumOfAllBytes) {
   std::string all;
   uint32_t combined = 0;
   for (uint64_t sequence = 1; sequence <= 5; ++sequence) {
-    const PendingMessage pending = SerialiseMessage(MessageOf(sequence, 3));
+    const PendingMessage pending = SerialiseMessage(Numbered(sequence, 3));
     combined = CombineCrc32(combined, pending);
     all += BytesOf(pending);
   }
@@ -50,12 +50,12 @@ TEST(LearnWindowTest, CombinedChecksumEqualsTheChecksumOfAllBytes) {
 
 TEST(LearnWindowTest, IsFullAtItsMessagesOrBytes) {
   LearnWindow by_messages(2, 1 << 20);
-  by_messages.Push(SerialiseMessage(MessageOf(1, 1)));
+  by_messages.Push(SerialiseMessage(Numbered(1, 1)));
   EXPECT_TRUE(by_messages.HasRoomFor(10));
-  by_messages.Push(SerialiseMessage(MessageOf(2, 1)));
+  by_messages.Push(SerialiseMessage(Numbered(2, 1)));
   EXPECT_FALSE(by_messages.HasRoomFor(10));
 
-  const PendingMessage first = SerialiseMessage(MessageOf(1, 1));
+  const PendingMessage first = SerialiseMessage(Numbered(1, 1));
   LearnWindow by_bytes(100, first.size + 10);
   by_bytes.Push(first);
   EXPECT_TRUE(by_bytes.HasRoomFor(10));
@@ -65,14 +65,14 @@ TEST(LearnWindowTest, IsFullAtItsMessagesOrBytes) {
 TEST(LearnWindowTest, AMessageLargerThanTheWindowPassesAlone) {
   LearnWindow window(4, 10);
   EXPECT_TRUE(window.HasRoomFor(1000));
-  window.Push(SerialiseMessage(MessageOf(1, 1)));
+  window.Push(SerialiseMessage(Numbered(1, 1)));
   EXPECT_FALSE(window.HasRoomFor(1));
 }
 
 TEST(LearnWindowTest, AcksAreCumulative) {
   LearnWindow window(10, 1 << 20);
   for (uint64_t sequence = 5; sequence <= 8; ++sequence) {
-    window.Push(SerialiseMessage(MessageOf(sequence, 2)));
+    window.Push(SerialiseMessage(Numbered(sequence, 2)));
   }
   EXPECT_EQ(window.AckThrough(7), 6);
   EXPECT_EQ(window.AckThrough(7), 0);

@@ -11,13 +11,9 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using testing::MakeExample;
+using testing::MakeExamples;
 using testing::MakeSpec;
 using testing::ModelBench;
-
-std::vector<v1::Example> Some(int count, int64_t label = 1) {
-  return std::vector<v1::Example>(count, MakeExample(label));
-}
 
 std::vector<uint64_t> Applied(ModelBench* bench) {
   std::vector<uint64_t> applied;
@@ -28,7 +24,7 @@ std::vector<uint64_t> Applied(ModelBench* bench) {
 
 TEST(CheckpointTest, HoldsExactlyWhatIsAppliedWhateverIsStaged) {
   ModelBench bench;
-  bench.LearnNow(Some(5));
+  bench.LearnNow(MakeExamples(5));
   const v1::Checkpoint checkpoint = bench.CheckpointNow("mine");
   EXPECT_EQ(checkpoint.applied_sequence(), 3);
   EXPECT_EQ(checkpoint.label(), "mine");
@@ -47,10 +43,10 @@ TEST(CheckpointTest, MayWaitForASequence) {
   bench.model().CreateCheckpoint(request, [&](absl::StatusOr<v1::Checkpoint> checkpoint) {
     answer = std::move(checkpoint);
   });
-  bench.LearnNow(Some(3));
+  bench.LearnNow(MakeExamples(3));
   bench.Settle();
   EXPECT_FALSE(answer.has_value());
-  bench.LearnNow(Some(3));
+  bench.LearnNow(MakeExamples(3));
   bench.Settle();
   ASSERT_TRUE(answer.has_value());
   EXPECT_EQ((*answer)->applied_sequence(), 6);
@@ -70,11 +66,11 @@ TEST(CheckpointTest, ComesByItselfAtBoundariesAndEverySoManyExamples) {
   spec.set_checkpoint_every_examples(6);
   ModelBench bench(spec);
   for (int i = 0; i < 4; ++i) {
-    bench.LearnNow(Some(3));
+    bench.LearnNow(MakeExamples(3));
     bench.Settle();
   }
   EXPECT_THAT(Applied(&bench), ElementsAre(12, 6));
-  bench.LearnNow(Some(1));
+  bench.LearnNow(MakeExamples(1));
   bench.BoundaryNow();
   bench.Settle();
   EXPECT_THAT(Applied(&bench), ElementsAre(14, 12, 6));
@@ -86,11 +82,11 @@ TEST(CheckpointTest, KeepsTheNewestAutomaticOnesAndAllNamedOnes) {
   spec.set_checkpoint_every_examples(3);
   spec.set_keep_automatic_checkpoints(2);
   ModelBench bench(spec);
-  bench.LearnNow(Some(1));
+  bench.LearnNow(MakeExamples(1));
   bench.Settle();
   bench.CheckpointNow("named");
   for (int i = 0; i < 5; ++i) {
-    bench.LearnNow(Some(3));
+    bench.LearnNow(MakeExamples(3));
     bench.Settle();
   }
   EXPECT_THAT(Applied(&bench), ElementsAre(15, 12, 0));
@@ -98,7 +94,7 @@ TEST(CheckpointTest, KeepsTheNewestAutomaticOnesAndAllNamedOnes) {
 
 TEST(CheckpointTest, TheStoresLimitRefusesAndTouchesNothing) {
   ModelBench bench;
-  bench.LearnNow(Some(3));
+  bench.LearnNow(MakeExamples(3));
   for (int i = 0; i < 64; ++i) bench.CheckpointNow(absl::StrCat("c", i));
   const auto refused = bench.Checkpoint("one-too-many");
   bench.Settle();
@@ -108,12 +104,12 @@ TEST(CheckpointTest, TheStoresLimitRefusesAndTouchesNothing) {
 
 TEST(CheckpointTest, TheOnlyValidOneIsNotDeleted) {
   ModelBench bench;
-  bench.LearnNow(Some(3));
+  bench.LearnNow(MakeExamples(3));
   const std::string id = bench.CheckpointNow().id();
   const absl::Status refused = bench.model().DeleteCheckpoint(id);
   EXPECT_TRUE(absl::IsFailedPrecondition(refused));
   EXPECT_THAT(std::string(refused.message()), HasSubstr("only valid checkpoint"));
-  bench.LearnNow(Some(3));
+  bench.LearnNow(MakeExamples(3));
   bench.CheckpointNow();
   EXPECT_TRUE(bench.model().DeleteCheckpoint(id).ok());
   EXPECT_TRUE(absl::IsNotFound(bench.model().GetCheckpoint(id).status()));
@@ -121,9 +117,9 @@ TEST(CheckpointTest, TheOnlyValidOneIsNotDeleted) {
 
 TEST(CheckpointTest, ACheckpointThatTheTrimmedLogNeedsIsNotDeleted) {
   ModelBench bench;
-  bench.LearnNow(Some(3));
+  bench.LearnNow(MakeExamples(3));
   bench.CheckpointNow("old");
-  bench.LearnNow(Some(3));
+  bench.LearnNow(MakeExamples(3));
   const std::string newest = bench.CheckpointNow("new").id();
   ASSERT_TRUE(bench.store().log().Trim(bench.uid(), 6).ok());
   EXPECT_TRUE(absl::IsFailedPrecondition(bench.model().DeleteCheckpoint(newest)));
@@ -135,15 +131,15 @@ TEST(CheckpointTest, TheLogIsTrimmedBehindTheNewestOnceItIsOldEnough) {
   bench.retention().set_log_seconds(60);
   bench.retention().set_log_bytes(1);
   bench.Restart();
-  bench.LearnNow(Some(3));
+  bench.LearnNow(MakeExamples(3));
   bench.CheckpointNow();
   EXPECT_EQ(bench.store().log().TrimMark(bench.uid()), 0);  // young
   bench.clock().Advance(absl::Seconds(61));
-  bench.LearnNow(Some(4));
+  bench.LearnNow(MakeExamples(4));
   bench.CheckpointNow();
   EXPECT_EQ(bench.store().log().TrimMark(bench.uid()), 3);
   bench.clock().Advance(absl::Seconds(61));
-  bench.LearnNow(Some(1));
+  bench.LearnNow(MakeExamples(1));
   bench.CheckpointNow();  // at 6: the records behind it are old, but two of them are not applied
   EXPECT_LE(bench.store().log().TrimMark(bench.uid()), 6);
   const uint64_t digest = bench.learner().digest();
@@ -153,10 +149,10 @@ TEST(CheckpointTest, TheLogIsTrimmedBehindTheNewestOnceItIsOldEnough) {
 
 TEST(CheckpointTest, PayloadsLiveWhileACheckpointNamesThem) {
   ModelBench bench;
-  bench.LearnNow(Some(12));  // sequences 4, 8 and 12 are exemplars
+  bench.LearnNow(MakeExamples(12));  // sequences 4, 8 and 12 are exemplars
   bench.CheckpointNow("a");
   EXPECT_EQ(bench.store().episodic().Keys(bench.uid())->size(), 3);
-  bench.LearnNow(Some(60));  // 16 ... 72: the memory of eight has forgotten the first ones
+  bench.LearnNow(MakeExamples(60));  // 16 ... 72: the memory of eight has forgotten the first ones
   bench.CheckpointNow("b");
   EXPECT_EQ(bench.store().episodic().Keys(bench.uid())->size(), 11);
   ASSERT_TRUE(bench.model().DeleteCheckpoint("a").ok());
@@ -169,9 +165,9 @@ TEST(CheckpointTest, PayloadsLiveWhileACheckpointNamesThem) {
 
 TEST(CheckpointTest, PayloadsOfASavedButUnwrittenCheckpointAreNotSwept) {
   ModelBench bench;
-  bench.LearnNow(Some(12));
+  bench.LearnNow(MakeExamples(12));
   bench.CheckpointNow("a");
-  bench.LearnNow(Some(3));
+  bench.LearnNow(MakeExamples(3));
   bench.Settle();
   const auto saved = bench.Checkpoint("c");
   bench.model().RunOnce();  // saved: 4, 8 and 12 are durable, so they are not in it
@@ -188,9 +184,9 @@ TEST(CheckpointTest, PayloadsOfASavedButUnwrittenCheckpointAreNotSwept) {
 
 TEST(CheckpointTest, AKeptVersionCanStillPredict) {
   ModelBench bench;
-  bench.LearnNow(Some(3, 1));
+  bench.LearnNow(MakeExamples(3, 1));
   bench.CheckpointNow();
-  bench.LearnNow(Some(3, 2));
+  bench.LearnNow(MakeExamples(3, 2));
   bench.Settle();
   const auto old = bench.model().Version(3);
   ASSERT_TRUE(old.ok()) << old.status();

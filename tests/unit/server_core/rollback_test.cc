@@ -16,23 +16,20 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using testing::MakeBoundary;
 using testing::MakeExample;
+using testing::MakeExamples;
 using testing::MakeHeldOut;
 using testing::MakeMessage;
 using testing::MakeSpec;
 using testing::ModelBench;
 
-std::vector<v1::Example> Some(int count, int64_t label = 1) {
-  return std::vector<v1::Example>(count, MakeExample(label));
-}
-
 TEST(RollbackTest, BringsBackLearnerClassesAndTask) {
   ModelBench bench;
-  bench.LearnNow(Some(3, 1));
+  bench.LearnNow(MakeExamples(3, 1));
   const v1::Checkpoint checkpoint = bench.CheckpointNow("before");
   const uint64_t digest = bench.learner().digest();
-  bench.LearnNow(Some(3, 2));
+  bench.LearnNow(MakeExamples(3, 2));
   bench.BoundaryNow("b");
-  bench.LearnNow(Some(3, 3));
+  bench.LearnNow(MakeExamples(3, 3));
   bench.Settle();
   const v1::RollbackResponse response = bench.RollbackNow("before");
   EXPECT_EQ(response.checkpoint(), checkpoint.id());
@@ -54,9 +51,9 @@ TEST(RollbackTest, BringsBackLearnerClassesAndTask) {
 
 TEST(RollbackTest, WhatComesAfterIsLearnedOnTheRestoredModel) {
   ModelBench bench;
-  bench.LearnNow(Some(3, 1));
+  bench.LearnNow(MakeExamples(3, 1));
   bench.CheckpointNow("before");
-  bench.LearnNow(Some(5, 2));
+  bench.LearnNow(MakeExamples(5, 2));
   bench.RollbackNow("before");
   bench.LearnNow({MakeExample(8), MakeExample(9), MakeExample(8)});
   bench.Settle();
@@ -70,9 +67,9 @@ TEST(RollbackTest, WhatComesAfterIsLearnedOnTheRestoredModel) {
 
 TEST(RollbackTest, ALaggingTrainerJumpsWithoutLearningWhatIsDropped) {
   ModelBench bench;
-  bench.LearnNow(Some(3, 1));
+  bench.LearnNow(MakeExamples(3, 1));
   bench.CheckpointNow("before");
-  for (int i = 0; i < 50; ++i) bench.Learn(Some(100, 2));
+  for (int i = 0; i < 50; ++i) bench.Learn(MakeExamples(100, 2));
   bench.Learn({MakeHeldOut(1, "later")});
   bench.store().Commit();
   const auto answer = bench.Rollback("before");
@@ -93,9 +90,9 @@ TEST(RollbackTest, ALaggingTrainerJumpsWithoutLearningWhatIsDropped) {
 
 TEST(RollbackTest, HeldOutRowsPassedOverBelongToTheTaskOfTheirTime) {
   ModelBench bench;
-  bench.LearnNow(Some(3, 1));
+  bench.LearnNow(MakeExamples(3, 1));
   bench.CheckpointNow("before");
-  bench.Learn(Some(3, 2));
+  bench.Learn(MakeExamples(3, 2));
   bench.Boundary("b");
   bench.Learn({MakeHeldOut(2)});
   bench.store().Commit();
@@ -107,9 +104,9 @@ TEST(RollbackTest, HeldOutRowsPassedOverBelongToTheTaskOfTheirTime) {
 
 TEST(RollbackTest, ADryRunOnlyTells) {
   ModelBench bench;
-  bench.LearnNow(Some(3, 1));
+  bench.LearnNow(MakeExamples(3, 1));
   bench.CheckpointNow("before");
-  bench.LearnNow(Some(4, 2));
+  bench.LearnNow(MakeExamples(4, 2));
   bench.BoundaryNow();
   bench.Settle();
   v1::RollbackRequest request;
@@ -134,7 +131,7 @@ TEST(RollbackTest, ADryRunOnlyTells) {
 
 TEST(RollbackTest, ToWhatIsServedIsNothing) {
   ModelBench bench;
-  bench.LearnNow(Some(3, 1));
+  bench.LearnNow(MakeExamples(3, 1));
   bench.CheckpointNow("now");
   const v1::RollbackResponse response = bench.RollbackNow("now");
   EXPECT_EQ(response.rollback_sequence(), 0);
@@ -144,9 +141,9 @@ TEST(RollbackTest, ToWhatIsServedIsNothing) {
 
 TEST(RollbackTest, ComparesTheVersionAndRunsOneAtATime) {
   ModelBench bench;
-  bench.LearnNow(Some(3, 1));
+  bench.LearnNow(MakeExamples(3, 1));
   bench.CheckpointNow("before");
-  bench.LearnNow(Some(3, 2));
+  bench.LearnNow(MakeExamples(3, 2));
   bench.Settle();
   const auto lost = bench.Rollback("before", 3);
   bench.Settle();
@@ -163,9 +160,9 @@ TEST(RollbackTest, ComparesTheVersionAndRunsOneAtATime) {
 
 TEST(RollbackTest, UnknownAndDamagedCheckpointsAreRefusedBeforeAnythingHappens) {
   ModelBench bench;
-  bench.LearnNow(Some(3, 1));
+  bench.LearnNow(MakeExamples(3, 1));
   const std::string id = bench.CheckpointNow("before").id();
-  bench.LearnNow(Some(3, 2));
+  bench.LearnNow(MakeExamples(3, 2));
   bench.Settle();
   EXPECT_TRUE(absl::IsNotFound((*bench.Rollback("nothing"))->status()));
   bench.store().CorruptCheckpoint(bench.uid(), id);
@@ -178,9 +175,9 @@ TEST(RollbackTest, UnknownAndDamagedCheckpointsAreRefusedBeforeAnythingHappens) 
 
 TEST(RollbackTest, APausedModelMayBeRolledBackAndStaysPaused) {
   ModelBench bench;
-  bench.LearnNow(Some(3, 1));
+  bench.LearnNow(MakeExamples(3, 1));
   bench.CheckpointNow("before");
-  bench.LearnNow(Some(3, 2));
+  bench.LearnNow(MakeExamples(3, 2));
   bench.Settle();
   bench.model().SetPaused(true);
   bench.Settle();
@@ -191,9 +188,9 @@ TEST(RollbackTest, APausedModelMayBeRolledBackAndStaysPaused) {
 
 TEST(RollbackTest, ItsRecordGetsACheckpointAndUntilThenTheTargetIsPinned) {
   ModelBench bench;
-  bench.LearnNow(Some(3, 1));
+  bench.LearnNow(MakeExamples(3, 1));
   const std::string id = bench.CheckpointNow("before").id();
-  bench.LearnNow(Some(3, 2));
+  bench.LearnNow(MakeExamples(3, 2));
   bench.CheckpointNow("later");
   const auto answer = bench.Rollback("before");
   bench.Train();
@@ -236,13 +233,13 @@ TEST(RollbackTest, TheRowsOfUndoneBoundariesStayMarked) {
 
 TEST(RollbackTest, GoesForwardToABranchThatAnEarlierRollbackLeft) {
   ModelBench bench;
-  bench.LearnNow(Some(3, 1));
+  bench.LearnNow(MakeExamples(3, 1));
   bench.CheckpointNow("early");
-  bench.LearnNow(Some(3, 2));
+  bench.LearnNow(MakeExamples(3, 2));
   bench.CheckpointNow("late");
   const uint64_t late = bench.learner().digest();
   bench.RollbackNow("early");
-  bench.LearnNow(Some(3, 3));
+  bench.LearnNow(MakeExamples(3, 3));
   bench.Settle();
   const v1::RollbackResponse forward = bench.RollbackNow("late");
   EXPECT_EQ(bench.learner().digest(), late);
@@ -254,9 +251,9 @@ TEST(RollbackTest, GoesForwardToABranchThatAnEarlierRollbackLeft) {
 
 TEST(RollbackTest, ACrashBeforeTheRecordIsDurableLeavesTheOldState) {
   ModelBench bench;
-  bench.LearnNow(Some(3, 1));
+  bench.LearnNow(MakeExamples(3, 1));
   bench.CheckpointNow("before");
-  bench.LearnNow(Some(3, 2));
+  bench.LearnNow(MakeExamples(3, 2));
   bench.Settle();
   const uint64_t digest = bench.learner().digest();
   const auto answer = bench.Rollback("before");
@@ -270,7 +267,7 @@ TEST(RollbackTest, ACrashBeforeTheRecordIsDurableLeavesTheOldState) {
 TEST(RollbackTest, ACrashAfterTheRecordIsDurableLeavesTheNewState) {
   for (int turns = 0; turns < 3; ++turns) {
     ModelBench bench;
-    bench.LearnNow(Some(3, 1));
+    bench.LearnNow(MakeExamples(3, 1));
     const std::string id = bench.CheckpointNow("before").id();
     const uint64_t digest = bench.learner().digest();
     bench.LearnNow({MakeExample(2), MakeHeldOut(3), MakeExample(2), MakeExample(2)});
@@ -290,11 +287,11 @@ TEST(RollbackTest, ACrashAfterTheRecordIsDurableLeavesTheNewState) {
 
 TEST(RollbackTest, WithoutItsCheckpointARollbackIsReplayedByCapturingTheStateOnTheWay) {
   ModelBench bench;
-  bench.LearnNow(Some(4, 1));
+  bench.LearnNow(MakeExamples(4, 1));
   const std::string target = bench.CheckpointNow("target").id();
-  bench.LearnNow(Some(5, 2));
+  bench.LearnNow(MakeExamples(5, 2));
   bench.RollbackNow("target");
-  bench.LearnNow(Some(4, 3));
+  bench.LearnNow(MakeExamples(4, 3));
   bench.Settle();
   const uint64_t digest = bench.learner().digest();
   const uint64_t version = bench.model().Live().version();

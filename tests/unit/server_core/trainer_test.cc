@@ -12,14 +12,11 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using testing::MakeExample;
+using testing::MakeExamples;
 using testing::MakeHeldOut;
 using testing::MakeMessage;
 using testing::MakeSpec;
 using testing::ModelBench;
-
-std::vector<v1::Example> Some(int count, int64_t label = 1) {
-  return std::vector<v1::Example>(count, MakeExample(label));
-}
 
 struct Wait {
   absl::optional<absl::StatusOr<v1::WaitAppliedResponse>> answer;
@@ -36,9 +33,9 @@ std::shared_ptr<Wait> WaitFor(ModelBench* bench, uint64_t sequence, bool evaluat
 
 TEST(TrainerTest, CutsBatchesOfBatchSizeWhateverTheMessages) {
   ModelBench bench;
-  bench.LearnNow(Some(1));
-  bench.LearnNow(Some(4));
-  bench.LearnNow(Some(2));
+  bench.LearnNow(MakeExamples(1));
+  bench.LearnNow(MakeExamples(4));
+  bench.LearnNow(MakeExamples(2));
   bench.Settle();
   EXPECT_THAT(bench.learner().batch_sizes(), ElementsAre(3, 3));
   EXPECT_EQ(bench.model().Live().version(), 6);  // the seventh waits for its batch
@@ -46,9 +43,9 @@ TEST(TrainerTest, CutsBatchesOfBatchSizeWhateverTheMessages) {
 
 TEST(TrainerTest, ABoundaryCutsAPartialBatch) {
   ModelBench bench;
-  bench.LearnNow(Some(4));
+  bench.LearnNow(MakeExamples(4));
   bench.BoundaryNow("b");
-  bench.LearnNow(Some(3));
+  bench.LearnNow(MakeExamples(3));
   bench.Settle();
   EXPECT_THAT(bench.learner().batch_sizes(), ElementsAre(3, 1, 3));
   EXPECT_EQ(bench.model().Live().version(), 8);
@@ -64,7 +61,7 @@ TEST(TrainerTest, HeldOutRowsNeverTrainAndApplyByThemselves) {
   bench.Settle();
   EXPECT_EQ(bench.model().Live().version(), 2);  // behind an example that waits
   EXPECT_TRUE(bench.learner().trained().empty());
-  bench.LearnNow(Some(2));
+  bench.LearnNow(MakeExamples(2));
   bench.Settle();
   EXPECT_THAT(bench.learner().trained(), ElementsAre(3, 5, 6));
 }
@@ -73,7 +70,7 @@ TEST(TrainerTest, APartialBatchThatWaitedIsCutByAFlushRecord) {
   v1::ModelSpec spec = MakeSpec();
   spec.set_max_batch_wait_ms(50);
   ModelBench bench(spec);
-  bench.LearnNow(Some(2));
+  bench.LearnNow(MakeExamples(2));
   bench.Settle();
   EXPECT_EQ(bench.model().Live().version(), 0);
   const Turn turn = bench.model().RunOnce();
@@ -91,10 +88,10 @@ TEST(TrainerTest, NoFlushWhileMoreIsOnItsWay) {
   v1::ModelSpec spec = MakeSpec();
   spec.set_max_batch_wait_ms(50);
   ModelBench bench(spec);
-  bench.LearnNow(Some(2));
+  bench.LearnNow(MakeExamples(2));
   bench.model().RunOnce();
   bench.clock().Advance(absl::Milliseconds(60));
-  bench.Learn(Some(1));  // given a sequence, not durable yet
+  bench.Learn(MakeExamples(1));  // given a sequence, not durable yet
   bench.model().RunOnce();
   EXPECT_EQ(bench.store().log().AssignedSequence(bench.uid()), 3);
   bench.Settle();
@@ -106,7 +103,7 @@ TEST(TrainerTest, PublishesEverySoManyStepsAndWheneverItCatchesUp) {
   spec.set_publish_every_steps(2);
   spec.set_batch_size(100);
   ModelBench bench(spec);
-  for (int i = 0; i < 9; ++i) bench.Learn(Some(100));
+  for (int i = 0; i < 9; ++i) bench.Learn(MakeExamples(100));
   bench.store().Commit();
   bench.model().RunOnce();  // 512 examples: five steps, and the log goes on
   EXPECT_EQ(bench.model().Live().version(), 400);
@@ -119,7 +116,7 @@ TEST(TrainerTest, PublishesAfterPublishEveryMs) {
   spec.set_publish_every_steps(1000);
   spec.set_batch_size(100);
   ModelBench bench(spec);
-  for (int i = 0; i < 20; ++i) bench.Learn(Some(100));
+  for (int i = 0; i < 20; ++i) bench.Learn(MakeExamples(100));
   bench.store().Commit();
   bench.model().RunOnce();
   EXPECT_EQ(bench.model().Live().version(), 0);
@@ -141,10 +138,10 @@ TEST(TrainerTest, ClassesAreServedInFirstSeenOrder) {
 
 TEST(TrainerTest, AServedSnapshotDoesNotChange) {
   ModelBench bench;
-  bench.LearnNow(Some(3, 1));
+  bench.LearnNow(MakeExamples(3, 1));
   bench.Settle();
   const Served old = bench.model().Live();
-  bench.LearnNow(Some(3, 2));
+  bench.LearnNow(MakeExamples(3, 2));
   bench.Settle();
   EXPECT_EQ(old.version(), 3);
   EXPECT_EQ(old.view->labels.size(), 1);
@@ -154,7 +151,7 @@ TEST(TrainerTest, AServedSnapshotDoesNotChange) {
 
 TEST(TrainerTest, WaitAppliedAnswersOnceTheSequenceIsServed) {
   ModelBench bench;
-  bench.LearnNow(Some(3));
+  bench.LearnNow(MakeExamples(3));
   const auto wait = WaitFor(&bench, 3, false, absl::Seconds(1));
   const auto now = WaitFor(&bench, 0, false, absl::Seconds(1));  // what is durable now
   EXPECT_FALSE(wait->answer.has_value());
@@ -167,7 +164,7 @@ TEST(TrainerTest, WaitAppliedAnswersOnceTheSequenceIsServed) {
 
 TEST(TrainerTest, WaitAppliedSaysHowFarItGot) {
   ModelBench bench;
-  bench.LearnNow(Some(5));
+  bench.LearnNow(MakeExamples(5));
   bench.Settle();
   const auto wait = WaitFor(&bench, 5, false, absl::Seconds(1));
   EXPECT_EQ(bench.model().NextDeadline(), bench.clock().Monotonic() + absl::Seconds(1));
@@ -200,10 +197,10 @@ TEST(TrainerTest, WaitAppliedCanWaitForTheRowOfABoundary) {
 
 TEST(TrainerTest, APausedModelAcceptsAndServesButDoesNotTrain) {
   ModelBench bench;
-  bench.LearnNow(Some(3));
+  bench.LearnNow(MakeExamples(3));
   bench.Settle();
   bench.model().SetPaused(true);
-  bench.LearnNow(Some(6));
+  bench.LearnNow(MakeExamples(6));
   bench.Settle();
   EXPECT_TRUE(bench.model().Describe().paused());
   EXPECT_EQ(bench.model().Live().version(), 3);
@@ -215,16 +212,16 @@ TEST(TrainerTest, APausedModelAcceptsAndServesButDoesNotTrain) {
 
 TEST(TrainerTest, APauseOutlivesARestartWithTheVersionItHad) {
   ModelBench bench;
-  bench.LearnNow(Some(4));
+  bench.LearnNow(MakeExamples(4));
   bench.Settle();
   ASSERT_TRUE(bench.store().catalog().SetPaused(bench.uid(), true).ok());
   bench.model().SetPaused(true);
   bench.Settle();
-  bench.LearnNow(Some(5));
+  bench.LearnNow(MakeExamples(5));
   bench.Restart();
   EXPECT_EQ(bench.model().Live().version(), 3);
   EXPECT_TRUE(bench.model().Describe().paused());
-  EXPECT_TRUE(bench.Rejection(MakeMessage(3, Some(1, 4))).ok());
+  EXPECT_TRUE(bench.Rejection(MakeMessage(3, MakeExamples(1, 4))).ok());
   ASSERT_TRUE(bench.store().catalog().SetPaused(bench.uid(), false).ok());
   bench.model().SetPaused(false);
   bench.Settle();
@@ -248,7 +245,7 @@ TEST(TrainerTest, SkippedBatchesCountAsApplied) {
   ModelBench bench;
   bench.script().skip_at = 1;
   bench.script().refuse_at = 4;
-  bench.LearnNow(Some(9));
+  bench.LearnNow(MakeExamples(9));
   bench.Settle();
   EXPECT_THAT(bench.learner().trained(), ElementsAre(7, 8, 9));
   EXPECT_EQ(bench.model().Live().version(), 9);
@@ -258,16 +255,16 @@ TEST(TrainerTest, SkippedBatchesCountAsApplied) {
 
 TEST(TrainerTest, AnInternalErrorStopsTheTrainerAndServingGoesOn) {
   ModelBench bench;
-  bench.LearnNow(Some(3));
+  bench.LearnNow(MakeExamples(3));
   bench.Settle();
   const std::string good = bench.CheckpointNow("good").id();
   bench.script().internal_error_at = 4;
-  bench.LearnNow(Some(6));
+  bench.LearnNow(MakeExamples(6));
   bench.Settle();
   EXPECT_EQ(bench.model().Describe().state(), v1::Model::FAILED);
   EXPECT_THAT(bench.model().Describe().state_reason(), HasSubstr("scripted fault"));
   EXPECT_EQ(bench.model().Live().version(), 3);
-  EXPECT_TRUE(bench.Rejection(MakeMessage(3, Some(1))).ok());  // still durable
+  EXPECT_TRUE(bench.Rejection(MakeMessage(3, MakeExamples(1))).ok());  // still durable
   const auto refused = bench.Checkpoint();
   bench.Settle();
   EXPECT_TRUE(absl::IsFailedPrecondition((*refused)->status()));
@@ -275,14 +272,14 @@ TEST(TrainerTest, AnInternalErrorStopsTheTrainerAndServingGoesOn) {
   EXPECT_EQ(bench.model().Describe().state(), v1::Model::SERVING);
   EXPECT_EQ(bench.model().Live().version(), mended.rollback_sequence());
   bench.next_producer_sequence = 4;
-  bench.LearnNow(Some(3));
+  bench.LearnNow(MakeExamples(3));
   bench.Settle();
   EXPECT_EQ(bench.model().Live().version(), mended.rollback_sequence() + 3);
 }
 
 TEST(TrainerTest, AConfigurationIsARecordThatAppliesInOrder) {
   ModelBench bench;
-  bench.LearnNow(Some(4));
+  bench.LearnNow(MakeExamples(4));
   v1::ModelSpec next = *bench.model().spec();
   next.mutable_optimizer()->set_learning_rate(0.5);
   absl::optional<absl::StatusOr<v1::UpdateModelResponse>> answer;

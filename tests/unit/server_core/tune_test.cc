@@ -12,17 +12,13 @@ namespace engram::server {
 namespace {
 
 using ::testing::HasSubstr;
-using testing::MakeExample;
+using testing::MakeExamples;
 using testing::MakeSpec;
 using testing::ModelBench;
 using v1::TuneReport;
 
 constexpr double kOwnRate = 0.05;
 constexpr double kBestRate = 0.4;
-
-std::vector<v1::Example> Some(int count, int64_t label = 1) {
-  return std::vector<v1::Example>(count, MakeExample(label));
-}
 
 // Rates 0.05 (own), 0.1, 0.4, 1.6; two tasks.
 v1::ModelSpec TunedSpec(v1::Tune::Policy policy) {
@@ -46,8 +42,8 @@ class TunedBench : public ModelBench {
 };
 
 void LearnTask(ModelBench* bench, int64_t label) {
-  bench->LearnNow(Some(24, label));
-  bench->LearnNow(Some(8, label + 1));
+  bench->LearnNow(MakeExamples(24, label));
+  bench->LearnNow(MakeExamples(8, label + 1));
 }
 
 void LearnAndEndTask(ModelBench* bench, int64_t label) {
@@ -81,15 +77,15 @@ std::string Bits(ModelBench* bench) {
 void LearnThrough(ModelBench* bench, const std::function<void()>& between) {
   bench->script().best_rate = kBestRate;
   for (int task = 0; task < 2; ++task) {
-    bench->LearnNow(Some(24, task));
+    bench->LearnNow(MakeExamples(24, task));
     between();
-    bench->LearnNow(Some(8, task + 1));
+    bench->LearnNow(MakeExamples(8, task + 1));
     between();
     bench->BoundaryNow();
     bench->Settle();  // the record of the decision comes at the same place each time
     between();
   }
-  bench->LearnNow(Some(10, 3));
+  bench->LearnNow(MakeExamples(10, 3));
   bench->Settle();
 }
 
@@ -349,7 +345,7 @@ TEST(TuneTest, AStreamWithoutTasksIsDecidedAfterSoManyExamples) {
   spec.mutable_tune()->set_examples(32);
   ModelBench bench(spec);
   bench.script().best_rate = kBestRate;
-  bench.LearnNow(Some(60));
+  bench.LearnNow(MakeExamples(60));
   bench.Settle();
   EXPECT_EQ(Tune(&bench).examples_seen(), 33) << "the batch of 3 that reaches 32 is whole";
   EXPECT_EQ(Tune(&bench).own().examples(), 33);

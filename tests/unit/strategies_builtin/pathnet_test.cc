@@ -143,13 +143,13 @@ TEST_F(ModulesTest, NoPathIsFrozenThroughoutALayerWhileTheLayerHasFreeModules) {
   }
 }
 
-StrategySpec Spec() {
+StrategySpec PathNetSpec() {
   return {"pathnet", {{"tournament_examples", int64_t{100}}, {"modules", int64_t{6}}}};
 }
 
 TEST(PathNetTest, FrozenModulesStandStillAndFreeOnesStartAnewUnderEveryOptimizer) {
   for (const OptimizerOptions& optimizer : EveryOptimizer()) {
-    ModelOptions options = IsolationModel(Spec());
+    ModelOptions options = IsolationModel(PathNetSpec());
     options.optimizer = optimizer;
     const auto learner = MakeIsolated(options);
     IsolationStream stream(1);
@@ -184,7 +184,7 @@ TEST(PathNetTest, FrozenModulesStandStillAndFreeOnesStartAnewUnderEveryOptimizer
 }
 
 TEST(PathNetTest, FreeModulesAreCounted) {
-  const auto learner = MakeIsolated(IsolationModel(Spec()));
+  const auto learner = MakeIsolated(IsolationModel(PathNetSpec()));
   IsolationStream stream(1);
   const auto free = [&] { return learner->Gauges().named.at("free_modules"); };
   EXPECT_EQ(free(), 12);
@@ -194,7 +194,7 @@ TEST(PathNetTest, FreeModulesAreCounted) {
 }
 
 TEST(PathNetTest, EachTaskIsLearned) {
-  ModelOptions options = IsolationModel(Spec());
+  ModelOptions options = IsolationModel(PathNetSpec());
   options.strategies[0].parameters["modules"] = int64_t{10};
   const auto learner = MakeIsolated(options);
   IsolationStream stream(1);

@@ -6,6 +6,7 @@
 
 #include "strategies/api/learner.h"
 #include "strategies/core/state_archive.h"
+#include "tests/unit/strategies_builtin/isolation_rig.h"
 #include "tests/unit/strategies_core/small_stream.h"
 
 namespace engram::strategies {
@@ -15,11 +16,6 @@ ModelOptions Kept(absl::btree_map<std::string, ParameterValue> parameters) {
   ModelOptions options = SmallModel(6);
   options.strategies = {{"plasticity", std::move(parameters)}};
   return options;
-}
-
-at::Tensor Saved(const Learner& learner, const std::string& name) {
-  const std::string bytes = SavedTensors(learner);
-  return StateReader::Open(bytes)->GetTensor(name)->clone();
 }
 
 void Learn(Learner* learner, SmallStream* stream, int steps) {
