@@ -52,6 +52,16 @@ std::string RollbackText(const ReportEvent::RolledBack& rollback) {
                       " examples dropped, record ", rollback.sequence());
 }
 
+std::string CanaryText(const ReportEvent::Canary& canary) {
+  const std::string fell = absl::StrCat(
+      "canary      ", canary.task(), " fell from ", Percent(canary.best()), " to ",
+      Percent(canary.now()), " at version ", canary.version(), " on ", canary.held_out_rows(),
+      " held-out rows");
+  if (canary.outcome() == ReportEvent::Canary::REPORTED) return fell;
+  return absl::StrCat(fell, ", going back to ", canary.checkpoint(),
+                      canary.outcome() == ReportEvent::Canary::ROLLBACK ? "" : " and pausing");
+}
+
 std::string RowText(const AccuracyRow& row) {
   std::vector<std::string> cells;
   for (const auto& cell : row.cells()) cells.push_back(Percent(AccuracyOf(cell, false)));
@@ -108,6 +118,9 @@ std::string ReportText(const Report& report) {
   for (const auto& rollback : report.rollbacks()) {
     absl::StrAppend(&text, RollbackText(rollback), "\n");
   }
+  for (const auto& canary : report.canaries()) {
+    absl::StrAppend(&text, CanaryText(canary), "\n");
+  }
   if (report.tasks_size() > 0) absl::StrAppend(&text, "\n", TasksText(report));
   if (report.rows_size() > 0) {
     absl::StrAppend(&text, "\nR, % over all classes seen:\n", MatrixText(report, false), "\n",
@@ -142,6 +155,8 @@ std::string EventText(const ReportEvent& event) {
                           event.checkpoint().applied_sequence());
     case ReportEvent::kRolledBack:
       return RollbackText(event.rolled_back());
+    case ReportEvent::kCanary:
+      return CanaryText(event.canary());
     case ReportEvent::KIND_NOT_SET:
       return "unknown event";
   }

@@ -5,6 +5,8 @@ set(ENGRAM_SERVER_CORE_SOURCES
   applied_waiters.cc
   background.cc
   batch_stage.cc
+  canary.cc
+  canary_gate.cc
   checkpoint_keeper.cc
   clock.cc
   eraser.cc

@@ -140,6 +140,7 @@ v1::Model LiveModel::Describe() const {
     model.set_state_reason(std::string(open.message()));
   } else {
     model.set_state(v1::Model::SERVING);
+    model.set_state_reason(trainer_.pause_reason());
   }
   return model;
 }

@@ -11,6 +11,8 @@ namespace {
 
 using strategies::ForgettingReport;
 
+constexpr size_t kCanariesKept = 16;
+
 absl::optional<double> CellAccuracy(const v1::AccuracyRow::Cell& cell, bool within_task) {
   if (within_task ? !cell.has_task_accuracy() : !cell.has_accuracy()) return absl::nullopt;
   return within_task ? cell.task_accuracy() : cell.accuracy();
@@ -96,6 +98,22 @@ void ReportBook::SetLive(const v1::AccuracyRow& row) {
   *event.mutable_evaluated()->mutable_row() = row;
   event.mutable_evaluated()->set_live(true);
   Emit(event);
+}
+
+void ReportBook::AddCanary(const v1::ReportEvent::Canary& canary) {
+  {
+    base::MutexLock lock(&mutex_);
+    canaries_.push_back(canary);
+    if (canaries_.size() > kCanariesKept) canaries_.pop_front();
+  }
+  v1::ReportEvent event;
+  *event.mutable_canary() = canary;
+  Emit(event);
+}
+
+Rewinds ReportBook::CurrentRewinds() const {
+  base::MutexLock lock(&mutex_);
+  return rewinds_;
 }
 
 void ReportBook::AnnounceCheckpoint(const std::string& id, uint64_t applied) {
@@ -188,6 +206,7 @@ v1::Report ReportBook::Report(
     *report.add_rollbacks() = rollback.second;
     report.set_dropped_examples(report.dropped_examples() + rollback.second.dropped_examples());
   }
+  for (const auto& canary : canaries_) *report.add_canaries() = canary;
   return report;
 }
 

@@ -3,10 +3,11 @@
 //
 // Threading: every method from any thread. Observers run under the observers' lock, one at a time,
 //   and must not call Watch or Unwatch.
-// Bounds: one row a boundary; the live row is one.
+// Bounds: one row a boundary; the live row is one; the last 16 firings of the guard.
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <set>
@@ -42,11 +43,14 @@ class ReportBook {
   uint64_t OldestOpenBoundary() const;  // AppliedWaiters::kNoneOpen when none
   void AddRollback(const v1::ReportEvent::RolledBack& rollback);
   void SetLive(const v1::AccuracyRow& row);
+  void AddCanary(const v1::ReportEvent::Canary& canary);
   void AnnounceCheckpoint(const std::string& id, uint64_t applied);
   void AnnounceReport(const v1::Report& report);
 
   // What is applied: counts, columns, rollbacks.
   void SetStream(uint64_t version, const StreamState& state);
+  // Of the stream that was set last.
+  Rewinds CurrentRewinds() const;
   // Columns without a baseline and without training up to now.
   std::vector<int32_t> ColumnsWithoutBaseline(const StreamState& state) const;
   // Ended tasks of the boundaries that stand now and would not with these rollbacks.
@@ -82,6 +86,7 @@ class ReportBook {
   std::map<uint64_t, v1::ReportEvent::RolledBack> rollbacks_ ABSL_GUARDED_BY(mutex_);
   std::map<int32_t, Baseline> baselines_ ABSL_GUARDED_BY(mutex_);
   v1::AccuracyRow live_ ABSL_GUARDED_BY(mutex_);
+  std::deque<v1::ReportEvent::Canary> canaries_ ABSL_GUARDED_BY(mutex_);
   uint64_t version_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<Column> columns_ ABSL_GUARDED_BY(mutex_);
   StepCounters counters_ ABSL_GUARDED_BY(mutex_);

@@ -101,6 +101,22 @@ absl::Status CompleteOptimizer(v1::Optimizer* optimizer) {
   return absl::OkStatus();
 }
 
+absl::Status CompleteGuard(v1::ModelSpec* spec) {
+  if (!spec->has_guard()) return absl::OkStatus();
+  v1::Guard* guard = spec->mutable_guard();
+  ENGRAM_RETURN_IF_ERROR(Between("spec.guard.canary_drop", guard->canary_drop(), 0, 1));
+  if (!v1::Guard::Action_IsValid(guard->action())) {
+    return BadField("spec.guard.action",
+                    absl::StrCat("unknown value ", static_cast<int>(guard->action())));
+  }
+  if (guard->action() != v1::Guard::REPORT && guard->canary_drop() == 0) {
+    return BadField("spec.guard.canary_drop",
+                    "must be above 0 for an action, got 0: nothing would ever fire");
+  }
+  guard->set_max_rollbacks(OrDefault(guard->max_rollbacks(), 3));
+  return Between("spec.guard.max_rollbacks", guard->max_rollbacks(), 1, 100);
+}
+
 void CompleteAugmentation(v1::ModelSpec* spec) {
   if (!spec->has_augmentation() || spec->augmentation().has_channels()) return;
   spec->mutable_augmentation()->set_channels(1);
@@ -317,6 +333,7 @@ absl::StatusOr<v1::ModelSpec> CompleteSpec(v1::ModelSpec spec) {
   ENGRAM_RETURN_IF_ERROR(CompleteOptimizer(spec.mutable_optimizer()));
   CompleteAugmentation(&spec);
   ENGRAM_RETURN_IF_ERROR(CompletePenaltySchedule(&spec));
+  ENGRAM_RETURN_IF_ERROR(CompleteGuard(&spec));
   ENGRAM_RETURN_IF_ERROR(CompleteStrategies(&spec));
   ENGRAM_RETURN_IF_ERROR(CheckNumbers(spec));
   ENGRAM_RETURN_IF_ERROR(CheckLabels(spec));

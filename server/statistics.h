@@ -56,6 +56,8 @@ struct ModelStatistics {
   std::atomic<uint64_t> drift_boundaries{0};
   std::atomic<uint64_t> manual_rollbacks{0};
   std::atomic<uint64_t> automatic_rollbacks{0};
+  std::atomic<uint64_t> canary_drops{0};  // firings of the guard
+  std::atomic<double> canary_drop{0};     // how far the worst task lies below its best
   std::atomic<uint64_t> erasures{0};  // that are done and found something
   std::atomic<uint64_t> erased_examples{0};
   std::atomic<double> tune_seconds{0};  // that candidates took to learn; see AddTuneSeconds

@@ -28,6 +28,12 @@ Trainer::Trainer(TrainerParts parts, const v1::ModelSpec& spec, bool paused)
     : context_(*parts.context),
       parts_(parts),
       created_spec_(spec),
+      canary_({&context_, parts.report, parts.checkpoints,
+               [this](const v1::RollbackRequest& request, OnRollback done) {
+                 RequestRollback(request, std::move(done), /*automatic=*/true);
+               },
+               [this] { PauseForGuard(); }},
+              spec.guard()),
       state_(StreamState::Fresh(spec)),
       stage_(spec.feature_count()),
       eraser_(parts.context, parts.held_out, parts.checkpoints),

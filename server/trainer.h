@@ -29,6 +29,7 @@
 #include "server/admission.h"
 #include "server/applied_waiters.h"
 #include "server/batch_stage.h"
+#include "server/canary_gate.h"
 #include "server/checkpoint_keeper.h"
 #include "server/eraser.h"
 #include "server/evaluator.h"
@@ -90,12 +91,15 @@ class Trainer {
   Progress progress() const;
   strategies::LearnerGauges gauges() const;
   bool paused() const { return paused_.load(); }
+  // Why the guard paused it; empty when it did not.
+  std::string pause_reason() const { return canary_.pause_reason(); }
 
   // Each wakes the strand. Pausing takes a checkpoint, so that a restart finds what was applied.
   void SetPaused(bool paused);
   void RequestCheckpoint(std::string label, bool automatic, OnCheckpoint done);
   // ABORTED when one is under way.
-  void RequestRollback(const v1::RollbackRequest& request, OnRollback done);
+  void RequestRollback(const v1::RollbackRequest& request, OnRollback done,
+                       bool automatic = false);
   // FAILED_PRECONDITION when no candidate of a tune is proposed.
   void RequestPromotion(OnPromotion done);
   // One after the other, each behind a rollback that is under way. The selector is checked.
@@ -113,6 +117,7 @@ class Trainer {
     v1::RollbackRequest request;
     OnRollback done;
     absl::Duration started;
+    bool automatic = false;
   };
   struct ErasureRequest {
     v1::EraseRequest request;
@@ -186,6 +191,8 @@ class Trainer {
                      const std::vector<int32_t>& columns, uint64_t boundary,
                      const std::string& ended_task);
   void MaybeEvaluateLive();
+  void Judge(const EvaluationInput& input, const v1::AccuracyRow& row, bool boundary);
+  void PauseForGuard();
   void MaybeCheckpoint();
   void SaveCheckpoint(CheckpointRequest request);
   void WriteCheckpoint(CheckpointKeeper::Pending* pending, int64_t keep_automatic,
@@ -247,6 +254,7 @@ class Trainer {
   const ModelContext& context_;
   TrainerParts parts_;
   const v1::ModelSpec created_spec_;
+  CanaryGate canary_;
 
   // The strand's own.
   std::unique_ptr<strategies::Learner> learner_;

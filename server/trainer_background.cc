@@ -87,6 +87,7 @@ void Trainer::RunEvaluation(const EvaluationInput& input, const EvaluationInput&
     ENGRAM_RETURN_IF_ERROR(context_.store->catalog().PutReportRow(context_.uid, boundary,
                                                                   row.SerializeAsString()));
     parts_.report->AddRow(row);
+    Judge(input, row.accuracy(), /*boundary=*/true);
     return absl::OkStatus();
   }();
   if (!status.ok()) {
@@ -126,6 +127,23 @@ void Trainer::MaybeEvaluateLive() {
     }
     row->set_sequence(input.served.version());
     parts_.report->SetLive(*row);
+    Judge(input, *row, /*boundary=*/false);
+  });
+}
+
+// Not while recovering: what a replay passes may be undone further on in the log.
+void Trainer::Judge(const EvaluationInput& input, const v1::AccuracyRow& row, bool boundary) {
+  if (progress().phase == Phase::kServing) canary_.Judge(input.tasks, row, boundary);
+}
+
+// On the strand, so that not one example more is trained.
+void Trainer::PauseForGuard() {
+  SetPaused(true);
+  PushJob([this] {
+    const absl::Status stored = context_.store->catalog().SetPaused(context_.uid, paused_);
+    if (stored.ok()) return;
+    Log(LogLevel::kWarning, "canary_pause_not_stored",
+        {{"model", context_.name}, {"status", stored}});
   });
 }
 

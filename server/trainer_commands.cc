@@ -28,6 +28,7 @@ void Trainer::SetPaused(bool paused) {
   if (paused) {
     RequestCheckpoint("", true, nullptr);
   } else {
+    canary_.Resume();
     context_.wake();
   }
 }
@@ -45,7 +46,8 @@ void Trainer::RequestCheckpoint(std::string label, bool automatic, OnCheckpoint 
   context_.wake();
 }
 
-void Trainer::RequestRollback(const v1::RollbackRequest& request, OnRollback done) {
+void Trainer::RequestRollback(const v1::RollbackRequest& request, OnRollback done,
+                              bool automatic) {
   absl::Status refused;
   {
     base::MutexLock lock(&commands_mutex_);
@@ -57,7 +59,7 @@ void Trainer::RequestRollback(const v1::RollbackRequest& request, OnRollback don
     if (refused.ok()) {
       rolling_back_ = true;
       rollback_request_ = std::make_unique<RollbackRequest>(
-          RollbackRequest{request, std::move(done), context_.clock->Monotonic()});
+          RollbackRequest{request, std::move(done), context_.clock->Monotonic(), automatic});
     }
   }
   if (!refused.ok()) return done(refused);
@@ -197,7 +199,8 @@ bool Trainer::ContinueRollback() {
     if (!status.ok()) Fail(status);
   }
   if (status.ok()) {
-    ++context_.statistics->manual_rollbacks;
+    ModelStatistics& statistics = *context_.statistics;
+    ++(pending->request.automatic ? statistics.automatic_rollbacks : statistics.manual_rollbacks);
     UpdateProgress(false);
   } else {
     parts_.checkpoints->Unpin(pending->checkpoint.id);

@@ -19,6 +19,8 @@ const char* EventName(const v1::ReportEvent& event) {
       return "checkpoint";
     case v1::ReportEvent::kRolledBack:
       return "rolled_back";
+    case v1::ReportEvent::kCanary:
+      return "canary";
     case v1::ReportEvent::KIND_NOT_SET:
       return "unknown";
   }
@@ -55,7 +57,7 @@ int ShowReport(const VerbContext& context, const Arguments& args) {
 int Watch(const VerbContext& context, const Arguments& args) {
   std::string model;
   int64_t count = 0;
-  FlagSet flags("watch", "Follows a model: evaluations, checkpoints and rollbacks as lines.");
+  FlagSet flags("watch", "Follows a model: evaluations, checkpoints, rollbacks, alarms as lines.");
   flags.Positional("MODEL", &model, "to follow")
       .Int64("count", &count, "stop after this many events; 0 = never");
   if (const auto exit = ParseOrExit(context, args, &flags)) return *exit;

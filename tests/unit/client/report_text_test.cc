@@ -54,6 +54,22 @@ TEST(ReportTextTest, ListsRollbacksAndWhatTheyDropped) {
   EXPECT_THAT(ReportText(report), HasSubstr("rolled back to best (version 0), 640 examples"));
 }
 
+TEST(ReportTextTest, SaysWhatTheGuardSaw) {
+  v1::Report report = TwoTasks();
+  v1::ReportEvent event;
+  event.mutable_canary()->set_task("t1");
+  event.mutable_canary()->set_best(0.95);
+  event.mutable_canary()->set_now(0.25);
+  event.mutable_canary()->set_version(77);
+  event.mutable_canary()->set_held_out_rows(400);
+  const std::string fell = "canary      t1 fell from 95.0 to 25.0 at version 77 on 400 held-out rows";
+  EXPECT_EQ(EventText(event), fell);
+  event.mutable_canary()->set_checkpoint("best");
+  event.mutable_canary()->set_outcome(v1::ReportEvent::Canary::ROLLBACK_AND_PAUSE);
+  *report.add_canaries() = event.canary();
+  EXPECT_THAT(ReportText(report), HasSubstr(fell + ", going back to best and pausing\n"));
+}
+
 TEST(ReportTextTest, ShowsTheTaskIncrementalReadingWhenThereIsOne) {
   v1::Report report = TwoTasks();
   report.mutable_rows(0)->mutable_cells(0)->set_task_accuracy(1.0);

@@ -35,7 +35,7 @@ TEST_F(ExporterTest, EveryFamilyOfTheSurfaceIsThere) {
       {"counter",
        {"engram_ingest_examples_total", "engram_train_examples_total", "engram_train_steps_total",
         "engram_train_skipped_batches_total", "engram_boundaries_total", "engram_rollbacks_total",
-        "engram_tune_train_seconds_total", "engram_erasures_total",
+        "engram_tune_train_seconds_total", "engram_erasures_total", "engram_canary_drops_total",
         "engram_erased_examples_total", "engram_storage_scrubbed_bytes_total",
         "engram_storage_damaged_files_total", "engram_limit_met_total"}},
       {"histogram",
@@ -73,6 +73,7 @@ TEST_F(ExporterTest, EveryFamilyOfTheSurfaceIsThere) {
         "engram_model_published_timestamp_seconds",
         "engram_checkpoint_bytes",
         "engram_checkpoints",
+        "engram_canary_drop",
         "engram_recovery_seconds",
         "engram_recovery_replayed_examples"}}};
   size_t count = 0;

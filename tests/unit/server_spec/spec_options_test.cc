@@ -158,6 +158,17 @@ TEST(SpecOptionsTest, RefusesWhatCannotBeNamingTheField) {
        [](v1::ModelSpec* s) {
          s->mutable_optimizer()->mutable_schedule()->set_kind(static_cast<v1::Schedule::Kind>(9));
        }},
+      {"spec.guard.canary_drop: must be in [0, 1], got 1.5",
+       [](v1::ModelSpec* s) { s->mutable_guard()->set_canary_drop(1.5); }},
+      {"spec.guard.canary_drop", [](v1::ModelSpec* s) { s->mutable_guard()->set_canary_drop(NAN); }},
+      {"spec.guard.canary_drop: must be above 0",
+       [](v1::ModelSpec* s) { s->mutable_guard()->set_action(v1::Guard::ROLLBACK); }},
+      {"spec.guard.action: unknown value 9",
+       [](v1::ModelSpec* s) {
+         s->mutable_guard()->set_action(static_cast<v1::Guard::Action>(9));
+       }},
+      {"spec.guard.max_rollbacks",
+       [](v1::ModelSpec* s) { s->mutable_guard()->set_max_rollbacks(101); }},
       {"spec.label_smoothing", [](v1::ModelSpec* s) { s->set_label_smoothing(1); }},
       {"spec.penalty_schedule.kind",
        [](v1::ModelSpec* s) {
@@ -195,6 +206,21 @@ TEST(SpecOptionsTest, RefusesWhatCannotBeNamingTheField) {
     EXPECT_THAT(std::string(status.message()), HasSubstr(each.field));
     EXPECT_TRUE(status.GetPayload("type.googleapis.com/google.rpc.BadRequest")) << each.field;
   }
+}
+
+TEST(SpecOptionsTest, AGuardStaysAsItWasGiven) {
+  v1::ModelSpec spec = Minimal();
+  EXPECT_FALSE(CompleteSpec(spec)->has_guard());
+  spec.mutable_guard()->set_canary_drop(0.05);
+  const auto complete = CompleteSpec(spec);
+  ASSERT_TRUE(complete.ok()) << complete.status();
+  EXPECT_EQ(complete->guard().action(), v1::Guard::REPORT);
+  EXPECT_EQ(complete->guard().max_rollbacks(), 3);
+  v1::ModelSpec next = *complete;
+  next.mutable_guard()->set_canary_drop(0.5);
+  const absl::Status refused = CheckLiveChange(*complete, next);
+  EXPECT_TRUE(absl::IsInvalidArgument(refused));
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("guard.canary_drop"));
 }
 
 TEST(SpecOptionsTest, AnAugmentationReachesTheLearnerAndMayChangeLive) {

@@ -1,0 +1,189 @@
+// The guard on digits: what one producer in ten that lies costs, and what becomes of a stream that
+// lies altogether. The canary is held out by a producer of its own.
+#include <algorithm>
+
+#include "absl/time/clock.h"
+#include "client/datasets/digit_generator.h"
+#include "client/examples.h"
+#include "tests/integration/server_test.h"
+#include "tests/testing/process/http_get.h"
+
+namespace engram::integration {
+namespace {
+
+constexpr int kCanaryRows = 1000;
+constexpr int kPerMessage = 100;
+constexpr int64_t kEvaluateEvery = 500;
+constexpr double kAllowed = 0.05;
+
+const datasets::RowSplit& Digits() {
+  static const auto* const digits = [] {
+    datasets::DigitGeneratorOptions options;
+    options.train_per_class = 1000;
+    options.test_per_class = kCanaryRows / 10;
+    return new datasets::RowSplit(datasets::GenerateDigits(options).value());
+  }();
+  return *digits;
+}
+
+v1::ModelSpec DigitSpec(v1::Guard::Action action) {
+  v1::ModelSpec spec;
+  spec.set_feature_count(Digits().train.FeatureCount());
+  spec.mutable_mlp()->add_hidden(64);
+  spec.mutable_optimizer()->set_learning_rate(0.1);
+  spec.set_held_out_fraction(0);
+  spec.set_held_out_max_per_task(kCanaryRows);
+  spec.set_evaluate_every_examples(kEvaluateEvery);
+  spec.set_checkpoint_every_examples(kEvaluateEvery);
+  spec.set_seed(5);
+  spec.mutable_guard()->set_canary_drop(kAllowed);
+  spec.mutable_guard()->set_action(action);
+  spec.mutable_guard()->set_max_rollbacks(2);
+  return spec;
+}
+
+// `count` rows from `begin`, round the set. A lie is the next digit.
+v1::LearnBatchRequest Rows(const datasets::RowSet& set, int64_t begin, int count, bool lie = false,
+                           v1::Split split = v1::TRAIN) {
+  v1::LearnBatchRequest request;
+  for (int64_t i = begin; i < begin + count; ++i) {
+    const int64_t row = i % set.rows;
+    v1::Example* example = request.add_examples();
+    client::SetBytes({set.Pixels(row), static_cast<size_t>(set.PixelsPerImage())},
+                     example->mutable_features());
+    const int64_t label = set.labels[static_cast<size_t>(row)];
+    *example->mutable_label() = client::NumberLabel(lie ? (label + 1) % 10 : label);
+    example->set_split(split);
+  }
+  return request;
+}
+
+// One model and the producers that teach it.
+class Lesson {
+ public:
+  Lesson(const testing::Stubs* stubs, const std::string& name, v1::Guard::Action action)
+      : honest_(stubs, name, "honest"), liar_(stubs, name, "liar") {
+    honest_.Create(DigitSpec(action));
+    ToyModel keeper(stubs, name, "keeper");
+    for (int64_t i = 0; i < kCanaryRows; i += kPerMessage) {
+      Send(&keeper, Rows(Digits().test, i, kPerMessage, false, v1::HELD_OUT));
+    }
+  }
+
+  // `lies` of ten messages are the liar's.
+  void Learn(int messages, int lies = 0) {
+    for (int i = 0; i < messages; ++i, next_ += kPerMessage) {
+      const bool lie = next_ / kPerMessage % 10 < lies;
+      Send(lie ? &liar_ : &honest_, Rows(Digits().train, next_, kPerMessage, lie));
+    }
+  }
+  ToyModel& model() { return honest_; }
+  // On what is served, of all digits.
+  double Accuracy() { return model().Report().tasks(0).accuracy(); }
+  // Once more, on what is served now.
+  double Measure() {
+    model().Boundary(absl::StrCat("task-", ++boundaries_ + 1));
+    model().WaitApplied(/*evaluated=*/true);
+    return Accuracy();
+  }
+  void AwaitRollbacks(int count) {
+    const absl::Time end = absl::Now() + absl::Seconds(20);
+    while (model().Report().rollbacks_size() < count && absl::Now() < end) {
+      absl::SleepFor(absl::Milliseconds(2));
+    }
+    ASSERT_EQ(model().Report().rollbacks_size(), count);
+  }
+
+ private:
+  static void Send(ToyModel* by, v1::LearnBatchRequest request) {
+    const auto sent = by->Send(std::move(request));
+    ASSERT_TRUE(sent.ok()) << sent.status.error_message();
+  }
+
+  ToyModel honest_;
+  ToyModel liar_;
+  int64_t next_ = 0;
+  int boundaries_ = 0;
+};
+
+class CanaryTest : public ServerTest {
+ protected:
+  CanaryTest() { options_.config = "live_evaluation_share: 1"; }
+
+  std::string Scores(const std::string& name, uint64_t version) {
+    v1::PredictRequest request;
+    request.set_model(name);
+    request.set_version(version);
+    for (const v1::Example& example : Rows(Digits().test, 0, kPerMessage).examples()) {
+      request.mutable_features()->mutable_dense_uint8()->append(example.features().dense_uint8());
+    }
+    const auto reply = testing::Call(*stubs_->prediction, &v1::Prediction::Stub::Predict, request);
+    EXPECT_TRUE(reply.ok()) << reply.status.error_message();
+    return ScoreBits(reply.reply);
+  }
+};
+
+TEST_F(CanaryTest, OneProducerInTenThatLiesCostsLittleOrIsNoticed) {
+  Lesson honest(stubs_.get(), "honest", v1::Guard::REPORT);
+  Lesson mixed(stubs_.get(), "mixed", v1::Guard::REPORT);
+  honest.Learn(100);
+  mixed.Learn(100, /*lies=*/1);
+  const double without = honest.Measure();
+  const double with = mixed.Measure();
+  const int fired = mixed.model().Report().canaries_size();
+  std::cout << "10 000 examples, 1 000 held out: accuracy " << without << " without lies, " << with
+            << " with 10 % lies, guard fired " << fired << " times" << std::endl;
+  EXPECT_EQ(honest.model().Report().canaries_size(), 0);
+  EXPECT_GT(without, 0.8);
+  EXPECT_TRUE(without - with <= 0.02 || fired > 0);
+}
+
+TEST_F(CanaryTest, AStreamOfLiesIsRolledBackThenPaused) {
+  Lesson lesson(stubs_.get(), "guarded", v1::Guard::ROLLBACK);
+  lesson.Learn(50);
+  lesson.model().WaitApplied();
+  const uint64_t before = lesson.model().Describe().version();
+  int messages = 0;
+  while (lesson.model().Report().canaries_size() == 0 && messages < 20) {
+    lesson.Learn(1, /*lies=*/10);
+    lesson.model().WaitApplied();
+    ++messages;
+  }
+  lesson.AwaitRollbacks(1);
+  v1::Report report = lesson.model().Report();
+  ASSERT_EQ(report.canaries_size(), 1);
+  const auto& fell = report.canaries(0);
+  std::cout << "lies from version " << before << " on: fell from " << fell.best() << " to "
+            << fell.now() << ", noticed at version " << fell.version() << ", back at "
+            << report.rollbacks(0).restored_sequence() << std::endl;
+  EXPECT_LE(fell.version() - before, 2 * kEvaluateEvery) << "the evaluation that was due";
+  const uint64_t restored = report.rollbacks(0).restored_sequence();
+  EXPECT_LE(restored, before);
+  EXPECT_EQ(Scores("guarded", 0), Scores("guarded", restored)) << "the good version's, bit by bit";
+
+  // It goes on lying: the second rollback is the last.
+  for (int i = 0; i < 20 && !lesson.model().Describe().paused(); ++i) {
+    lesson.Learn(1, /*lies=*/10);
+    absl::SleepFor(absl::Milliseconds(20));
+  }
+  lesson.AwaitRollbacks(2);
+  v1::Model model = lesson.model().Describe();
+  EXPECT_TRUE(model.paused());
+  EXPECT_EQ(model.state(), v1::Model::SERVING);
+  EXPECT_NE(model.state_reason().find("spec.guard after 2 rollbacks"), std::string::npos)
+      << model.state_reason();
+  const std::string served = Scores("guarded", 0);
+  const auto page = testing::HttpGet(server_->http_address(), "/metrics");
+  ASSERT_TRUE(page.ok()) << page.status();
+  EXPECT_NE(page->body.find("engram_canary_drops_total{model=\"guarded\"} 2"), std::string::npos);
+  EXPECT_NE(page->body.find("engram_rollbacks_total{model=\"guarded\",trigger=\"auto\"} 2"),
+            std::string::npos);
+  Restart(/*kill=*/true, &lesson.model());
+  EXPECT_TRUE(lesson.model().Describe().paused());
+  EXPECT_EQ(Scores("guarded", 0), served);
+  report = lesson.model().Report();
+  EXPECT_EQ(report.rollbacks_size(), 2);
+}
+
+}  // namespace
+}  // namespace engram::integration
