@@ -4,7 +4,6 @@
 
 #include "absl/time/clock.h"
 #include "client/datasets/digit_generator.h"
-#include "client/examples.h"
 #include "tests/integration/server_test.h"
 #include "tests/testing/process/http_get.h"
 
@@ -49,10 +48,10 @@ v1::LearnBatchRequest Rows(const datasets::RowSet& set, int64_t begin, int count
   for (int64_t i = begin; i < begin + count; ++i) {
     const int64_t row = i % set.rows;
     v1::Example* example = request.add_examples();
-    client::SetBytes({set.Pixels(row), static_cast<size_t>(set.PixelsPerImage())},
-                     example->mutable_features());
+    example->mutable_features()->set_dense_uint8(set.Pixels(row),
+                                                 static_cast<size_t>(set.PixelsPerImage()));
     const int64_t label = set.labels[static_cast<size_t>(row)];
-    *example->mutable_label() = client::NumberLabel(lie ? (label + 1) % 10 : label);
+    example->mutable_label()->set_number(lie ? (label + 1) % 10 : label);
     example->set_split(split);
   }
   return request;
@@ -86,6 +85,17 @@ class Lesson {
     model().WaitApplied(/*evaluated=*/true);
     return Accuracy();
   }
+  // Lies, message by message, until the guard has fired so often. The answer to a checkpoint comes
+  // after every evaluation before it, so nothing is sent once it has.
+  void LieUntilFired(int count) {
+    for (int i = 0; i < 30 && model().Report().canaries_size() < count; ++i) {
+      Learn(1, /*lies=*/10);
+      model().WaitApplied();
+      model().Checkpoint();
+    }
+    ASSERT_EQ(model().Report().canaries_size(), count);
+    AwaitRollbacks(count);
+  }
   void AwaitRollbacks(int count) {
     const absl::Time end = absl::Now() + absl::Seconds(20);
     while (model().Report().rollbacks_size() < count && absl::Now() < end) {
@@ -114,7 +124,8 @@ class CanaryTest : public ServerTest {
     v1::PredictRequest request;
     request.set_model(name);
     request.set_version(version);
-    for (const v1::Example& example : Rows(Digits().test, 0, kPerMessage).examples()) {
+    const v1::LearnBatchRequest rows = Rows(Digits().test, 0, kPerMessage);
+    for (const v1::Example& example : rows.examples()) {
       request.mutable_features()->mutable_dense_uint8()->append(example.features().dense_uint8());
     }
     const auto reply = testing::Call(*stubs_->prediction, &v1::Prediction::Stub::Predict, request);
@@ -143,16 +154,9 @@ TEST_F(CanaryTest, AStreamOfLiesIsRolledBackThenPaused) {
   lesson.Learn(50);
   lesson.model().WaitApplied();
   const uint64_t before = lesson.model().Describe().version();
-  int messages = 0;
-  while (lesson.model().Report().canaries_size() == 0 && messages < 20) {
-    lesson.Learn(1, /*lies=*/10);
-    lesson.model().WaitApplied();
-    ++messages;
-  }
-  lesson.AwaitRollbacks(1);
-  v1::Report report = lesson.model().Report();
-  ASSERT_EQ(report.canaries_size(), 1);
-  const auto& fell = report.canaries(0);
+  lesson.LieUntilFired(1);
+  const v1::Report report = lesson.model().Report();
+  const v1::ReportEvent::Canary& fell = report.canaries(0);
   std::cout << "lies from version " << before << " on: fell from " << fell.best() << " to "
             << fell.now() << ", noticed at version " << fell.version() << ", back at "
             << report.rollbacks(0).restored_sequence() << std::endl;
@@ -162,12 +166,10 @@ TEST_F(CanaryTest, AStreamOfLiesIsRolledBackThenPaused) {
   EXPECT_EQ(Scores("guarded", 0), Scores("guarded", restored)) << "the good version's, bit by bit";
 
   // It goes on lying: the second rollback is the last.
-  for (int i = 0; i < 20 && !lesson.model().Describe().paused(); ++i) {
-    lesson.Learn(1, /*lies=*/10);
-    absl::SleepFor(absl::Milliseconds(20));
-  }
-  lesson.AwaitRollbacks(2);
+  lesson.LieUntilFired(2);
+  const absl::Time end = absl::Now() + absl::Seconds(20);
   v1::Model model = lesson.model().Describe();
+  while (!model.paused() && absl::Now() < end) model = lesson.model().Describe();
   EXPECT_TRUE(model.paused());
   EXPECT_EQ(model.state(), v1::Model::SERVING);
   EXPECT_NE(model.state_reason().find("spec.guard after 2 rollbacks"), std::string::npos)
@@ -181,8 +183,7 @@ TEST_F(CanaryTest, AStreamOfLiesIsRolledBackThenPaused) {
   Restart(/*kill=*/true, &lesson.model());
   EXPECT_TRUE(lesson.model().Describe().paused());
   EXPECT_EQ(Scores("guarded", 0), served);
-  report = lesson.model().Report();
-  EXPECT_EQ(report.rollbacks_size(), 2);
+  EXPECT_EQ(lesson.model().Report().rollbacks_size(), 2);
 }
 
 }  // namespace
