@@ -289,10 +289,10 @@ void AddDurability(const ModelRuntime& model, const ModelStatistics& counts, con
                 static_cast<double>(counts.manual_rollbacks.load()));
   page->Counter("engram_rollbacks_total", kHelp, std::move(automatic),
                 static_cast<double>(counts.automatic_rollbacks.load()));
-  page->Counter("engram_canary_drops_total", "Tasks that fell below their guard, since start", labels,
-                static_cast<double>(counts.canary_drops.load()));
-  page->Gauge("engram_canary_drop", "Best accuracy less the last, of the task that lost most", labels,
-              counts.canary_drop.load());
+  page->Counter("engram_canary_drops_total", "Tasks that fell further than spec.guard allows",
+                labels, static_cast<double>(counts.canary_drops.load()));
+  page->Gauge("engram_canary_drop", "Best accuracy less the last, of the task that lost most",
+              labels, counts.canary_drop.load());
   page->Counter("engram_erasures_total", "Erasures done since start that found something", labels,
                 static_cast<double>(counts.erasures.load()));
   page->Counter("engram_erased_examples_total", "Examples that they erased", labels,

@@ -62,7 +62,8 @@ TEST(ReportTextTest, SaysWhatTheGuardSaw) {
   event.mutable_canary()->set_now(0.25);
   event.mutable_canary()->set_version(77);
   event.mutable_canary()->set_held_out_rows(400);
-  const std::string fell = "canary      t1 fell from 95.0 to 25.0 at version 77 on 400 held-out rows";
+  const std::string fell =
+      "canary      t1 fell from 95.0 to 25.0 at version 77 on 400 held-out rows";
   EXPECT_EQ(EventText(event), fell);
   event.mutable_canary()->set_checkpoint("best");
   event.mutable_canary()->set_outcome(v1::ReportEvent::Canary::ROLLBACK_AND_PAUSE);

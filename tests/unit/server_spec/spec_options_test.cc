@@ -158,17 +158,6 @@ TEST(SpecOptionsTest, RefusesWhatCannotBeNamingTheField) {
        [](v1::ModelSpec* s) {
          s->mutable_optimizer()->mutable_schedule()->set_kind(static_cast<v1::Schedule::Kind>(9));
        }},
-      {"spec.guard.canary_drop: must be in [0, 1], got 1.5",
-       [](v1::ModelSpec* s) { s->mutable_guard()->set_canary_drop(1.5); }},
-      {"spec.guard.canary_drop", [](v1::ModelSpec* s) { s->mutable_guard()->set_canary_drop(NAN); }},
-      {"spec.guard.canary_drop: must be above 0",
-       [](v1::ModelSpec* s) { s->mutable_guard()->set_action(v1::Guard::ROLLBACK); }},
-      {"spec.guard.action: unknown value 9",
-       [](v1::ModelSpec* s) {
-         s->mutable_guard()->set_action(static_cast<v1::Guard::Action>(9));
-       }},
-      {"spec.guard.max_rollbacks",
-       [](v1::ModelSpec* s) { s->mutable_guard()->set_max_rollbacks(101); }},
       {"spec.label_smoothing", [](v1::ModelSpec* s) { s->set_label_smoothing(1); }},
       {"spec.penalty_schedule.kind",
        [](v1::ModelSpec* s) {
@@ -221,6 +210,30 @@ TEST(SpecOptionsTest, AGuardStaysAsItWasGiven) {
   const absl::Status refused = CheckLiveChange(*complete, next);
   EXPECT_TRUE(absl::IsInvalidArgument(refused));
   EXPECT_THAT(std::string(refused.message()), HasSubstr("guard.canary_drop"));
+}
+
+TEST(SpecOptionsTest, AGuardThatCannotBeIsRefused) {
+  const struct {
+    const char* message;
+    std::function<void(v1::Guard*)> change;
+  } cases[] = {
+      {"spec.guard.canary_drop: must be in [0, 1], got 1.5",
+       [](v1::Guard* guard) { guard->set_canary_drop(1.5); }},
+      {"spec.guard.canary_drop: must be in [0, 1], got nan",
+       [](v1::Guard* guard) { guard->set_canary_drop(NAN); }},
+      {"spec.guard.canary_drop: must be above 0",
+       [](v1::Guard* guard) { guard->set_action(v1::Guard::ROLLBACK); }},
+      {"spec.guard.action: unknown value 9",
+       [](v1::Guard* guard) { guard->set_action(static_cast<v1::Guard::Action>(9)); }},
+      {"spec.guard.max_rollbacks: must be in [1, 100], got 101",
+       [](v1::Guard* guard) { guard->set_max_rollbacks(101); }},
+  };
+  for (const auto& each : cases) {
+    const absl::Status status =
+        Refusal([&](v1::ModelSpec* spec) { each.change(spec->mutable_guard()); });
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << each.message << ": " << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(each.message));
+  }
 }
 
 TEST(SpecOptionsTest, AnAugmentationReachesTheLearnerAndMayChangeLive) {
