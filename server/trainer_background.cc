@@ -136,15 +136,14 @@ void Trainer::Judge(const EvaluationInput& input, const v1::AccuracyRow& row, bo
   if (progress().phase == Phase::kServing) canary_.Judge(input.tasks, row, boundary);
 }
 
-// On the strand, so that not one example more is trained.
+// On the strand, so that not one example more is trained; durable before anybody sees it.
 void Trainer::PauseForGuard() {
-  SetPaused(true);
-  PushJob([this] {
-    const absl::Status stored = context_.store->catalog().SetPaused(context_.uid, paused_);
-    if (stored.ok()) return;
+  const absl::Status stored = context_.store->catalog().SetPaused(context_.uid, true);
+  if (!stored.ok()) {
     Log(LogLevel::kWarning, "canary_pause_not_stored",
         {{"model", context_.name}, {"status", stored}});
-  });
+  }
+  SetPaused(true);
 }
 
 void Trainer::MaybeCheckpoint() {
