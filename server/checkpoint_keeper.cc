@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "server/errors.h"
@@ -23,6 +24,7 @@ using strategies::MemberKey;
 
 // Memories of one learner; the bits above them are its space.
 constexpr int kMemoryBits = 8;
+constexpr std::chrono::milliseconds kRetryWhenThereIsRoom{10000};
 
 ExemplarKey ToStored(const MemberKey& key) { return {key.memory, key.sequence, key.revision}; }
 MemberKey FromStored(const ExemplarKey& key) { return {key.memory, key.sequence, key.revision}; }
@@ -80,7 +82,11 @@ absl::Status Detailed(const absl::Status& status, absl::string_view checkpoint) 
     case absl::StatusCode::kFailedPrecondition:
       return WrongState("CHECKPOINT", checkpoint, status.message());
     case absl::StatusCode::kResourceExhausted:
-      return OverLimit("checkpoints", status.message(), std::chrono::milliseconds(0));
+      // Waiting helps against a full disk, not against too many checkpoints.
+      return OverLimit("checkpoints", status.message(),
+                       absl::StrContains(status.message(), "free space")
+                           ? kRetryWhenThereIsRoom
+                           : std::chrono::milliseconds(0));
     case absl::StatusCode::kDataLoss:
       return WithReason(status.code(), "CHECKSUM", status.message());
     default:

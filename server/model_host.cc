@@ -266,6 +266,7 @@ absl::StatusOr<v1::Model> Host::Create(const v1::CreateModelRequest& request) {
 }
 
 absl::StatusOr<std::shared_ptr<LiveModel>> Host::FindLive(absl::string_view name) const {
+  if (name.empty()) return BadField("name", "required");
   base::MutexLock lock(&mutex_);
   auto it = models_.find(name);
   if (it != models_.end()) return it->second;
