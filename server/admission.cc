@@ -221,7 +221,8 @@ absl::StatusOr<Admission::Producer*> Admission::FindProducer(const std::string& 
   if (static_cast<int64_t>(producers_.size()) >= options_.limits->producers()) {
     return OverLimit("producers",
                      absl::StrCat("producer limit ", options_.limits->producers(), " (model \"",
-                                  options_.model, "\")"),
+                                  options_.model,
+                                  "\"): use a name again, or raise limits.producers"),
                      std::chrono::milliseconds(0));
   }
   return (producers_[name] = std::make_unique<Producer>()).get();

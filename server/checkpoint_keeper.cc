@@ -76,7 +76,8 @@ RestorableLearner& OwnerOf(uint32_t space, const internal::StreamState& state,
 absl::Status Detailed(const absl::Status& status, absl::string_view checkpoint) {
   switch (status.code()) {
     case absl::StatusCode::kInvalidArgument:
-      return BadField("checkpoint", status.message());
+      return BadField("checkpoint", absl::StrCat(status.message(), ", got \"", Echo(checkpoint),
+                                                 "\""));
     case absl::StatusCode::kAlreadyExists:
       return AlreadyExists("checkpoint", checkpoint);
     case absl::StatusCode::kFailedPrecondition:
@@ -196,6 +197,10 @@ absl::StatusOr<CheckpointRow> CheckpointKeeper::Alias(const std::string& source_
 
 absl::StatusOr<RestorableLearner> CheckpointKeeper::Load(const CheckpointRow& row) const {
   auto tensors = context_->store->checkpoints().Load(context_->uid, row);
+  if (absl::IsFailedPrecondition(tensors.status())) {
+    return WrongState("CHECKPOINT", row.id,
+                      absl::StrCat("checkpoint ", row.id, ": ", tensors.status().message()));
+  }
   if (!tensors.ok()) return Detailed(tensors.status(), row.id);
   ENGRAM_ASSIGN_OR_RETURN(const StreamState state, StreamState::Parse(row.stream_state));
   ENGRAM_ASSIGN_OR_RETURN(auto payloads,

@@ -75,6 +75,8 @@ int StoreExitCode(const absl::Status& status) {
   if (absl::IsFailedPrecondition(status) && absl::StrContains(status.message(), "in use")) {
     return EX_CANTCREAT;
   }
+  // The first file that is written: the folder is read-only, or somebody else's.
+  if (absl::StrContains(status.message(), "lock file")) return EX_CANTCREAT;
   return absl::IsFailedPrecondition(status) || absl::IsInvalidArgument(status) ? EX_CONFIG
                                                                                : EX_IOERR;
 }

@@ -186,7 +186,9 @@ absl::Status Host::CheckRoom(const std::string& name) const {
   if (static_cast<int64_t>(models_.size()) < limits_->models()) {
     return absl::OkStatus();
   }
-  return OverLimit("models", absl::StrCat("model limit ", limits_->models()),
+  return OverLimit("models",
+                   absl::StrCat("model limit ", limits_->models(),
+                                ": delete one, or raise limits.models"),
                    std::chrono::milliseconds(0));
 }
 

@@ -53,6 +53,17 @@ const char* CodeName(grpc::StatusCode code) {
   return (*names)[static_cast<size_t>(code)].c_str();
 }
 
+CatalogueRig::CatalogueRig() {
+  for (const auto& [name, value] : std::vector<std::pair<const char*, const char*>>{
+           {"OMP_NUM_THREADS", "1"},
+           {"OPENBLAS_NUM_THREADS", "1"},
+           {"OMP_WAIT_POLICY", "passive"},
+           {"GOMP_SPINCOUNT", "0"},
+           {"OMP_DYNAMIC", "false"}}) {
+    setenv(name, value, 1);
+  }
+}
+
 // Without its server an entry has nothing to ask: the program ends.
 std::unique_ptr<testing::ServerProcess> CatalogueRig::Start(testing::ServerOptions options) {
   auto started = testing::ServerProcess::Start(std::move(options));
@@ -170,9 +181,13 @@ std::string CatalogueRig::NewProducer() { return absl::StrCat("producer-", ++pro
 void CatalogueRig::Expect(const std::string& what, const grpc::Status& status,
                           grpc::StatusCode code, const std::vector<std::string>& words) {
   SCOPED_TRACE(what);
-  Print(what, CodeName(status.error_code()), status.error_message());
-  EXPECT_EQ(status.error_code(), code) << status.error_message();
-  ExpectWords(status.error_message(), words);
+  const std::string text = status.error_message();
+  Print(what, CodeName(status.error_code()), text);
+  EXPECT_EQ(status.error_code(), code) << text;
+  ExpectWords(text, words);
+  // Neither control characters of a caller's nor the server's own places.
+  EXPECT_TRUE(std::all_of(text.begin(), text.end(), [](char c) { return c >= ' ' && c <= '~'; }));
+  EXPECT_EQ(text.find(scratch_.path()), std::string::npos) << text;
 }
 
 void CatalogueRig::ExpectOk(const std::string& what, const grpc::Status& status) {

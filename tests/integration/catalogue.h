@@ -39,6 +39,9 @@ std::vector<Entry> OperationsEntries();  // 78-83
 // Servers that start when they are first asked for, and what is printed and expected of answers.
 class CatalogueRig {
  public:
+  // Settles the environment that a server would else settle by starting a second time.
+  CatalogueRig();
+
   // In the clear; limits: 3 tasks, 4 checkpoints, 1 MiB of weights. "toy" has learned 0 and 1, is
   // at its second task, "b", and has a checkpoint, "kept".
   testing::ServerProcess& server();

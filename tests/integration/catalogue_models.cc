@@ -110,7 +110,7 @@ void NoClassYet(CatalogueRig* rig) {
   rig->Model("untaught");
   rig->Expect("nothing learned",
               Predict(rig, [](v1::PredictRequest* r) { r->set_model("untaught"); }),
-              grpc::FAILED_PRECONDITION, {"no class yet: 0 examples applied"});
+              grpc::FAILED_PRECONDITION, {"no class yet: 0 examples applied (model \"untaught\")"});
   rig->Expect("no such model", Predict(rig, [](v1::PredictRequest* r) { r->set_model("nobody"); }),
               grpc::NOT_FOUND, {"model \"nobody\" not found", "there is: "});
 }
@@ -174,7 +174,8 @@ void StrangeIds(CatalogueRig* rig) {
            {"NUL", std::string("a\0b", 3)},
            {"empty", ""}}) {
     rig->Expect(what, Get(rig, "toy", id), grpc::INVALID_ARGUMENT,
-                {"checkpoint id has invalid form: expected 26 characters of base32 or a label"});
+                {"checkpoint id has invalid form: expected 26 characters of base32 or a label",
+                 what == "NUL" ? "got \"a\\x00" : absl::StrCat("got \"", id, "\"")});
   }
   ToyModel model = rig->Model("linked");
   const std::string id = TwoCheckpoints(&model).front().id();
@@ -217,8 +218,8 @@ void DamagedFiles(CatalogueRig* rig) {
     Write(file, bytes);
     const grpc::Status status = Rollback(rig, "damaged", made[0].id());
     rig->Expect(what, status, grpc::DATA_LOSS,
-                {made[0].id(), what == "one bit" ? "SHA-256" : "bytes", "newest valid: ",
-                 made[1].id()});
+                {made[0].id(), what == "one bit" ? "sha256 expected" : "bytes, found",
+                 "newest valid: ", made[1].id()});
     EXPECT_EQ(testing::Reason(status), "CHECKSUM");
   }
   Write(file, good);
@@ -291,10 +292,14 @@ void BrokenHeaders(CatalogueRig* rig) {
   refused("header of 2^63 bytes", std::string("\0\0\0\0\0\0\0\x80{}", 10),
           {"weights: ", "header length 9223372036854775808 exceeds the limit of "});
   refused("overlapping", with("[0,8]", absl::StrCat("b\":", tensor, "[4,12]}}")),
-          {"weights: ", "\"b\""});
-  refused("a hole", with("[0,8]", absl::StrCat("b\":", tensor, "[12,20]}}")), {"weights: "});
+          {"weights: ", "\"b\" overlaps"});
+  refused("a hole", with("[0,4]", absl::StrCat("b\":", tensor, "[8,16]}}")),
+          {"weights: ", "\"a\""});
   refused("a name twice", with("[0,8]", absl::StrCat("a\":", tensor, "[8,16]}}")),
           {"weights: ", "a"});
+  refused("a name of control characters",
+          with("[0,8]", absl::StrCat("b\\n\\u001b[31m\":", tensor, "[0,80]}}")),
+          {"weights: ", "tensor \"b\\n\\x1b[31m\": offsets out of bounds"});
   refused("end before begin", with("[8,0]", "b\":1}"), {"weights: "});
   refused("offsets of 2^64",
           with("[0,18446744073709551616]", absl::StrCat("b\":", tensor, "[8,16]}}")),
@@ -359,7 +364,7 @@ void NoRoom(CatalogueRig* rig) {
     return Call(*stubs.checkpoints, &v1::Checkpoints::Stub::CreateCheckpoint, request).status;
   };
   rig->Expect("a fifth of four", create(rig->stubs(), "full"), grpc::RESOURCE_EXHAUSTED,
-              {"the limit is 4"});
+              {"keeps 4 checkpoints, the limit is 4: delete one"});
   EXPECT_EQ(model.Checkpoints().size(), 4u);
   const testing::Stubs stubs(rig->faulty().NewChannel());
   rig->faults().PlayFreeBytes(91 << 20);
