@@ -389,6 +389,8 @@ void Admission::Finish(const std::string& producer, const std::shared_ptr<InFlig
     in_flight.erase(std::find(in_flight.begin(), in_flight.end(), message));
     waiting.swap(message->waiting);
     accepted = message->accepted;
+    // For good: and a repeat of what failed, which is not stored, is no mismatch.
+    if (absl::IsFailedPrecondition(status) && closed_.ok()) closed_ = FromLog(status);
   }
   ModelStatistics& statistics = *options_.statistics;
   if (status.ok()) {

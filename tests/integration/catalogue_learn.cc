@@ -459,7 +459,7 @@ std::vector<Entry> LearnEntries() {
       {21, "a feature that is NaN", NaN},
       {22, "an infinite feature", Infinite},
       {23, "a feature above max_abs_feature", Huge},
-      {24, "denormal features", Denormal},
+      {24, "denormal features, which are kept as they are", Denormal},
       {25, "a wrong number of features", WrongCount},
       {26, "a shape that cannot be", Shapes, {"AdmissionTest.RefusesShapesThatCannotBe"}},
       {27, "a wrong number of bytes", RawBytes, {"BadInputTest.BytesAsFeatures"}},
