@@ -383,7 +383,7 @@ TEST_P(LearnerContractTest, ABoundaryWithoutExamplesIsHarmless) {
 TEST_P(LearnerContractTest, MemoryStaysWithinItsDeclaredBound) {
   auto learner = Make();
   TinyStream stream(1);
-  const int64_t bytes_each = 4 * kTinyFeatures + 64;
+  const int64_t bytes_each = 4 * kTinyFeatures + 72;
   size_t tensor_bytes = 0;
   for (int round = 0; round < 4; ++round) {
     for (int32_t task = 0; task < kTinyTasks; ++task) {
