@@ -330,7 +330,7 @@ Ranked ExemplarMemory::Lowest(size_t group) const {
   return own.order.empty() ? RankOf(own.heap.front()) : *own.order.begin();
 }
 
-int32_t ExemplarMemory::RemoveRanked(const Ranked& exemplar, size_t group) {
+int32_t ExemplarMemory::RemoveRanked(Ranked exemplar, size_t group) {
   groups_[group].order.erase(exemplar);
   sender_ranks_->Remove(senders_[exemplar.slot], group, exemplar);
   kept_keys_.erase(exemplar.key);

@@ -137,7 +137,7 @@ class ExemplarMemory {
   Ranked Lowest(size_t group) const;
   void OfferAtCap(const ExemplarView& example, uint64_t key, size_t group);
   int32_t RemoveLowest(size_t group);
-  int32_t RemoveRanked(const Ranked& exemplar, size_t group);
+  int32_t RemoveRanked(Ranked exemplar, size_t group);
   absl::Status CheckForm(const ExemplarPayload& exemplar, uint64_t sequence) const;
   void Place(const ExemplarView& example, uint64_t key, int32_t slot, size_t group);
   void PlaceSide(absl::Span<const float> side, int32_t slot);
