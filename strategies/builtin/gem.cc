@@ -8,9 +8,13 @@
 // constraints: beyond, the two oldest tasks share a memory and with it a constraint
 // (memory/task_memory.h).
 //
-// Memory: memory_per_task x tasks_max exemplars of 4 d + 36 bytes, P floats a constraint.
-// Time: one pass over reference_batch exemplars of every past task beside the step. The paper takes
-// all that it keeps (reference_batch 0); a few drawn anew each step do nearly as well (README.md).
+// The paper takes all exemplars that it keeps (reference_batch 0): a flat gradient a constraint. A
+// few drawn anew each step do nearly as well (README.md), pass through the network together, and
+// need no gradient at all (core/trace_cone.h).
+//
+// Memory: memory_per_task x tasks_max exemplars of 4 d + 36 bytes; with all of them, P floats a
+// constraint.
+// Time: one pass over reference_batch exemplars of every past task beside the step.
 #include <algorithm>
 #include <memory>
 #include <numeric>
@@ -20,16 +24,17 @@
 #include "storage/base/status_macros.h"
 #include "strategies/core/gradient_projection.h"
 #include "strategies/core/registry.h"
+#include "strategies/core/trace_cone.h"
 #include "strategies/memory/task_memory.h"
 
 namespace engram::strategies {
 namespace {
 
-// Most rows of one task's constraint.
+// Most rows of one pass: all of a task, or those drawn of every task.
 int64_t RowsMax(const StrategyParameters& parameters) {
   const int64_t kept = parameters.Integer("memory_per_task");
   const int64_t wanted = parameters.Integer("reference_batch");
-  return wanted > 0 ? std::min(wanted, kept) : kept;
+  return wanted > 0 ? std::min(wanted, kept) * parameters.Integer("tasks_max") : kept;
 }
 
 class Gem final : public Strategy {
@@ -46,7 +51,14 @@ class Gem final : public Strategy {
 
   absl::StatusOr<Observation> Observe(TrainingBatch& batch, StepContext& context,
                                       Next next) override {
-    if (memory_->past_count() > 0) {
+    if (memory_->past_count() > 0 && reference_rows_ > 0 && !context.has_transforms()) {
+      ENGRAM_RETURN_IF_ERROR(TakeTraces(context));
+      if (reference_batch_.rows() > 0) {
+        context.AddTraceTransform([this](std::vector<LayerTrace>* traces) {
+          cone_.Project(memory_strength_, traces);
+        });
+      }
+    } else if (memory_->past_count() > 0) {
       ENGRAM_RETURN_IF_ERROR(TakeConstraints(context));
       context.AddTransform([this](const at::Tensor& gradient) {
         ProjectOntoCone(constraints_, memory_strength_, gradient);
@@ -83,6 +95,22 @@ class Gem final : public Strategy {
   void AddGauges(LearnerGauges* gauges) const override { memory_->AddGauges(gauges); }
 
  private:
+  // The traces of every past task's loss in one pass.
+  absl::Status TakeTraces(StepContext& context) {
+    ends_.clear();
+    reference_batch_.Clear(context.units());
+    for (int64_t task = 0; task < memory_->past_count(); ++task) {
+      const int64_t begin = reference_batch_.rows();
+      ENGRAM_RETURN_IF_ERROR(AppendRows(task, context));
+      ends_.push_back(reference_batch_.rows());
+      if (ends_.back() > begin) reference_batch_.SetShare(begin, ends_.back(), 1);
+    }
+    if (reference_batch_.rows() == 0) return absl::OkStatus();
+    context.LossTraces(reference_batch_);
+    cone_.Keep(context.network().traces(), ends_);
+    return absl::OkStatus();
+  }
+
   // One gradient a past task, at the weights that the step starts from.
   absl::Status TakeConstraints(StepContext& context) {
     const int64_t tasks = memory_->past_count();
@@ -92,30 +120,33 @@ class Gem final : public Strategy {
       generation_ = arena.generation();
     }
     for (int64_t task = 0; task < tasks; ++task) {
-      ChooseRows(&memory_->past(task), context);
       reference_batch_.Clear(context.units());
-      for (const int64_t slot : rows_) {
-        ENGRAM_RETURN_IF_ERROR(reference_batch_.Append(memory_->past(task).At(slot)));
-      }
+      ENGRAM_RETURN_IF_ERROR(AppendRows(task, context));
       WriteReferenceGradient(reference_batch_, context, constraints_.select(0, task));
     }
     return absl::OkStatus();
   }
 
-  void ChooseRows(ExemplarMemory* memory, StepContext& context) {
-    if (reference_rows_ > 0 && reference_rows_ < memory->size()) {
-      memory->Draw(
-          reference_rows_, [&context] { return context.generator().Next(); }, &rows_);
-      return;
+  absl::Status AppendRows(int64_t task, StepContext& context) {
+    ExemplarMemory& memory = memory_->past(task);
+    if (reference_rows_ > 0 && reference_rows_ < memory.size()) {
+      memory.Draw(reference_rows_, [&context] { return context.generator().Next(); }, &rows_);
+    } else {
+      rows_.resize(static_cast<size_t>(memory.size()));
+      std::iota(rows_.begin(), rows_.end(), int64_t{0});
     }
-    rows_.resize(static_cast<size_t>(memory->size()));
-    std::iota(rows_.begin(), rows_.end(), int64_t{0});
+    for (const int64_t slot : rows_) {
+      ENGRAM_RETURN_IF_ERROR(reference_batch_.Append(memory.At(slot)));
+    }
+    return absl::OkStatus();
   }
 
   std::unique_ptr<TaskMemory> memory_;
   int64_t reference_rows_;
   TrainingBatch reference_batch_;
   double memory_strength_ = 0;
+  TraceCone cone_;
+  std::vector<int64_t> ends_;
   at::Tensor constraints_;  // [past tasks, arena size]
   uint64_t generation_ = 0;
   std::vector<int64_t> rows_;
@@ -136,7 +167,7 @@ StrategyEntry Gem() {
       "Where they conflict, step along the nearest direction that raises no past task's loss.\n"
       "One constraint a task, an exact small quadratic program a step.";
   entry.help.memory =
-      "memory_per_task x tasks_max exemplars of 4 d + 36 bytes, tasks_max x P floats";
+      "memory_per_task x tasks_max exemplars of 4 d + 36 bytes; with all, tasks_max x P floats";
   entry.help.time = "one pass over reference_batch exemplars of every past task beside the step";
   entry.help.when =
       "As a_gem, where no single past task may lose and time allows a pass for each of them.";

@@ -27,17 +27,16 @@ struct ScaledProgram {
   BoundedQp qp;
 };
 
-ScaledProgram Scale(const at::Tensor& gram, const at::Tensor& products, double strength,
-                    double gradient_length) {
-  const auto inner = gram.accessor<double, 2>();
-  const auto slopes = products.accessor<double, 1>();
+ScaledProgram Scale(const ConeSlopes& slopes, double strength) {
+  const auto inner = slopes.gram.accessor<double, 2>();
+  const auto products = slopes.products.accessor<double, 1>();
   ScaledProgram program;
-  for (int64_t k = 0; k < gram.size(0); ++k) {
+  for (int64_t k = 0; k < slopes.gram.size(0); ++k) {
     if (!(inner[k][k] > kSquaredLengthMin)) continue;
     program.rows.push_back(k);
-    program.lengths.push_back(std::sqrt(inner[k][k]) / gradient_length);
+    program.lengths.push_back(std::sqrt(inner[k][k]) / slopes.length);
   }
-  const double squared = gradient_length * gradient_length;
+  const double squared = slopes.length * slopes.length;
   for (size_t i = 0; i < program.rows.size(); ++i) {
     const int64_t row = program.rows[i];
     for (size_t j = 0; j < program.rows.size(); ++j) {
@@ -45,7 +44,7 @@ ScaledProgram Scale(const at::Tensor& gram, const at::Tensor& products, double s
                             (program.lengths[i] * program.lengths[j] * squared);
       program.qp.quadratic.push_back(i == j ? 1 + kRidge : cosine);
     }
-    program.qp.linear.push_back(slopes[row] / (program.lengths[i] * squared));
+    program.qp.linear.push_back(products[row] / (program.lengths[i] * squared));
     program.qp.lower.push_back(strength * program.lengths[i]);
   }
   return program;
@@ -91,23 +90,35 @@ void RemoveConflict(const at::Tensor& reference, const at::Tensor& gradient) {
   gradient.sub_(reference, product / squared_length);
 }
 
-bool ProjectOntoCone(const at::Tensor& constraints, double strength, const at::Tensor& gradient) {
-  const at::Tensor products = at::mv(constraints, gradient).to(at::kDouble);
-  if (!(products.min().item<double>() < 0)) return true;
-  const at::Tensor gram = at::mm(constraints, constraints.t()).to(at::kDouble);
-  const double length = gradient.norm().item<double>();
-  const ScaledProgram program = Scale(gram, products, strength, length);
+ConeMultipliers SolveCone(const ConeSlopes& slopes, double strength) {
+  const ScaledProgram program = Scale(slopes, strength);
   const std::vector<double> u = SolveBoundedQp(program.qp);
-  if (!(KktResidual(program.qp, u) <= kResidualMax)) {
-    RemoveConflict(constraints.mean(0), gradient);
-    return false;
+  ConeMultipliers multipliers;
+  const int64_t tasks = slopes.gram.size(0);
+  multipliers.solved = KktResidual(program.qp, u) <= kResidualMax;
+  if (!multipliers.solved) {
+    const double product = slopes.products.mean().item<double>();
+    const double squared = slopes.gram.mean().item<double>();
+    const bool conflict = product < 0 && squared > kSquaredLengthMin && std::isfinite(squared);
+    multipliers.values.assign(tasks, conflict ? -product / squared / tasks : 0);
+    return multipliers;
   }
-  const at::Tensor v = at::zeros({constraints.size(0)}, at::kFloat);
+  multipliers.values.assign(tasks, 0);
   for (size_t i = 0; i < u.size(); ++i) {
-    v.data_ptr<float>()[program.rows[i]] = static_cast<float>(u[i] / program.lengths[i]);
+    multipliers.values[program.rows[i]] = u[i] / program.lengths[i];
   }
-  gradient.addmv_(constraints.t(), v);
-  return true;
+  return multipliers;
+}
+
+bool ProjectOntoCone(const at::Tensor& constraints, double strength, const at::Tensor& gradient) {
+  ConeSlopes slopes;
+  slopes.products = at::mv(constraints, gradient).to(at::kDouble);
+  if (!(slopes.products.min().item<double>() < 0)) return true;
+  slopes.gram = at::mm(constraints, constraints.t()).to(at::kDouble);
+  slopes.length = gradient.norm().item<double>();
+  const ConeMultipliers multipliers = SolveCone(slopes, strength);
+  gradient.addmv_(constraints.t(), at::tensor(multipliers.values, at::kFloat));
+  return multipliers.solved;
 }
 
 }  // namespace engram::strategies

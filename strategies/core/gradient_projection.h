@@ -33,11 +33,25 @@ void WriteReferenceGradient(const TrainingBatch& batch, StepContext& context,
 //   g <- g - (g.r / r.r) r   if and only if g.r < 0
 void RemoveConflict(const at::Tensor& reference, const at::Tensor& gradient);
 
-// GEM (Lopez-Paz & Ranzato 2017, eq. 11), in place and if and only if some <g, g_k> < 0, where the
-// g_k are the rows of `constraints`, G [tasks, size]:
+// GEM (Lopez-Paz & Ranzato 2017, eq. 11), if and only if some <g, g_k> < 0, where the g_k are the
+// rows of G [tasks, size]:
 //   g <- g + G^T v,   v = argmin 1/2 v^T G G^T v + g^T G^T v   subject to   v >= strength
-// Answers whether the program was solved, its Karush-Kuhn-Tucker residual checked; if not, the mean
-// of the rows is the reference of RemoveConflict.
+//
+// What the program is made of.
+struct ConeSlopes {
+  at::Tensor gram;      // G G^T, [tasks, tasks] float64
+  at::Tensor products;  // G g, [tasks] float64
+  double length = 0;    // |g|
+};
+// v. Where the Karush-Kuhn-Tucker residual says that the program was not solved, it is what makes of
+// g that which RemoveConflict makes of it with the mean of the rows.
+struct ConeMultipliers {
+  std::vector<double> values;
+  bool solved = true;
+};
+ConeMultipliers SolveCone(const ConeSlopes& slopes, double strength);
+
+// In place, over flat gradients: `constraints` is G. Answers whether the program was solved.
 bool ProjectOntoCone(const at::Tensor& constraints, double strength, const at::Tensor& gradient);
 
 }  // namespace engram::strategies

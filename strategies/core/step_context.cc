@@ -115,11 +115,16 @@ double StepContext::LossAndBackward(const TrainingBatch& batch, const at::Tensor
   return loss;
 }
 
-double StepContext::LossGradient(const TrainingBatch& batch, const at::Tensor& gradient) {
+double StepContext::LossTraces(const TrainingBatch& batch) {
   const at::Tensor& logits = Forward(batch);
   const at::Tensor& slopes = Shaped(logit_gradient_, logits.size(0), logits.size(1));
   const double loss = CrossEntropy(logits, batch.loss_rows(), *units_, slopes);
   network_->Backward(slopes);
+  return loss;
+}
+
+double StepContext::LossGradient(const TrainingBatch& batch, const at::Tensor& gradient) {
+  const double loss = LossTraces(batch);
   optimizer_->WriteGradient(network_->traces(), gradient);
   return loss;
 }

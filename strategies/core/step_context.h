@@ -100,8 +100,10 @@ class StepContext {
   // Answers why nothing was written: transforms made the gradient unbounded.
   absl::optional<std::string> Update();
 
-  // d loss / d theta of cross-entropy alone over a batch of the caller's, into the flat `gradient`;
-  // no hook takes part and no parameter changes. Returns the loss.
+  // Fills the network's traces for cross-entropy alone over a batch of the caller's, and returns the
+  // loss; no hook takes part and no parameter changes. LossGradient also writes d loss / d theta
+  // into the flat `gradient`.
+  double LossTraces(const TrainingBatch& batch);
   double LossGradient(const TrainingBatch& batch, const at::Tensor& gradient);
 
   // A copy of the first `rows` rows that the next Forward does not overwrite.

@@ -140,6 +140,26 @@ TEST_F(AGemTest, GemRaisesTheLossOfNoPastTask) {
   }
 }
 
+// With no more exemplars than it would draw, all are taken either way: traces against gradients.
+TEST_F(AGemTest, GemOverTracesIsGemOverGradients) {
+  for (const double strength : {0.0, 0.5}) {
+    ModelOptions model = ProjectionModel();
+    model.optimizer.momentum = 0.9;
+    model.optimizer.weight_decay = 0.01;
+    StrategySpec over_gradients = GemSpec(strength);
+    over_gradients.parameters["reference_batch"] = int64_t{0};
+    ProjectionRig traces(model, GemSpec(strength)), gradients(model, over_gradients);
+    for (ProjectionRig* rig : {&traces, &gradients}) {
+      LearnTask(rig, first_);
+      LearnTask(rig, second_);
+      rig->Learn(against_);
+      rig->Learn(second_);
+      rig->Learn(against_);
+    }
+    EXPECT_LT(LargestGap(traces.Weights(), gradients.Weights()), 1e-5);
+  }
+}
+
 TEST_F(AGemTest, ASkippedStepIsNotRemembered) {
   ProjectionRig rig(ProjectionModel(), kAGem);
   LearnTask(&rig, first_);
