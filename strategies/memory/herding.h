@@ -2,8 +2,8 @@
 // 4; Welling 2009). Greedily, the k-th is the one that brings the mean of the k chosen nearest to
 // the mean of all:
 //   p_k = argmin_x || mu - (phi(x) + sum_{j<k} phi(p_j)) / k ||
-// so that any first few of them are a good choice, too. Where the owners of rows have limits, x runs
-// over the rows whose owner has not reached its own.
+// so that any first few of them are a good choice, too. Where the owners of rows have limits, x is
+// one of the rows whose owner has not reached its own.
 //
 // Threading: a pure function. Failure: none. Bounds: rows x width x count products.
 #pragma once
