@@ -156,6 +156,7 @@ void CompleteNumbers(v1::ModelSpec* spec) {
   spec->set_keep_automatic_checkpoints(OrDefault(spec->keep_automatic_checkpoints(), 5));
   spec->set_importance_bytes(OrDefault(spec->importance_bytes(), kImportanceBytes));
   if (spec->first_task().empty()) spec->set_first_task("task-1");
+  if (spec->max_sender_share() == 1) spec->clear_max_sender_share();
 }
 
 absl::Status CheckNumbers(const v1::ModelSpec& spec) {
@@ -348,6 +349,7 @@ strategies::ModelOptions ToModelOptions(const v1::ModelSpec& spec) {
   options.penalty_schedule = ToPenaltyScheduleOptions(spec.penalty_schedule());
   options.seed = spec.seed();
   options.batch_size = spec.batch_size();
+  if (spec.has_max_sender_share()) options.max_sender_share = spec.max_sender_share();
   return options;
 }
 
