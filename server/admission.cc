@@ -25,6 +25,10 @@ constexpr size_t kReplaceBytes = 4 << 20;
 
 int64_t ExampleCount(const v1::LearnMessage& message) { return message.examples_size(); }
 
+absl::Status BadProducer(absl::string_view name) {
+  return BadField("producer", absl::StrCat(kNameRule, ", got \"", Echo(name), "\""));
+}
+
 }  // namespace
 
 // A message on its way in.
@@ -100,7 +104,7 @@ std::string Admission::current_task() const {
 }
 
 void Admission::Hello(const v1::LearnHello& hello, OnWelcome done) {
-  if (!IsName(hello.producer())) return done(BadField("producer", kNameRule));
+  if (!IsName(hello.producer())) return done(BadProducer(hello.producer()));
   auto welcome = std::make_shared<v1::LearnWelcome>();
   auto answer = std::make_shared<OnWelcome>(std::move(done));
   absl::Status status = [&]() -> absl::Status {
@@ -164,7 +168,7 @@ void Admission::LockLearning(const v1::LearnHello& hello, uint64_t last,
 
 void Admission::Learn(const std::string& producer, uint64_t epoch, v1::LearnMessage message,
                       OnAccepted done) {
-  if (!IsName(producer)) return done(BadField("producer", kNameRule));
+  if (!IsName(producer)) return done(BadProducer(producer));
   if (message.producer_sequence() == 0 ||
       message.producer_sequence() == std::numeric_limits<uint64_t>::max()) {
     return done(BadField("producer_sequence", absl::StrCat("counts from 1, got ",
@@ -217,7 +221,8 @@ absl::StatusOr<Admission::Producer*> Admission::FindProducer(const std::string& 
   if (static_cast<int64_t>(producers_.size()) >= options_.limits->producers()) {
     return OverLimit("producers",
                      absl::StrCat("producer limit ", options_.limits->producers(), " (model \"",
-                                  options_.model, "\")"),
+                                  options_.model,
+                                  "\"): use a name again, or raise limits.producers"),
                      std::chrono::milliseconds(0));
   }
   return (producers_[name] = std::make_unique<Producer>()).get();
@@ -384,6 +389,8 @@ void Admission::Finish(const std::string& producer, const std::shared_ptr<InFlig
     in_flight.erase(std::find(in_flight.begin(), in_flight.end(), message));
     waiting.swap(message->waiting);
     accepted = message->accepted;
+    // For good: and a repeat of what failed, which is not stored, is no mismatch.
+    if (absl::IsFailedPrecondition(status) && closed_.ok()) closed_ = FromLog(status);
   }
   ModelStatistics& statistics = *options_.statistics;
   if (status.ok()) {

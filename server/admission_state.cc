@@ -22,8 +22,11 @@ std::string Show(const v1::Label& label) {
 
 std::string LabelField(int index) { return absl::StrCat("examples[", index, "].label"); }
 
-absl::Status TaskLimit(int64_t limit) {
-  return OverLimit("tasks", absl::StrCat("task limit ", limit), kNever);
+absl::Status TaskLimit(int64_t limit, absl::string_view model) {
+  return OverLimit("tasks",
+                   absl::StrCat("task limit ", limit, " (model \"", model,
+                                "\"): go on with a task seen before, or raise limits.tasks"),
+                   kNever);
 }
 
 }  // namespace
@@ -86,7 +89,7 @@ absl::Status Admission::CheckExamples(const v1::LearnMessage& message) const {
   }
   if (head_.proto().tasks_size() + static_cast<int64_t>(new_tasks.size()) >
       options_.limits->tasks()) {
-    return TaskLimit(options_.limits->tasks());
+    return TaskLimit(options_.limits->tasks(), options_.model);
   }
   return absl::OkStatus();
 }
@@ -100,7 +103,7 @@ absl::Status Admission::CheckBoundary(const v1::Boundary& boundary) const {
   const std::string next =
       boundary.next_task().empty() ? head_.DefaultNextTask() : boundary.next_task();
   if (head_.FindTask(next) < 0 && head_.proto().tasks_size() >= options_.limits->tasks()) {
-    return TaskLimit(options_.limits->tasks());
+    return TaskLimit(options_.limits->tasks(), options_.model);
   }
   return absl::OkStatus();
 }

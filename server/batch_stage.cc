@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/feature_values.h"
+#include "server/sender_hash.h"
 #include "storage/base/status_macros.h"
 
 namespace engram::server {
@@ -51,6 +52,7 @@ absl::Status BatchStage::Add(const storage::LogRecord& record, const StreamState
   ENGRAM_RETURN_IF_ERROR(staged.erased ? ReadTombstone(record, &staged, &bytes)
                                        : ReadExample(record, &staged, &bytes));
   staged.sequence = record.sequence;
+  if (names_senders_) staged.sender = SenderOf(record);
   staged.held_out = state.IsHeldOut(staged.example.split(), record.sequence);
   ++used_;
   bytes_ += std::max(bytes, feature_count_ * static_cast<int64_t>(sizeof(float)));
@@ -58,6 +60,14 @@ absl::Status BatchStage::Add(const storage::LogRecord& record, const StreamState
   ++train_rows_;
   if (staged.erased) ++erased_rows_;
   return absl::OkStatus();
+}
+
+uint64_t BatchStage::SenderOf(const storage::LogRecord& record) {
+  if (record.producer != last_producer_) {
+    last_producer_ = record.producer;
+    last_sender_ = SenderHash(last_producer_);
+  }
+  return last_sender_;
 }
 
 bool BatchStage::CutDue(int64_t batch_size) const {
@@ -73,6 +83,7 @@ strategies::BatchView BatchStage::Cut(StreamState* state, HeldOutSets* held_out)
   classes_.clear();
   tasks_.clear();
   sequences_.clear();
+  senders_.clear();
   bool weighted = false;
   for (size_t i = 0; i < used_; ++i) {
     const Staged& staged = staged_[i];
@@ -91,6 +102,7 @@ strategies::BatchView BatchStage::Cut(StreamState* state, HeldOutSets* held_out)
     classes_.push_back(role.class_index);
     tasks_.push_back(role.task);
     sequences_.push_back(staged.sequence);
+    if (names_senders_) senders_.push_back(staged.sender);
     weights_.push_back(example.has_weight() ? example.weight() : 1.0f);
     weighted |= example.has_weight();
   }
@@ -101,6 +113,7 @@ strategies::BatchView BatchStage::Cut(StreamState* state, HeldOutSets* held_out)
   view.classes = classes_;
   view.tasks = tasks_;
   view.sequences = sequences_;
+  view.senders = senders_;
   if (weighted) view.weights = weights_;
   return view;
 }

@@ -10,9 +10,11 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "engram/v1/model.pb.h"
 #include "server/held_out_sets.h"
 #include "server/stream_state.h"
 #include "storage/sample_log.h"
@@ -22,7 +24,9 @@ namespace engram::server {
 
 class BatchStage {
  public:
-  explicit BatchStage(int64_t feature_count) : feature_count_(feature_count) {}
+  // The view has senders if the spec caps their share of a memory.
+  explicit BatchStage(const v1::ModelSpec& spec)
+      : feature_count_(spec.feature_count()), names_senders_(spec.has_max_sender_share()) {}
 
   absl::Status Add(const storage::LogRecord& record, const StreamState& state);
   // The next record would belong to the next batch. Nothing to train on: nothing to wait for.
@@ -43,6 +47,7 @@ class BatchStage {
   struct Staged {
     v1::Example example;  // reused: its buffers keep their capacity
     uint64_t sequence = 0;
+    uint64_t sender = 0;
     bool held_out = false;
     bool erased = false;  // of the example only the task is set
   };
@@ -51,7 +56,13 @@ class BatchStage {
   absl::Status ReadTombstone(const storage::LogRecord& record, Staged* staged,
                              int64_t* bytes) const;
 
+  // Of the record's producer; a message's records follow each other.
+  uint64_t SenderOf(const storage::LogRecord& record);
+
   const int64_t feature_count_;
+  const bool names_senders_;
+  std::string last_producer_;
+  uint64_t last_sender_ = 0;
   std::vector<Staged> staged_;
   size_t used_ = 0;
   int64_t train_rows_ = 0;
@@ -63,6 +74,7 @@ class BatchStage {
   std::vector<int32_t> classes_;
   std::vector<int32_t> tasks_;
   std::vector<uint64_t> sequences_;
+  std::vector<uint64_t> senders_;
 };
 
 }  // namespace engram::server

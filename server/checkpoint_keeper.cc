@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "server/errors.h"
@@ -23,6 +24,7 @@ using strategies::MemberKey;
 
 // Memories of one learner; the bits above them are its space.
 constexpr int kMemoryBits = 8;
+constexpr std::chrono::milliseconds kRetryWhenThereIsRoom{10000};
 
 ExemplarKey ToStored(const MemberKey& key) { return {key.memory, key.sequence, key.revision}; }
 MemberKey FromStored(const ExemplarKey& key) { return {key.memory, key.sequence, key.revision}; }
@@ -74,13 +76,18 @@ RestorableLearner& OwnerOf(uint32_t space, const internal::StreamState& state,
 absl::Status Detailed(const absl::Status& status, absl::string_view checkpoint) {
   switch (status.code()) {
     case absl::StatusCode::kInvalidArgument:
-      return BadField("checkpoint", status.message());
+      return BadField("checkpoint", absl::StrCat(status.message(), ", got \"", Echo(checkpoint),
+                                                 "\""));
     case absl::StatusCode::kAlreadyExists:
       return AlreadyExists("checkpoint", checkpoint);
     case absl::StatusCode::kFailedPrecondition:
       return WrongState("CHECKPOINT", checkpoint, status.message());
     case absl::StatusCode::kResourceExhausted:
-      return OverLimit("checkpoints", status.message(), std::chrono::milliseconds(0));
+      // Waiting helps against a full disk, not against too many checkpoints.
+      return OverLimit("checkpoints", status.message(),
+                       absl::StrContains(status.message(), "free space")
+                           ? kRetryWhenThereIsRoom
+                           : std::chrono::milliseconds(0));
     case absl::StatusCode::kDataLoss:
       return WithReason(status.code(), "CHECKSUM", status.message());
     default:
@@ -190,6 +197,10 @@ absl::StatusOr<CheckpointRow> CheckpointKeeper::Alias(const std::string& source_
 
 absl::StatusOr<RestorableLearner> CheckpointKeeper::Load(const CheckpointRow& row) const {
   auto tensors = context_->store->checkpoints().Load(context_->uid, row);
+  if (absl::IsFailedPrecondition(tensors.status())) {
+    return WrongState("CHECKPOINT", row.id,
+                      absl::StrCat("checkpoint ", row.id, ": ", tensors.status().message()));
+  }
   if (!tensors.ok()) return Detailed(tensors.status(), row.id);
   ENGRAM_ASSIGN_OR_RETURN(const StreamState state, StreamState::Parse(row.stream_state));
   ENGRAM_ASSIGN_OR_RETURN(auto payloads,

@@ -19,6 +19,7 @@ set(ENGRAM_SERVER_CORE_SOURCES
   message_check.cc
   model_host.cc
   report_book.cc
+  sender_hash.cc
   shadow_set.cc
   small_file.cc
   spec_fields.cc

@@ -1,7 +1,5 @@
 #include "server/grpc_server.h"
 
-#include <grpc/support/log.h>
-
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -12,7 +10,6 @@
 #include "grpcpp/server_builder.h"
 #include "server/config.h"
 #include "server/listener_credentials.h"
-#include "server/logging.h"
 #include "server/services.h"
 #include "server/steady_alarm.h"
 #include "storage/base/status_macros.h"
@@ -66,14 +63,6 @@ void SetLimits(const v1::Limits& limits, grpc::ServerBuilder* builder) {
   builder->SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::MAX_POLLERS, 1);
 }
 
-// gRPC's own lines in our form.
-void LogFromGrpc(gpr_log_func_args* line) {
-  const LogLevel level = line->severity == GPR_LOG_SEVERITY_ERROR  ? LogLevel::kError
-                         : line->severity == GPR_LOG_SEVERITY_INFO ? LogLevel::kInfo
-                                                                   : LogLevel::kDebug;
-  Log(level, "grpc", {{"message", line->message}});
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::string& listen,
@@ -81,7 +70,6 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::string&
                                                               ServingBoard* board) {
   ENGRAM_ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress("--listen", listen));
   ENGRAM_ASSIGN_OR_RETURN(const auto credentials, MakeListenerCredentials(listen, edge));
-  gpr_set_log_function(LogFromGrpc);
   std::unique_ptr<GrpcServer> made(new GrpcServer(edge, board));
   ENGRAM_ASSIGN_OR_RETURN(made->acceptor_,
                           ConnectionAcceptor::Listen(listen, address, edge.quotas));

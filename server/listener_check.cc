@@ -157,4 +157,13 @@ std::function<absl::Status(absl::Duration)> MakeListenerCheck(const std::string&
   };
 }
 
+std::function<absl::Status(absl::Duration)> FullIsAnAnswer(
+    std::function<absl::Status(absl::Duration)> check, const QuotaLedger* quotas) {
+  return [check = std::move(check), quotas](absl::Duration patience) {
+    const uint64_t refused = quotas->met(QuotaKind::kConnections);
+    const absl::Status answer = check(patience);
+    return quotas->met(QuotaKind::kConnections) > refused ? absl::OkStatus() : answer;
+  };
+}
+
 }  // namespace engram::server

@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "engram/v1/config.pb.h"
+#include "server/quota.h"
 
 namespace engram::server {
 
@@ -19,5 +20,10 @@ namespace engram::server {
 // not name this machine's loopback.
 std::function<absl::Status(absl::Duration patience)> MakeListenerCheck(
     const std::string& address, const v1::ServerConfig& config, const std::string& token);
+
+// `check`, but a listener that refused somebody at limits.connections meanwhile has answered: who
+// is full is not deaf, and leaving would only cut those who are in.
+std::function<absl::Status(absl::Duration patience)> FullIsAnAnswer(
+    std::function<absl::Status(absl::Duration)> check, const QuotaLedger* quotas);
 
 }  // namespace engram::server

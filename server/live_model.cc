@@ -69,8 +69,10 @@ absl::Status LiveModel::CheckServing() const {
     return absl::OkStatus();
   }
   if (progress.phase == Trainer::Phase::kFailed) return progress.failure;
-  return NotYet(absl::StrCat("recovering: ", progress.recovered, "/", progress.to_recover,
-                             " records"),
+  // Before the trainer knows how much it is, all of the log is a bound.
+  const uint64_t to_recover =
+      progress.to_recover > 0 ? progress.to_recover : DurableSequence();
+  return NotYet(absl::StrCat("recovering: ", progress.recovered, "/", to_recover, " records"),
                 kRetryRecovering);
 }
 
@@ -282,6 +284,8 @@ absl::StatusOr<Served> LiveModel::LoadVersion(uint64_t version) {
     served.view = state.View();
     return served;
   }
+  // A rollback's checkpoint and its target have one version.
+  kept.erase(std::unique(kept.begin(), kept.end()), kept.end());
   return NotFound("version", absl::StrCat(version),
                   absl::StrCat(Live().version(), " (live)", kept.empty() ? "" : ", ",
                                absl::StrJoin(kept, ", ")));

@@ -32,6 +32,7 @@
 #include "server/flag_check.h"
 #include "server/grpc_server.h"
 #include "server/http_server.h"
+#include "server/library_logs.h"
 #include "server/listener_check.h"
 #include "server/listener_credentials.h"
 #include "server/logging.h"
@@ -74,6 +75,8 @@ int StoreExitCode(const absl::Status& status) {
   if (absl::IsFailedPrecondition(status) && absl::StrContains(status.message(), "in use")) {
     return EX_CANTCREAT;
   }
+  // The first file that is written: the folder is read-only, or somebody else's.
+  if (absl::StrContains(status.message(), "lock file")) return EX_CANTCREAT;
   return absl::IsFailedPrecondition(status) || absl::IsInvalidArgument(status) ? EX_CONFIG
                                                                                : EX_IOERR;
 }
@@ -234,15 +237,17 @@ int AwaitStop(Authority* authority, const Edge& edge, const SelfProbe* probe) {
 
 // Null when it is switched off.
 std::unique_ptr<SelfProbe> StartProbe(const v1::ServerConfig& config, const Authority* authority,
-                                      const std::string& address, ProbeStatistics* statistics) {
+                                      const std::string& address, const QuotaLedger* quotas,
+                                      ProbeStatistics* statistics) {
   if (config.self_probe().off()) return nullptr;
   SelfProbeOptions options;
   options.period = std::min(absl::Milliseconds(config.self_probe().period_ms()),
                             SystemdWatchdog() / 2);
   options.misses = config.self_probe().misses();
   options.leave_within = kLeavePatience;
-  options.ask =
-      MakeListenerCheck(address, config, authority == nullptr ? "" : authority->own_token());
+  options.ask = FullIsAnAnswer(
+      MakeListenerCheck(address, config, authority == nullptr ? "" : authority->own_token()),
+      quotas);
   options.on_pass = [] { NotifySystemd("WATCHDOG=1"); };
   options.on_lost = [misses = options.misses](const absl::Status& last) {
     Log(LogLevel::kError, "listener_deaf",
@@ -301,7 +306,8 @@ int Serve(const v1::ServerConfig& config, Authority* authority, storage::Store* 
   std::fflush(stdout);
   NotifySystemd("READY=1");
 
-  const auto probe = StartProbe(config, authority, (*grpc)->address(), &parts.probe);
+  const auto probe =
+      StartProbe(config, authority, (*grpc)->address(), &parts.quotas, &parts.probe);
   const int signal = AwaitStop(authority, parts.edge, probe.get());
   if (probe != nullptr && signal != 0) probe->Stop();
   NotifySystemd("STOPPING=1");
@@ -312,6 +318,7 @@ int Serve(const v1::ServerConfig& config, Authority* authority, storage::Store* 
 }
 
 int Run(char** argv) {
+  TakeLibraryLogs();
   const std::string data_dir = absl::GetFlag(FLAGS_data_dir);
   if (data_dir.empty()) return Fail(EX_CONFIG, absl::InvalidArgumentError("--data_dir: required"));
   const auto config = LoadConfig(absl::GetFlag(FLAGS_config));

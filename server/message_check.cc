@@ -35,8 +35,13 @@ absl::optional<Violation> FindShapeViolation(const v1::Features& features, int64
   }
   int64_t product = 1;
   for (int64_t dimension : features.shape()) {
-    if (dimension <= 0 || __builtin_mul_overflow(product, dimension, &product)) {
-      return Violation{"features.shape", absl::StrCat("dimension ", dimension, " is not possible")};
+    if (dimension <= 0) {
+      return Violation{"features.shape",
+                       absl::StrCat("a dimension is at least 1, got ", dimension)};
+    }
+    if (__builtin_mul_overflow(product, dimension, &product)) {
+      return Violation{"features.shape", absl::StrCat("dimension ", dimension,
+                                                      " makes the product exceed 2^63 - 1")};
     }
   }
   if (product == values) return absl::nullopt;

@@ -186,7 +186,9 @@ absl::Status Host::CheckRoom(const std::string& name) const {
   if (static_cast<int64_t>(models_.size()) < limits_->models()) {
     return absl::OkStatus();
   }
-  return OverLimit("models", absl::StrCat("model limit ", limits_->models()),
+  return OverLimit("models",
+                   absl::StrCat("model limit ", limits_->models(),
+                                ": delete one, or raise limits.models"),
                    std::chrono::milliseconds(0));
 }
 
@@ -266,6 +268,7 @@ absl::StatusOr<v1::Model> Host::Create(const v1::CreateModelRequest& request) {
 }
 
 absl::StatusOr<std::shared_ptr<LiveModel>> Host::FindLive(absl::string_view name) const {
+  if (name.empty()) return BadField("name", "required");
   base::MutexLock lock(&mutex_);
   auto it = models_.find(name);
   if (it != models_.end()) return it->second;

@@ -7,7 +7,8 @@
 
 namespace engram::server {
 
-inline constexpr absl::string_view kNameRule = "must match [A-Za-z0-9._-]{1,128}";
+inline constexpr absl::string_view kNameRule =
+    "must match [A-Za-z0-9._-]{1,128} and not be \".\" or \"..\"";
 
 inline bool IsName(absl::string_view name) {
   if (name.empty() || name.size() > 128 || name == "." || name == "..") return false;

@@ -150,7 +150,9 @@ absl::Status Predictor::Answer(const v1::PredictRequest& request, ModelRuntime* 
   ENGRAM_RETURN_IF_ERROR(FillTasks(request, *served.view, rows, &scratch.tasks));
   const int64_t classes = served.snapshot->class_count();
   if (classes == 0) {
-    return WrongState("MODEL", model->name(), "no class yet: 0 examples applied");
+    return WrongState("MODEL", model->name(),
+                      absl::StrCat("no class yet: 0 examples applied (model \"", model->name(),
+                                   "\")"));
   }
   ENGRAM_RETURN_IF_ERROR(CheckTopK(request, classes));
   ENGRAM_RETURN_IF_ERROR(InferTasks(request, served, rows, &scratch));

@@ -13,7 +13,10 @@ absl::StatusOr<ProducerBindings> ProducerBindings::Make(const v1::Authentication
   for (int i = 0; i < authentication.bindings_size(); ++i) {
     const auto& binding = authentication.bindings(i);
     const std::string field = absl::StrCat("authentication.bindings[", i, "]");
-    if (!IsName(binding.writer())) return BadField(absl::StrCat(field, ".writer"), kNameRule);
+    if (!IsName(binding.writer())) {
+      return BadField(absl::StrCat(field, ".writer"),
+                      absl::StrCat(kNameRule, ", got \"", Echo(binding.writer()), "\""));
+    }
     if (binding.producers().empty()) return BadField(absl::StrCat(field, ".producers"), "required");
     for (const std::string& producer : binding.producers()) {
       absl::string_view name = producer;

@@ -172,6 +172,7 @@ void CompleteNumbers(v1::ModelSpec* spec) {
   spec->set_keep_automatic_checkpoints(OrDefault(spec->keep_automatic_checkpoints(), 5));
   spec->set_importance_bytes(OrDefault(spec->importance_bytes(), kImportanceBytes));
   if (spec->first_task().empty()) spec->set_first_task("task-1");
+  if (spec->max_sender_share() == 1) spec->clear_max_sender_share();
 }
 
 absl::Status CheckNumbers(const v1::ModelSpec& spec) {
@@ -196,7 +197,10 @@ absl::Status CheckNumbers(const v1::ModelSpec& spec) {
   ENGRAM_RETURN_IF_ERROR(
       Between("spec.keep_automatic_checkpoints", spec.keep_automatic_checkpoints(), 1, 60));
   ENGRAM_RETURN_IF_ERROR(Between("spec.importance_bytes", spec.importance_bytes(), 1, 1e13));
-  if (!IsName(spec.first_task())) return BadField("spec.first_task", kNameRule);
+  if (!IsName(spec.first_task())) {
+    return BadField("spec.first_task",
+                    absl::StrCat(kNameRule, ", got \"", Echo(spec.first_task()), "\""));
+  }
   return absl::OkStatus();
 }
 
@@ -362,6 +366,7 @@ strategies::ModelOptions ToModelOptions(const v1::ModelSpec& spec) {
   options.penalty_schedule = ToPenaltyScheduleOptions(spec.penalty_schedule());
   options.seed = spec.seed();
   options.batch_size = spec.batch_size();
+  if (spec.has_max_sender_share()) options.max_sender_share = spec.max_sender_share();
   return options;
 }
 

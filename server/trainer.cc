@@ -35,7 +35,7 @@ Trainer::Trainer(TrainerParts parts, const v1::ModelSpec& spec, bool paused)
                [this] { PauseForGuard(); }},
               spec.guard()),
       state_(StreamState::Fresh(spec)),
-      stage_(spec.feature_count()),
+      stage_(spec),
       eraser_(parts.context, parts.held_out, parts.checkpoints),
       paused_(paused) {}
 

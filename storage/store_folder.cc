@@ -173,7 +173,7 @@ absl::Status DiskWatch::CheckLeaves(int64_t reserve_bytes, int64_t more_bytes) c
   }
   return absl::ResourceExhaustedError(absl::StrCat(
       "free space ", space_.free_bytes >> 20, " MiB below reserve ", reserve_bytes >> 20, " MiB",
-      more_bytes > 0 ? absl::StrCat(" plus ", more_bytes >> 20, " MiB") : ""));
+      more_bytes >= 1 << 20 ? absl::StrCat(" plus ", more_bytes >> 20, " MiB") : ""));
 }
 
 DiskSpace DiskWatch::Space() const {

@@ -49,6 +49,8 @@ void ModelFlags::DeclareCreation(FlagSet* flags) {
       .String("first_task", &first_task_, "name of the first task")
       .Double("label_smoothing", &label_smoothing_, "share of each target spread over all classes")
       .Double("ema_decay", &ema_decay_, "above 0: a moving average of the weights is served")
+      .Double("max_sender_share", &max_sender_share_,
+              "most of an episodic memory that one producer's examples may have; 1: no cap")
       .String("weights", &weights_file_,
               "safetensors file to start from; tensors hidden0.weight, hidden0.bias, ... or "
               "those of a PyTorch nn.Sequential")
@@ -84,6 +86,7 @@ void ModelFlags::ApplyNumbers(ModelSpec* spec) const {
   if (!first_task_.empty()) spec->set_first_task(first_task_);
   if (label_smoothing_) spec->set_label_smoothing(*label_smoothing_);
   if (ema_decay_) spec->set_ema_decay(*ema_decay_);
+  if (max_sender_share_) spec->set_max_sender_share(*max_sender_share_);
   if (clip_norm_) spec->mutable_optimizer()->set_clip_norm(*clip_norm_);
   if (learning_rate_) spec->mutable_optimizer()->set_learning_rate(*learning_rate_);
 }

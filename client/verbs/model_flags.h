@@ -50,6 +50,7 @@ class ModelFlags {
   std::string augmentation_;
   absl::optional<double> label_smoothing_;
   absl::optional<double> ema_decay_;
+  absl::optional<double> max_sender_share_;
   std::vector<std::string> strategies_;
   std::string labels_;
   absl::optional<int64_t> batch_size_;

@@ -23,6 +23,9 @@ struct BatchView {
   absl::Span<const uint64_t> sequences;
   // Empty means all 1. Otherwise in (0, 100].
   absl::Span<const float> weights;
+  // Who sent each example: a hash of a name, equal names alike. Read where the options cap what a
+  // sender has of a memory. Empty means that all are of one.
+  absl::Span<const uint64_t> senders;
 };
 
 }  // namespace engram::strategies

@@ -120,6 +120,8 @@ struct ModelOptions {
   PenaltyScheduleOptions penalty_schedule;
   uint64_t seed = 0;
   int64_t batch_size = 10;  // most stream rows in one Train call
+  // Most of a memory's capacity that examples of one sender may have, in (0, 1]; 1 = no cap.
+  double max_sender_share = 1;
 };
 
 enum class ParameterKind { kBool, kInteger, kNumber, kChoice };

@@ -65,12 +65,9 @@ class ExperienceReplay final : public Strategy {
                            StepContext& /*context*/, BoundaryReport* /*report*/) override {
     if (!fills_at_task_end_) return absl::OkStatus();
     absl::flat_hash_map<int64_t, int64_t> taken;  // by unit: a class of one task, per task
-    const size_t width = static_cast<size_t>(examples.features.size(1));
-    const float* features = examples.features.data_ptr<float>();
-    for (size_t row = 0; row < examples.targets.size(); ++row, features += width) {
+    for (int64_t row = 0; row < examples.rows(); ++row) {
       if (taken[examples.targets[row]]++ >= per_class_) continue;
-      memory_.Offer({absl::MakeConstSpan(features, width), examples.classes[row],
-                     examples.tasks[row], examples.sequences[row]});
+      memory_.Offer(ExampleOf(examples, row));
     }
     return absl::OkStatus();
   }

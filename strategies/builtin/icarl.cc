@@ -122,7 +122,7 @@ StrategyEntry Icarl() {
   entry.help.idea =
       "Sigmoid outputs: those of new classes learn from labels, those of old ones from what the\n"
       "network answered at the latest boundary. Predicts by the nearest mean of herded exemplars.";
-  entry.help.memory = "K (4 d + 64) bytes and P floats; candidates of the current task";
+  entry.help.memory = "K (4 d + 72) bytes and P floats; candidates of the current task";
   entry.help.time =
       "a step over batch_size + replay_batch_size rows and one more forward; K rows forward a "
       "snapshot that is asked";

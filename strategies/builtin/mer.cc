@@ -125,6 +125,7 @@ absl::StatusOr<std::unique_ptr<Strategy>> Make(const StrategyParameters& paramet
   options.feature_count = environment.feature_count;
   options.seed = environment.seed;
   options.memory = environment.memory;
+  options.max_sender_share = environment.max_sender_share;
   ENGRAM_ASSIGN_OR_RETURN(std::unique_ptr<ExemplarMemory> memory, ExemplarMemory::Create(options));
   return std::make_unique<Mer>(parameters, environment, std::move(memory));
 }

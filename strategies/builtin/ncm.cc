@@ -5,7 +5,7 @@
 // which does not depend on the head, the layer that forgets first. Test-then-train scores are the
 // head's: prototypes at every step would cost a pass over the whole memory.
 //
-// Memory: K exemplars of 4 d + 64 bytes, the candidates of the current task. Time: the step over
+// Memory: K exemplars of 4 d + 72 bytes, the candidates of the current task. Time: the step over
 // the longer batch; K rows forward at a snapshot's first prediction; herding at a boundary.
 #include <memory>
 #include <string>
@@ -73,7 +73,7 @@ StrategyEntry Ncm() {
   entry.help.idea =
       "Train by replay, predict by the nearest prototype: the mean embedding of each class's\n"
       "exemplars, chosen by herding, computed with the weights that are served.";
-  entry.help.memory = "K (4 d + 64) bytes; candidates of the current task";
+  entry.help.memory = "K (4 d + 72) bytes; candidates of the current task";
   entry.help.time =
       "a step over batch_size + replay_batch_size rows; K rows forward a snapshot that is asked";
   entry.help.when = "As experience_replay, when new classes keep coming and bias the head.";

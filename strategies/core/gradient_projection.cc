@@ -70,6 +70,7 @@ absl::StatusOr<std::unique_ptr<TaskMemory>> MakeTaskMemory(const StrategyParamet
   options.feature_count = environment.feature_count;
   options.seed = environment.seed;
   options.memory = environment.memory;
+  options.max_sender_share = environment.max_sender_share;
   return TaskMemory::Create(options);
 }
 

@@ -43,8 +43,8 @@ struct ConeSlopes {
   at::Tensor products;  // G g, [tasks] float64
   double length = 0;    // |g|
 };
-// v. Where the Karush-Kuhn-Tucker residual says that the program was not solved, it is what makes of
-// g that which RemoveConflict makes of it with the mean of the rows.
+// v. Where the Karush-Kuhn-Tucker residual says that the program was not solved, it makes of g what
+// RemoveConflict makes of it with the mean of the rows.
 struct ConeMultipliers {
   std::vector<double> values;
   bool solved = true;

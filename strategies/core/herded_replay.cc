@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "storage/base/status_macros.h"
@@ -27,16 +28,17 @@ std::vector<int64_t> DrawDistinct(int64_t count, int64_t size, Generator* genera
   return drawn;
 }
 
-ExemplarView RowOf(const ConsolidationSet& examples, int64_t row) {
-  const size_t index = static_cast<size_t>(row);
-  const int64_t width = examples.features.size(1);
-  ExemplarView view;
-  view.features = absl::MakeConstSpan(examples.features.data_ptr<float>() + row * width,
-                                      static_cast<size_t>(width));
-  view.class_index = examples.classes[index];
-  view.task = examples.tasks[index];
-  view.sequence = examples.sequences[index];
-  return view;
+OwnerLimits SenderLimits(const HerdedMemory& memory, int64_t group,
+                         absl::Span<const HerdedExemplar> candidates) {
+  OwnerLimits owners;
+  absl::flat_hash_map<uint64_t, size_t> owner_of_sender;
+  for (const HerdedExemplar& candidate : candidates) {
+    const auto [entry, is_new] =
+        owner_of_sender.try_emplace(candidate.sender, owners.limits.size());
+    if (is_new) owners.limits.push_back(memory.SenderQuota(candidate.sender, group));
+    owners.owner_of_row.push_back(entry->second);
+  }
+  return owners;
 }
 
 }  // namespace
@@ -50,6 +52,7 @@ absl::StatusOr<HerdedReplay> HerdedReplay::Make(const StrategyParameters& parame
   options.by_task = environment.units->per_task();
   options.seed = environment.seed;
   options.memory = environment.memory;
+  options.max_sender_share = environment.max_sender_share;
   ENGRAM_ASSIGN_OR_RETURN(std::unique_ptr<HerdedMemory> memory, HerdedMemory::Create(options));
   HerdedReplay replay(std::move(memory), environment.units, parameters.Integer("candidates"));
   replay.Reconfigure(parameters);
@@ -93,8 +96,7 @@ absl::Status HerdedReplay::Append(TrainingBatch& batch, StepContext& context) {
 
 void HerdedReplay::Remember(const TrainingBatch& batch) {
   for (int64_t row = 0; row < batch.stream_rows(); ++row) {
-    memory_->Offer({absl::MakeConstSpan(batch.row(row), batch.feature_count()),
-                    batch.classes()[row], batch.tasks()[row], batch.sequences()[row]});
+    memory_->Offer(batch.Example(row));
   }
 }
 
@@ -103,7 +105,7 @@ void HerdedReplay::Herd(const ConsolidationSet& examples, StepContext& context) 
   absl::flat_hash_set<uint64_t> known;
   for (const MemberKey& member : memory_->Members()) known.insert(member.sequence);
   for (int64_t row = 0; row < examples.rows(); ++row) {
-    const ExemplarView example = RowOf(examples, row);
+    const ExemplarView example = ExampleOf(examples, row);
     const int64_t group = memory_->Find(example.task, example.class_index);
     if (group < 0) continue;
     std::vector<HerdedExemplar>& own = candidates[static_cast<size_t>(group)];
@@ -116,8 +118,11 @@ void HerdedReplay::Herd(const ConsolidationSet& examples, StepContext& context) 
     const std::vector<float> embeddings =
         NormalisedEmbeddings(*pass, candidates[group], memory_->options().feature_count);
     const int64_t quota = memory_->Quota(static_cast<int64_t>(group));
+    const OwnerLimits senders =
+        SenderLimits(*memory_, static_cast<int64_t>(group), candidates[group]);
     std::vector<HerdedExemplar> ranked;
-    for (const int64_t index : strategies::Herd(embeddings, pass->embedding_width(), quota)) {
+    for (const int64_t index :
+         strategies::Herd(embeddings, pass->embedding_width(), quota, senders)) {
       ranked.push_back(candidates[group][static_cast<size_t>(index)]);
     }
     memory_->Replace(static_cast<int64_t>(group), std::move(ranked));

@@ -32,6 +32,7 @@ absl::Status MakeStrategies(const std::vector<ResolvedStrategy>& resolved, Learn
   environment.feature_count = state->options.feature_count;
   environment.batch_size = state->options.batch_size;
   environment.seed = state->options.seed;
+  environment.max_sender_share = state->options.max_sender_share;
   environment.arena = &state->arena;
   environment.network = state->network.get();
   environment.units = &state->units;
@@ -101,6 +102,7 @@ absl::Status MakeConsolidationMemory(LearnerState* state) {
   options.feature_count = state->options.feature_count;
   options.seed = state->options.seed;
   options.memory = kConsolidationMemory;
+  options.max_sender_share = state->options.max_sender_share;
   ENGRAM_ASSIGN_OR_RETURN(state->consolidation, ExemplarMemory::Create(options));
   return absl::OkStatus();
 }

@@ -34,6 +34,12 @@ absl::Status BelowOne(absl::string_view field, double value) {
   return absl::InvalidArgumentError(absl::StrCat(field, ": must be in [0, 1), got ", value));
 }
 
+absl::Status ValidateSenderShare(double share) {
+  if (share > 0 && share <= 1) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("max_sender_share: must be in (0, 1], got ", share));
+}
+
 absl::Status ValidateHead(const HeadOptions& head) {
   if (head.kind == HeadKind::kFixed) {
     return InRange("head.head_classes", static_cast<double>(head.head_classes), 1, kClassesMax);
@@ -240,6 +246,7 @@ absl::Status ValidateOptions(const ModelOptions& options) {
   ENGRAM_RETURN_IF_ERROR(ValidatePenaltySchedule(options.penalty_schedule));
   ENGRAM_RETURN_IF_ERROR(BelowOne("label_smoothing", options.label_smoothing));
   ENGRAM_RETURN_IF_ERROR(BelowOne("ema_decay", options.ema_decay));
+  ENGRAM_RETURN_IF_ERROR(ValidateSenderShare(options.max_sender_share));
   ENGRAM_RETURN_IF_ERROR(
       InRange("batch_size", static_cast<double>(options.batch_size), 1, kBatchMax));
   ENGRAM_RETURN_IF_ERROR(
@@ -264,6 +271,7 @@ absl::Status ValidateLiveChange(const ModelOptions& current, const ModelOptions&
   if (current.label_smoothing != next.label_smoothing) return fixed("label_smoothing");
   if (current.ema_decay != next.ema_decay) return fixed("ema_decay");
   if (current.batch_size != next.batch_size) return fixed("batch_size");
+  if (current.max_sender_share != next.max_sender_share) return fixed("max_sender_share");
   if (!SameButNumbers(current.optimizer, next.optimizer)) {
     return fixed("optimizer.kind, and whether there is momentum");
   }

@@ -21,6 +21,7 @@ struct StrategyEnvironment {
   uint64_t seed = 0;  // the model's; for keys that are hashes, not for a generator of its own
   // MemberKey::memory of the exemplars it keeps, if any.
   uint32_t memory = 0;
+  double max_sender_share = 1;  // of the capacity of each memory
   ParameterArena* arena = nullptr;
   // The model's: what the entry's make_network returned, or the MLP of the options.
   Network* network = nullptr;

@@ -44,6 +44,7 @@ absl::StatusOr<ReplayMemory> ReplayMemory::Make(const StrategyParameters& parame
   options.feature_count = environment.feature_count;
   options.seed = environment.seed;
   options.memory = environment.memory;
+  options.max_sender_share = environment.max_sender_share;
   ENGRAM_ASSIGN_OR_RETURN(std::unique_ptr<ExemplarMemory> memory, ExemplarMemory::Create(options));
   return ReplayMemory(std::move(memory));
 }
@@ -73,11 +74,9 @@ void ReplayMemory::OfferStream(const TrainingBatch& batch, const at::Tensor& log
   const size_t width = logits.defined() ? static_cast<size_t>(logits.size(1)) : 0;
   const float* side = logits.defined() ? logits.data_ptr<float>() : nullptr;
   for (int64_t row = 0; row < batch.stream_rows(); ++row, side += width) {
-    const size_t index = static_cast<size_t>(row);
-    memory_->Offer(
-        {absl::MakeConstSpan(batch.row(row), static_cast<size_t>(batch.feature_count())),
-         batch.classes()[index], batch.tasks()[index], batch.sequences()[index],
-         absl::MakeConstSpan(side, width)});
+    ExemplarView example = batch.Example(row);
+    example.side = absl::MakeConstSpan(side, width);
+    memory_->Offer(example);
   }
 }
 

@@ -2,8 +2,11 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <string>
+#include <tuple>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -16,6 +19,7 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr size_t kNameBytesMax = 256;
+constexpr size_t kNameBytesShown = 64;
 constexpr size_t kRankMax = 4;
 // What JSON says of one tensor: itself, three keys, a dtype, two arrays and their numbers.
 constexpr size_t kEventsOfTensor = 8 + kRankMax + 2;
@@ -41,6 +45,11 @@ struct StoredTensor {
   uint64_t begin = 0;
   uint64_t end = 0;
 };
+
+// A name comes from whoever made the file.
+std::string ShowTensor(absl::string_view name) {
+  return absl::StrCat("tensor \"", absl::CHexEscape(name.substr(0, kNameBytesShown)), "\"");
+}
 
 absl::Status Broken(absl::string_view rule) {
   return absl::DataLossError(absl::StrCat("state archive: ", rule));
@@ -92,7 +101,7 @@ absl::optional<uint64_t> ByteCount(const std::vector<int64_t>& shape, uint64_t w
 absl::StatusOr<StoredTensor> ParseTensor(const std::string& name, const Json& entry,
                                          uint64_t body_size) {
   const auto broken = [&name](absl::string_view rule) {
-    return Broken(absl::StrCat("tensor \"", name.substr(0, kNameBytesMax), "\": ", rule));
+    return Broken(absl::StrCat(ShowTensor(name), ": ", rule));
   };
   if (name.size() > kNameBytesMax) return broken("name is too long");
   if (!entry.is_object() || entry.size() != 3 || !entry.contains("dtype") ||
@@ -131,13 +140,13 @@ absl::StatusOr<StoredTensor> ParseTensor(const std::string& name, const Json& en
 
 // Every byte of the body belongs to exactly one tensor.
 absl::Status CheckCover(const std::map<std::string, StoredTensor>& tensors, uint64_t body_size) {
-  std::vector<std::pair<uint64_t, uint64_t>> ranges;
-  for (const auto& entry : tensors) ranges.emplace_back(entry.second.begin, entry.second.end);
+  std::vector<std::tuple<uint64_t, uint64_t, absl::string_view>> ranges;
+  for (const auto& [name, tensor] : tensors) ranges.emplace_back(tensor.begin, tensor.end, name);
   std::sort(ranges.begin(), ranges.end());
   uint64_t reached = 0;
-  for (const auto& [begin, end] : ranges) {
-    if (begin < reached) return Broken("tensors overlap");
-    if (begin > reached) return Broken("there is a hole between tensors");
+  for (const auto& [begin, end, name] : ranges) {
+    if (begin < reached) return Broken(absl::StrCat(ShowTensor(name), " overlaps another"));
+    if (begin > reached) return Broken(absl::StrCat("there is a hole before ", ShowTensor(name)));
     reached = end;
   }
   if (reached != body_size) return Broken("bytes after the last tensor");

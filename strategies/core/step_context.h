@@ -100,9 +100,9 @@ class StepContext {
   // Answers why nothing was written: transforms made the gradient unbounded.
   absl::optional<std::string> Update();
 
-  // Fills the network's traces for cross-entropy alone over a batch of the caller's, and returns the
-  // loss; no hook takes part and no parameter changes. LossGradient also writes d loss / d theta
-  // into the flat `gradient`.
+  // Fills the network's traces for cross-entropy alone over a batch of the caller's, and returns
+  // the loss; no hook takes part and no parameter changes. LossGradient also writes
+  // d loss / d theta into the flat `gradient`.
   double LossTraces(const TrainingBatch& batch);
   double LossGradient(const TrainingBatch& batch, const at::Tensor& gradient);
 

@@ -34,15 +34,30 @@ namespace engram::strategies {
 
 using Next = absl::FunctionRef<absl::StatusOr<Observation>(TrainingBatch&, StepContext&)>;
 
-// Examples of the ended task, drawn uniformly from those that were learned.
+// Examples of the ended task, drawn uniformly from those that were learned; where senders are
+// capped, from each sender's, and the first few are of as many senders as they can be.
 struct ConsolidationSet {
   at::Tensor features;                // [rows, d]
   absl::Span<const int64_t> targets = {};  // units
   absl::Span<const int32_t> tasks = {};
   absl::Span<const int32_t> classes = {};
   absl::Span<const uint64_t> sequences = {};
+  absl::Span<const uint64_t> senders = {};
   int64_t rows() const { return static_cast<int64_t>(targets.size()); }
 };
+
+// One of them, borrowed.
+inline ExemplarView ExampleOf(const ConsolidationSet& examples, int64_t row) {
+  const size_t index = static_cast<size_t>(row);
+  const size_t width = static_cast<size_t>(examples.features.size(1));
+  ExemplarView view;
+  view.features = absl::MakeConstSpan(examples.features.data_ptr<float>() + index * width, width);
+  view.class_index = examples.classes[index];
+  view.task = examples.tasks[index];
+  view.sequence = examples.sequences[index];
+  if (!examples.senders.empty()) view.sender = examples.senders[index];
+  return view;
+}
 
 class Strategy {
  public:

@@ -52,6 +52,9 @@ absl::Status CheckBatch(const BatchView& batch, const ModelOptions& options) {
   if (!batch.weights.empty() && batch.weights.size() != rows) {
     return wrong("weights", batch.rows, batch.weights.size());
   }
+  if (!batch.senders.empty() && batch.senders.size() != rows) {
+    return wrong("senders", batch.rows, batch.senders.size());
+  }
   return absl::OkStatus();
 }
 
@@ -181,18 +184,12 @@ class TorchLearner : public Learner {
     if (state_->consolidation == nullptr) return;
     const TrainingBatch& batch = *state_->batch;
     for (int64_t row = 0; row < batch.stream_rows(); ++row) {
-      const size_t index = static_cast<size_t>(row);
-      ExemplarView example;
-      example.features =
-          absl::MakeConstSpan(batch.row(row), static_cast<size_t>(batch.feature_count()));
-      example.class_index = batch.classes()[index];
-      example.task = batch.tasks()[index];
-      example.sequence = batch.sequences()[index];
-      state_->consolidation->Offer(example);
+      state_->consolidation->Offer(batch.Example(row));
     }
   }
 
-  // The slots of highest priority: a uniform draw of any size from the reservoir.
+  // The slots of highest priority: a uniform draw of any size from the reservoir. Where senders are
+  // capped the highest are of the one who sent most, so there they take turns.
   std::vector<int64_t> ConsolidationSlots() const {
     const ExemplarMemory* memory = state_->consolidation.get();
     if (memory == nullptr) return {};
@@ -204,7 +201,13 @@ class TorchLearner : public Learner {
     std::sort(ranked.rbegin(), ranked.rend());
     std::vector<int64_t> slots;
     for (const auto& entry : ranked) slots.push_back(entry.second);
-    return slots;
+    const double share = state_->options.max_sender_share;
+    if (!CapsSenders(share)) return slots;
+    std::vector<uint64_t> senders;
+    for (const int64_t slot : slots) senders.push_back(memory->At(slot).sender);
+    std::vector<int64_t> spread;
+    for (const int64_t rank : SpreadSenders(senders, share)) spread.push_back(slots[rank]);
+    return spread;
   }
 
   absl::StatusOr<BoundaryReport> Consolidate(const TaskBoundary& boundary) {
@@ -216,6 +219,7 @@ class TorchLearner : public Learner {
     std::vector<int32_t> classes;
     std::vector<int32_t> tasks;
     std::vector<uint64_t> sequences;
+    std::vector<uint64_t> senders;
     float* row = features.data_ptr<float>();
     for (int64_t slot : slots) {
       const ExemplarView example = state.consolidation->At(slot);
@@ -224,6 +228,7 @@ class TorchLearner : public Learner {
       classes.push_back(example.class_index);
       tasks.push_back(example.task);
       sequences.push_back(example.sequence);
+      senders.push_back(example.sender);
     }
     BoundaryReport report;
     const at::Tensor before = state.average.has_value() ? state.arena.flat().clone() : at::Tensor();
@@ -235,7 +240,8 @@ class TorchLearner : public Learner {
                                       absl::MakeConstSpan(targets).first(rows),
                                       absl::MakeConstSpan(tasks).first(rows),
                                       absl::MakeConstSpan(classes).first(rows),
-                                      absl::MakeConstSpan(sequences).first(rows)};
+                                      absl::MakeConstSpan(sequences).first(rows),
+                                      absl::MakeConstSpan(senders).first(rows)};
       ENGRAM_RETURN_IF_ERROR(strategy->Consolidate(boundary, examples, *state.context, &report));
     }
     if (state.consolidation != nullptr) state.consolidation->Clear();

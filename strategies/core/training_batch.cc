@@ -27,6 +27,7 @@ TrainingBatch::TrainingBatch(int64_t feature_count, int64_t capacity)
 void TrainingBatch::Clear(const UnitMap& units) {
   units_ = &units;
   stream_rows_ = 0;
+  senders_.clear();
   classes_.clear();
   tasks_.clear();
   sequences_.clear();
@@ -46,6 +47,7 @@ void TrainingBatch::Reset(const BatchView& view, const UnitMap& units) {
   classes_.assign(view.classes.begin(), view.classes.end());
   tasks_.assign(view.tasks.begin(), view.tasks.end());
   sequences_.assign(view.sequences.begin(), view.sequences.end());
+  senders_.assign(view.senders.begin(), view.senders.end());
   for (size_t i = 0; i < classes_.size(); ++i) {
     targets_.push_back(units.Find(tasks_[i], classes_[i]));
   }
@@ -142,6 +144,7 @@ ExemplarView TrainingBatch::Example(int64_t index) const {
   example.class_index = classes_[at];
   example.task = tasks_[at];
   example.sequence = sequences_[at];
+  if (at < senders_.size()) example.sender = senders_[at];
   return example;
 }
 

@@ -75,7 +75,7 @@ class TrainingBatch {
   at::Tensor inputs() const { return (has_views_ ? views_ : buffer_).narrow(0, 0, rows()); }
   bool has_views() const { return has_views_; }
   const float* row(int64_t index) const { return values_ + index * feature_count_; }
-  // One row, borrowed: what a memory is offered.
+  // One row of the stream, borrowed: what a memory is offered.
   ExemplarView Example(int64_t index) const;
 
   // All rows() long.
@@ -105,6 +105,7 @@ class TrainingBatch {
   std::vector<int32_t> classes_;
   std::vector<int32_t> tasks_;
   std::vector<uint64_t> sequences_;
+  std::vector<uint64_t> senders_;  // of the stream's rows, or empty
   std::vector<float> weights_;
   std::vector<Share> shares_;
   std::vector<int32_t> set_of_row_;  // empty while no row is limited

@@ -26,7 +26,8 @@ uint64_t UniformBelow(uint64_t bound, absl::FunctionRef<uint64_t()> random) {
 // Packed features and everything else of one exemplar but its side values.
 int64_t BytesPerExemplar(const ExemplarMemoryOptions& options) {
   return BytesPerFeature(options.storage) * options.feature_count + kExemplarOverheadBytes +
-         (options.side_values_max > 0 ? 4 : 0) + (options.distinct ? kDistinctOverheadBytes : 0);
+         (options.side_values_max > 0 ? 4 : 0) + (options.distinct ? kDistinctOverheadBytes : 0) +
+         (CapsSenders(options.max_sender_share) ? kSenderOverheadBytes : 0);
 }
 
 }  // namespace
@@ -35,6 +36,7 @@ absl::StatusOr<std::unique_ptr<ExemplarMemory>> ExemplarMemory::Create(
     const ExemplarMemoryOptions& options) {
   ENGRAM_CHECK(options.capacity >= 1 && options.feature_count >= 1);
   ENGRAM_CHECK(!options.distinct || options.policy == AdmissionPolicy::kReservoir);
+  ENGRAM_CHECK(options.max_sender_share > 0 && options.max_sender_share <= 1);
   const int64_t bytes_each = BytesPerExemplar(options) + 4 * options.side_values_max;
   ExemplarMemoryOptions bounded = options;
   if (options.bytes_max > 0) {
@@ -61,6 +63,9 @@ ExemplarMemory::ExemplarMemory(const ExemplarMemoryOptions& options)
   if (options.storage != FeatureStorage::kFloat32) {
     unpacked_.resize(static_cast<size_t>(options.feature_count));
   }
+  if (CapsSenders(options.max_sender_share)) {
+    sender_ranks_.emplace(SenderCap(options.max_sender_share, options.capacity));
+  }
   Clear();
 }
 
@@ -69,6 +74,8 @@ void ExemplarMemory::Clear() {
   tasks_.clear();
   sequences_.clear();
   keys_.clear();
+  senders_.clear();
+  if (sender_ranks_.has_value()) sender_ranks_->Clear();
   kept_keys_.clear();
   side_.clear();
   side_counts_.clear();
@@ -86,21 +93,29 @@ void ExemplarMemory::Offer(const ExemplarView& example) {
   const size_t group = GroupOf(example);
   const uint64_t key = KeyOf(example);
   if (options_.distinct && kept_keys_.contains(key)) return;
+  if (sender_ranks_.has_value() && sender_ranks_->AtCap(example.sender)) {
+    OfferAtCap(example, key, group);
+    return;
+  }
   if (HasRoom(group)) {
     Place(example, key, static_cast<int32_t>(size()), group);
     return;
   }
-  const std::vector<int32_t>& own = groups_[group].heap;
-  if (static_cast<int64_t>(own.size()) < Quota(group)) {
+  if (groups_[group].size() < Quota(group)) {
     Place(example, key, RemoveLowest(GroupFurthestOverQuota()), group);
     return;
   }
-  if (own.empty()) return;  // more groups than exemplars: this one has no quota
-  const int32_t lowest = own.front();
-  if (std::make_pair(key, example.sequence) <= std::make_pair(keys_[lowest], sequences_[lowest])) {
-    return;
-  }
+  if (groups_[group].size() == 0) return;  // more groups than exemplars: this one has no quota
+  if (!(Lowest(group) < Ranked{key, example.sequence, 0})) return;
   Place(example, key, RemoveLowest(group), group);
+}
+
+void ExemplarMemory::OfferAtCap(const ExemplarView& example, uint64_t key, size_t group) {
+  const bool may_grow = HasRoom(group) || groups_[group].size() < Quota(group);
+  SenderRanks::Place place;
+  if (!sender_ranks_->FindPlace(example.sender, group, may_grow, &place)) return;
+  if (place.must_outrank && !(place.exemplar < Ranked{key, example.sequence, 0})) return;
+  Place(example, key, RemoveRanked(place.exemplar, place.group), group);
 }
 
 void ExemplarMemory::Draw(int64_t count, absl::FunctionRef<uint64_t()> random,
@@ -141,6 +156,7 @@ ExemplarView ExemplarMemory::At(int64_t slot) const {
   view.class_index = classes_[slot];
   view.task = tasks_[slot];
   view.sequence = sequences_[slot];
+  if (!senders_.empty()) view.sender = senders_[slot];
   return view;
 }
 
@@ -176,7 +192,7 @@ std::vector<MemberKey> ExemplarMemory::Members() const {
 }
 
 std::string ExemplarMemory::Payload(int64_t slot) const {
-  return EncodeExemplar(At(slot), options_.storage);
+  return EncodeExemplar(At(slot), options_.storage, sender_ranks_.has_value());
 }
 
 absl::Status ExemplarMemory::Restore(absl::Span<const MemberPayload> payloads,
@@ -207,14 +223,9 @@ absl::Status ExemplarMemory::Restore(absl::Span<const MemberPayload> payloads,
     }
     ENGRAM_ASSIGN_OR_RETURN(const ExemplarPayload exemplar,
                             DecodeExemplar(payload.bytes, options_.feature_count));
-    if (exemplar.storage != options_.storage ||
-        static_cast<int64_t>(exemplar.side.size()) > options_.side_values_max) {
-      return absl::DataLossError(absl::StrCat(
-          "memory ", options_.memory, ": sequence ", sequence, " has another form of features or ",
-          exemplar.side.size(), " side values, expected at most ", options_.side_values_max));
-    }
+    ENGRAM_RETURN_IF_ERROR(restored.CheckForm(exemplar, sequence));
     const ExemplarView view{exemplar.features, exemplar.class_index, exemplar.task, sequence,
-                            exemplar.side};
+                            exemplar.side,     exemplar.sender.value_or(0)};
     const size_t group = restored.GroupOf(view);
     if (group >= group_count) {
       return absl::DataLossError(absl::StrCat("memory ", options_.memory, ": class ",
@@ -230,6 +241,26 @@ absl::Status ExemplarMemory::Restore(absl::Span<const MemberPayload> payloads,
     restored.Place(view, key, static_cast<int32_t>(restored.size()), group);
   }
   *this = std::move(restored);
+  return absl::OkStatus();
+}
+
+absl::Status ExemplarMemory::CheckForm(const ExemplarPayload& exemplar, uint64_t sequence) const {
+  const auto damaged = [&](absl::string_view what) {
+    return absl::DataLossError(
+        absl::StrCat("memory ", options_.memory, ": sequence ", sequence, " ", what));
+  };
+  if (exemplar.storage != options_.storage ||
+      static_cast<int64_t>(exemplar.side.size()) > options_.side_values_max) {
+    return damaged(absl::StrCat("has another form of features or ", exemplar.side.size(),
+                                " side values, expected at most ", options_.side_values_max));
+  }
+  if (exemplar.sender.has_value() != sender_ranks_.has_value()) {
+    return damaged(sender_ranks_.has_value() ? "lacks its sender" : "has a sender, expected none");
+  }
+  if (sender_ranks_.has_value() && sender_ranks_->AtCap(*exemplar.sender)) {
+    return damaged(
+        absl::StrCat("is of a sender that has its share of ", sender_ranks_->cap(), " already"));
+  }
   return absl::OkStatus();
 }
 
@@ -264,7 +295,7 @@ size_t ExemplarMemory::AddGroup(int32_t class_or_task) {
 
 bool ExemplarMemory::HasRoom(size_t group) const {
   if (size() >= options_.capacity) return false;
-  return !is_ring() || static_cast<int64_t>(groups_[group].heap.size()) < options_.ring_size;
+  return !is_ring() || groups_[group].size() < options_.ring_size;
 }
 
 int64_t ExemplarMemory::Quota(size_t group) const {
@@ -279,7 +310,7 @@ size_t ExemplarMemory::GroupFurthestOverQuota() const {
   size_t furthest = 0;
   int64_t most = std::numeric_limits<int64_t>::min();
   for (size_t group = 0; group < groups_.size(); ++group) {
-    const int64_t over = static_cast<int64_t>(groups_[group].heap.size()) - Quota(group);
+    const int64_t over = groups_[group].size() - Quota(group);
     if (over > most) {
       most = over;
       furthest = group;
@@ -294,7 +325,20 @@ bool ExemplarMemory::Outranks(int32_t slot_a, int32_t slot_b) const {
          std::make_pair(keys_[slot_b], sequences_[slot_b]);
 }
 
+Ranked ExemplarMemory::Lowest(size_t group) const {
+  const Group& own = groups_[group];
+  return own.order.empty() ? RankOf(own.heap.front()) : *own.order.begin();
+}
+
+int32_t ExemplarMemory::RemoveRanked(Ranked exemplar, size_t group) {
+  groups_[group].order.erase(exemplar);
+  sender_ranks_->Remove(senders_[exemplar.slot], group, exemplar);
+  kept_keys_.erase(exemplar.key);
+  return exemplar.slot;
+}
+
 int32_t ExemplarMemory::RemoveLowest(size_t group) {
+  if (sender_ranks_.has_value()) return RemoveRanked(*groups_[group].order.begin(), group);
   std::vector<int32_t>& heap = groups_[group].heap;
   std::pop_heap(heap.begin(), heap.end(), [this](int32_t a, int32_t b) { return Outranks(a, b); });
   const int32_t slot = heap.back();
@@ -318,6 +362,13 @@ void ExemplarMemory::Place(const ExemplarView& example, uint64_t key, int32_t sl
   sequences_[slot] = example.sequence;
   keys_[slot] = key;
   if (options_.distinct) kept_keys_.insert(key);
+  if (sender_ranks_.has_value()) {
+    senders_.resize(static_cast<size_t>(size()));
+    senders_[slot] = example.sender;
+    groups_[group].order.insert(RankOf(slot));
+    sender_ranks_->Add(example.sender, group, RankOf(slot));
+    return;
+  }
   std::vector<int32_t>& heap = groups_[group].heap;
   heap.push_back(slot);
   std::push_heap(heap.begin(), heap.end(), [this](int32_t a, int32_t b) { return Outranks(a, b); });

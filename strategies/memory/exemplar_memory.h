@@ -16,6 +16,13 @@
 // sample of the different examples. Two that differ may share a hash, once in 2^64 pairs; the later
 // is then taken for a repeat.
 //
+// Below a max_sender_share of 1, a sender has at most that share of the capacity, full or not, and
+// one that has it competes with its own exemplars only. A reservoir then keeps the top M of what is
+// left when of each sender all but its top C are struck out: still a function of what was offered,
+// in whatever order, and of each sender a uniform sample. The other policies let a sender at its
+// cap give the lowest of the class it has most of for one that it has fewer of (SenderRanks), so of
+// a sender and class they keep the top but for what came while its place was another's.
+//
 // Threading: one thread at a time.
 // Ownership: owns its arrays; At() is valid until the next Offer, Clear or Restore, and where
 //   features are packed until the next At.
@@ -30,15 +37,18 @@
 #include <string>
 #include <vector>
 
+#include "absl/container/btree_set.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/types/optional.h"
 #include "absl/types/span.h"
 #include "strategies/api/learner.h"
 #include "strategies/memory/exemplar_payload.h"
 #include "strategies/memory/feature_storage.h"
+#include "strategies/memory/sender_share.h"
 
 namespace engram::strategies {
 
@@ -48,6 +58,8 @@ enum class AdmissionPolicy { kReservoir, kClassBalanced, kClassRing, kTaskRing }
 constexpr int64_t kExemplarOverheadBytes = 4 + 4 + 8 + 8 + 4 + 8;
 // Entry of the set of keys, in a distinct memory.
 constexpr int64_t kDistinctOverheadBytes = 16;
+// Sender, places in the order of the group and of the sender, where senders are capped.
+constexpr int64_t kSenderOverheadBytes = 192;
 constexpr int64_t kExemplarBytesMax = int64_t{16} << 30;
 
 struct ExemplarMemoryOptions {
@@ -61,6 +73,7 @@ struct ExemplarMemoryOptions {
   int64_t bytes_max = 0;        // lowers the capacity to what fits; 0: capacity alone
   int64_t side_values_max = 0;  // of ExemplarView::side, the first so many are kept
   bool distinct = false;        // kReservoir alone
+  double max_sender_share = 1;  // of the capacity, in (0, 1]; 1: no cap
 };
 
 class ExemplarMemory {
@@ -102,9 +115,12 @@ class ExemplarMemory {
                        absl::Span<const int32_t> class_order);
 
  private:
-  // Slots that compete with each other: a heap with the lowest priority on top.
+  // Slots that compete with each other: a heap with the lowest priority on top, or, where senders
+  // are capped and any may have to go, an order with the lowest first.
   struct Group {
     std::vector<int32_t> heap;
+    absl::btree_set<Ranked> order;
+    int64_t size() const { return static_cast<int64_t>(heap.size() + order.size()); }
   };
 
   explicit ExemplarMemory(const ExemplarMemoryOptions& options);
@@ -117,7 +133,12 @@ class ExemplarMemory {
   int64_t Quota(size_t group) const;
   size_t GroupFurthestOverQuota() const;
   bool Outranks(int32_t slot_a, int32_t slot_b) const;
+  Ranked RankOf(int32_t slot) const { return {keys_[slot], sequences_[slot], slot}; }
+  Ranked Lowest(size_t group) const;
+  void OfferAtCap(const ExemplarView& example, uint64_t key, size_t group);
   int32_t RemoveLowest(size_t group);
+  int32_t RemoveRanked(Ranked exemplar, size_t group);
+  absl::Status CheckForm(const ExemplarPayload& exemplar, uint64_t sequence) const;
   void Place(const ExemplarView& example, uint64_t key, int32_t slot, size_t group);
   void PlaceSide(absl::Span<const float> side, int32_t slot);
 
@@ -132,6 +153,8 @@ class ExemplarMemory {
   std::vector<int32_t> tasks_;
   std::vector<uint64_t> sequences_;
   std::vector<uint64_t> keys_;
+  std::vector<uint64_t> senders_;             // where they are capped
+  absl::optional<SenderRanks> sender_ranks_;  // likewise
   absl::flat_hash_set<uint64_t> kept_keys_;  // in a distinct memory
   std::vector<uint8_t> packed_;              // there: the example that is being looked at
   std::vector<Group> groups_;

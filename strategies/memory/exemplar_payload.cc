@@ -10,8 +10,10 @@ namespace {
 
 constexpr absl::string_view kPlainMagic = "EXM1";
 constexpr absl::string_view kMagic = "EXM2";
+constexpr absl::string_view kSenderMagic = "EXM3";
 constexpr size_t kPlainHeaderBytes = 16;
 constexpr size_t kHeaderBytes = 24;
+constexpr size_t kSenderHeaderBytes = 32;
 
 void AppendWord(uint32_t value, std::string* out) {
   for (int shift = 0; shift < 32; shift += 8) out->push_back(static_cast<char>(value >> shift));
@@ -41,6 +43,7 @@ struct Parts {
   size_t header = 0;
   uint64_t features = 0;
   uint64_t side = 0;
+  absl::optional<uint64_t> sender;
   uint64_t bytes() const {
     return header + features * static_cast<uint64_t>(BytesPerFeature(storage)) + 4 * side;
   }
@@ -49,11 +52,12 @@ struct Parts {
 absl::StatusOr<Parts> ReadHeader(absl::string_view bytes) {
   const absl::string_view magic = bytes.substr(0, kMagic.size());
   const bool is_plain = magic == kPlainMagic;
+  const bool has_sender = magic == kSenderMagic;
   Parts parts;
-  parts.header = is_plain ? kPlainHeaderBytes : kHeaderBytes;
-  if ((!is_plain && magic != kMagic) || bytes.size() < parts.header) {
+  parts.header = is_plain ? kPlainHeaderBytes : has_sender ? kSenderHeaderBytes : kHeaderBytes;
+  if ((!is_plain && !has_sender && magic != kMagic) || bytes.size() < parts.header) {
     return absl::DataLossError(
-        absl::StrCat("exemplar: not an EXM1 or EXM2 payload (", bytes.size(), " bytes)"));
+        absl::StrCat("exemplar: not an EXM1, EXM2 or EXM3 payload (", bytes.size(), " bytes)"));
   }
   parts.features = ReadWord(bytes, 12);
   if (is_plain) return parts;
@@ -63,20 +67,29 @@ absl::StatusOr<Parts> ReadHeader(absl::string_view bytes) {
   }
   parts.storage = static_cast<FeatureStorage>(form);
   parts.side = ReadWord(bytes, 20);
+  if (has_sender) {
+    parts.sender = ReadWord(bytes, 24) | static_cast<uint64_t>(ReadWord(bytes, 28)) << 32;
+  }
   return parts;
 }
 
 }  // namespace
 
-std::string EncodeExemplar(const ExemplarView& exemplar, FeatureStorage storage) {
-  const bool is_plain = storage == FeatureStorage::kFloat32 && exemplar.side.empty();
-  std::string bytes(is_plain ? kPlainMagic : kMagic);
+std::string EncodeExemplar(const ExemplarView& exemplar, FeatureStorage storage,
+                           bool with_sender) {
+  const bool is_plain =
+      storage == FeatureStorage::kFloat32 && exemplar.side.empty() && !with_sender;
+  std::string bytes(is_plain ? kPlainMagic : with_sender ? kSenderMagic : kMagic);
   AppendWord(static_cast<uint32_t>(exemplar.class_index), &bytes);
   AppendWord(static_cast<uint32_t>(exemplar.task), &bytes);
   AppendWord(static_cast<uint32_t>(exemplar.features.size()), &bytes);
   if (!is_plain) {
     AppendWord(static_cast<uint32_t>(storage), &bytes);
     AppendWord(static_cast<uint32_t>(exemplar.side.size()), &bytes);
+  }
+  if (with_sender) {
+    AppendWord(static_cast<uint32_t>(exemplar.sender), &bytes);
+    AppendWord(static_cast<uint32_t>(exemplar.sender >> 32), &bytes);
   }
   AppendPacked(storage, exemplar.features, &bytes);
   AppendPacked(FeatureStorage::kFloat32, exemplar.side, &bytes);
@@ -88,6 +101,7 @@ absl::StatusOr<ExemplarPayload> DecodeExemplar(absl::string_view bytes, int64_t 
   if (!parts.ok()) return parts.status();
   ExemplarPayload exemplar;
   exemplar.storage = parts->storage;
+  exemplar.sender = parts->sender;
   exemplar.class_index = static_cast<int32_t>(ReadWord(bytes, 4));
   exemplar.task = static_cast<int32_t>(ReadWord(bytes, 8));
   if (exemplar.class_index < 0 || exemplar.task < 0) {

@@ -3,9 +3,10 @@
 // Layout, little-endian:
 //   "EXM1" | int32 class | int32 task | uint32 d | d float32 features
 //   "EXM2" | int32 class | int32 task | uint32 d | uint32 form | uint32 s | features | s float32
+//   "EXM3" | the same up to s | uint64 sender | features | s float32
 // The second where features are packed (form 0 float32, 1 float16, 2 uint8; feature_storage.h) or
-// side values come with them; both are read. Features are kept as they came (un-augmented), so
-// that a replay may augment them anew.
+// side values come with them, the third where a memory caps its senders; all are read. Features are
+// kept as they came (un-augmented), so that a replay may augment them anew.
 //
 // Threading: pure functions.
 // Failure: DATA_LOSS naming the rule that the bytes break; nothing is written then.
@@ -17,6 +18,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/optional.h"
 #include "absl/types/span.h"
 #include "strategies/memory/feature_storage.h"
 
@@ -29,6 +31,7 @@ struct ExemplarView {
   int32_t task = 0;
   uint64_t sequence = 0;
   absl::Span<const float> side = {};  // what a strategy keeps beside it (DER's logits)
+  uint64_t sender = 0;                // BatchView::senders
 };
 
 struct ExemplarPayload {
@@ -37,11 +40,13 @@ struct ExemplarPayload {
   FeatureStorage storage = FeatureStorage::kFloat32;
   std::vector<float> features;
   std::vector<float> side;
+  absl::optional<uint64_t> sender;
 };
 
 // The features fit the form.
 std::string EncodeExemplar(const ExemplarView& exemplar,
-                           FeatureStorage storage = FeatureStorage::kFloat32);
+                           FeatureStorage storage = FeatureStorage::kFloat32,
+                           bool with_sender = false);
 
 // Takes exactly `feature_count` features that fit their form, finite side values, class and task
 // >= 0, and no byte more.

@@ -21,6 +21,7 @@ constexpr size_t kGroupNumbers = 4;  // task, class, herded, exemplars
 absl::StatusOr<std::unique_ptr<HerdedMemory>> HerdedMemory::Create(
     const HerdedMemoryOptions& options) {
   ENGRAM_CHECK(options.capacity >= 1 && options.feature_count >= 1);
+  ENGRAM_CHECK(options.max_sender_share > 0 && options.max_sender_share <= 1);
   const int64_t bytes_each = 4 * options.feature_count + kHerdedOverheadBytes;
   if (options.capacity > kExemplarBytesMax / bytes_each) {
     return absl::ResourceExhaustedError(absl::StrCat("memory: ", options.capacity, " exemplars of ",
@@ -41,7 +42,7 @@ int64_t HerdedMemory::Find(int32_t task, int32_t class_index) const {
 
 int64_t HerdedMemory::Quota(int64_t group) const {
   const int64_t groups = static_cast<int64_t>(groups_.size());
-  const int64_t share = options_.capacity / groups + (group < options_.capacity % groups ? 1 : 0);
+  const int64_t share = EqualPart(options_.capacity, groups, group);
   return options_.per_group > 0 ? std::min(options_.per_group, share) : share;
 }
 
@@ -55,7 +56,8 @@ bool HerdedMemory::Outranks(uint64_t sequence_a, uint64_t sequence_b) const {
 HerdedExemplar HerdedMemory::Copy(const ExemplarView& example) const {
   std::shared_ptr<float[]> features(new float[example.features.size()]);
   std::copy(example.features.begin(), example.features.end(), features.get());
-  return {std::move(features), example.class_index, example.task, example.sequence};
+  return {std::move(features), example.class_index, example.task, example.sequence,
+          example.sender};
 }
 
 void HerdedMemory::Offer(const ExemplarView& example) {
@@ -63,29 +65,101 @@ void HerdedMemory::Offer(const ExemplarView& example) {
   if (index < 0) {
     index = static_cast<int64_t>(groups_.size());
     groups_.push_back({example.task, example.class_index, false, {}});
-    for (size_t i = 0; i < groups_.size(); ++i) {
-      std::vector<HerdedExemplar>& kept = groups_[i].exemplars;
-      const size_t quota = static_cast<size_t>(Quota(static_cast<int64_t>(i)));
-      if (kept.size() > quota) kept.resize(quota);
-    }
+    for (int64_t i = 0; i < index; ++i) DropTail(i, Quota(i));
   }
   Group& group = groups_[static_cast<size_t>(index)];
   const size_t quota = static_cast<size_t>(Quota(index));
-  if (group.herded || quota == 0) return;
+  if (group.herded || quota == 0 || !MakeWay(example, index)) return;
   const auto place = std::upper_bound(group.exemplars.begin(), group.exemplars.end(), example,
                                       [this](const ExemplarView& a, const HerdedExemplar& b) {
                                         return Outranks(a.sequence, b.sequence);
                                       });
   if (place == group.exemplars.begin() + static_cast<std::ptrdiff_t>(quota)) return;
-  group.exemplars.insert(place, Copy(example));
-  if (group.exemplars.size() > quota) group.exemplars.pop_back();
+  Count(*group.exemplars.insert(place, Copy(example)), index);
+  DropTail(index, Quota(index));
+  if (caps_senders()) ShrinkParts(example.sender);
+}
+
+// Whether the example's sender may have it in the group: it has not its part yet, or its lowest
+// there is lower, which then goes.
+bool HerdedMemory::MakeWay(const ExemplarView& example, int64_t group) {
+  if (!caps_senders()) return true;
+  const auto sender = held_.find(example.sender);
+  if (sender == held_.end()) return true;
+  const auto part = sender->second.find(group);
+  const bool has_part = part != sender->second.end();
+  const int64_t quota = SenderQuota(example.sender, group);
+  if ((has_part ? part->second : 0) < quota) return true;
+  if (!has_part) return false;
+  std::vector<HerdedExemplar>& exemplars = groups_[static_cast<size_t>(group)].exemplars;
+  const auto lowest =
+      std::find_if(exemplars.rbegin(), exemplars.rend(),
+                   [&](const HerdedExemplar& own) { return own.sender == example.sender; });
+  if (!Outranks(example.sequence, lowest->sequence)) return false;
+  Uncount(*lowest, group);
+  exemplars.erase(std::next(lowest).base());
+  return true;
+}
+
+void HerdedMemory::Count(const HerdedExemplar& exemplar, int64_t group) {
+  if (caps_senders()) ++held_[exemplar.sender][group];
+}
+
+void HerdedMemory::Uncount(const HerdedExemplar& exemplar, int64_t group) {
+  if (!caps_senders()) return;
+  const auto sender = held_.find(exemplar.sender);
+  const auto part = sender->second.find(group);
+  if (--part->second == 0) sender->second.erase(part);
+  if (sender->second.empty()) held_.erase(sender);
+}
+
+void HerdedMemory::DropTail(int64_t group, int64_t quota) {
+  std::vector<HerdedExemplar>& exemplars = groups_[static_cast<size_t>(group)].exemplars;
+  while (static_cast<int64_t>(exemplars.size()) > quota) {
+    Uncount(exemplars.back(), group);
+    exemplars.pop_back();
+  }
+}
+
+// In each group the last of the sender's go, down to its part.
+void HerdedMemory::ShrinkParts(uint64_t sender) {
+  const auto own = held_.find(sender);
+  if (own == held_.end()) return;
+  const int64_t groups = static_cast<int64_t>(own->second.size());
+  int64_t place = 0;
+  for (auto part = own->second.begin(); part != own->second.end();) {
+    std::vector<HerdedExemplar>& exemplars = groups_[static_cast<size_t>(part->first)].exemplars;
+    const int64_t quota = EqualPart(sender_cap(), groups, place++);
+    for (size_t i = exemplars.size(); i > 0 && part->second > quota; --i) {
+      if (exemplars[i - 1].sender != sender) continue;
+      exemplars.erase(exemplars.begin() + static_cast<std::ptrdiff_t>(i - 1));
+      --part->second;
+    }
+    part = part->second == 0 ? own->second.erase(part) : std::next(part);
+  }
+}
+
+int64_t HerdedMemory::SenderQuota(uint64_t sender, int64_t group) const {
+  if (!caps_senders()) return Quota(group);
+  const auto own = held_.find(sender);
+  if (own == held_.end()) return sender_cap();
+  const auto& parts = own->second;
+  const int64_t groups = static_cast<int64_t>(parts.size() + (parts.contains(group) ? 0 : 1));
+  return EqualPart(sender_cap(), groups, std::distance(parts.begin(), parts.lower_bound(group)));
 }
 
 void HerdedMemory::Replace(int64_t group, std::vector<HerdedExemplar> ranked) {
-  const size_t quota = static_cast<size_t>(Quota(group));
-  if (ranked.size() > quota) ranked.resize(quota);
-  groups_[static_cast<size_t>(group)].exemplars = std::move(ranked);
-  groups_[static_cast<size_t>(group)].herded = true;
+  Group& replaced = groups_[static_cast<size_t>(group)];
+  replaced.herded = true;
+  DropTail(group, 0);
+  absl::flat_hash_map<uint64_t, int64_t> taken;
+  for (HerdedExemplar& exemplar : ranked) {
+    if (static_cast<int64_t>(replaced.exemplars.size()) == Quota(group)) break;
+    if (caps_senders() && taken[exemplar.sender]++ >= SenderQuota(exemplar.sender, group)) continue;
+    Count(exemplar, group);
+    replaced.exemplars.push_back(std::move(exemplar));
+  }
+  for (const auto& part : taken) ShrinkParts(part.first);
 }
 
 int64_t HerdedMemory::size() const {
@@ -136,7 +210,8 @@ std::string HerdedMemory::Payload(int64_t index) const {
   const HerdedExemplar& exemplar = At(index);
   const size_t width = static_cast<size_t>(options_.feature_count);
   return EncodeExemplar({absl::MakeConstSpan(exemplar.features.get(), width), exemplar.class_index,
-                         exemplar.task, exemplar.sequence});
+                         exemplar.task, exemplar.sequence, {}, exemplar.sender},
+                        FeatureStorage::kFloat32, caps_senders());
 }
 
 absl::StatusOr<HerdedExemplar> HerdedMemory::Parse(const MemberPayload& payload,
@@ -151,7 +226,14 @@ absl::StatusOr<HerdedExemplar> HerdedMemory::Parse(const MemberPayload& payload,
                                             payload.key.memory, ", class ", exemplar.class_index,
                                             ", is not of class ", group.class_index));
   }
-  return Copy({exemplar.features, exemplar.class_index, exemplar.task, payload.key.sequence});
+  if (exemplar.sender.has_value() != caps_senders()) {
+    return absl::DataLossError(absl::StrCat("memory ", options_.memory, ": sequence ",
+                                            payload.key.sequence,
+                                            caps_senders() ? " lacks its sender"
+                                                           : " has a sender, expected none"));
+  }
+  return Copy({exemplar.features, exemplar.class_index, exemplar.task, payload.key.sequence, {},
+               exemplar.sender.value_or(0)});
 }
 
 absl::Status HerdedMemory::Restore(absl::Span<const MemberPayload> payloads,
@@ -181,6 +263,7 @@ absl::Status HerdedMemory::Restore(absl::Span<const MemberPayload> payloads,
       if (payloads[next].bytes.empty()) continue;  // forgotten
       ENGRAM_ASSIGN_OR_RETURN(HerdedExemplar exemplar, Parse(payloads[next], group));
       if (!sequences.insert(exemplar.sequence).second) return damaged();
+      restored.Count(exemplar, static_cast<int64_t>(restored.groups_.size()));
       group.exemplars.push_back(std::move(exemplar));
     }
     restored.groups_.push_back(std::move(group));
@@ -189,6 +272,13 @@ absl::Status HerdedMemory::Restore(absl::Span<const MemberPayload> payloads,
   for (size_t i = 0; i < restored.groups_.size(); ++i) {
     const int64_t quota = restored.Quota(static_cast<int64_t>(i));
     if (static_cast<int64_t>(restored.groups_[i].exemplars.size()) > quota) return damaged();
+  }
+  for (const auto& [sender, parts] : restored.held_) {
+    int64_t count = 0;
+    for (const auto& part : parts) count += part.second;
+    if (count <= sender_cap()) continue;
+    return absl::DataLossError(absl::StrCat("memory ", options_.memory, ": a sender has ", count,
+                                            " exemplars, more than its share"));
   }
   *this = std::move(restored);
   return absl::OkStatus();

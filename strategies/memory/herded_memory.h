@@ -5,6 +5,11 @@
 // sample of its stream, so that it has a prototype before the first boundary and without any.
 // Replace then gives it a ranking. Shares shrink as groups come; a group gives up its tail.
 //
+// Below a max_sender_share of 1, a sender has at most that share of the capacity: an equal part for
+// each of the groups that it has exemplars in, and where it has its part of a group it competes
+// with its own there only. Parts shrink as a sender comes to other groups, as the shares of groups
+// do.
+//
 // Threading: one thread. What an exemplar points at never changes: snapshots share it.
 // Ownership: features are shared with whoever copied an exemplar.
 // Failure: Create RESOURCE_EXHAUSTED beyond kExemplarBytesMax. Restore DATA_LOSS, state unchanged.
@@ -17,16 +22,19 @@
 #include <string>
 #include <vector>
 
+#include "absl/container/btree_map.h"
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "strategies/api/learner.h"
 #include "strategies/memory/exemplar_memory.h"
+#include "strategies/memory/sender_share.h"
 
 namespace engram::strategies {
 
 // The exemplar itself and the block that counts who shares its features.
-constexpr int64_t kHerdedOverheadBytes = 32 + 32;
+constexpr int64_t kHerdedOverheadBytes = 40 + 32;
 
 struct HerdedMemoryOptions {
   int64_t capacity = 0;       // K, >= 1
@@ -34,7 +42,8 @@ struct HerdedMemoryOptions {
   int64_t feature_count = 0;  // d
   bool by_task = false;       // a class of another task is another group
   uint64_t seed = 0;
-  uint32_t memory = 0;  // MemberKey::memory
+  uint32_t memory = 0;          // MemberKey::memory
+  double max_sender_share = 1;  // of the capacity, in (0, 1]; 1: no cap
 };
 
 struct HerdedExemplar {
@@ -42,6 +51,7 @@ struct HerdedExemplar {
   int32_t class_index = 0;
   int32_t task = 0;
   uint64_t sequence = 0;
+  uint64_t sender = 0;
 };
 
 class HerdedMemory {
@@ -65,7 +75,10 @@ class HerdedMemory {
   int64_t Find(int32_t task, int32_t class_index) const;
   // How many exemplars a group may keep.
   int64_t Quota(int64_t group) const;
-  // Takes over a ranking, best first, of examples of the group; those beyond its quota are left.
+  // How many of them may be of one sender.
+  int64_t SenderQuota(uint64_t sender, int64_t group) const;
+  // Takes over a ranking, best first, of examples of the group; those beyond its quota, or their
+  // sender's, are left.
   void Replace(int64_t group, std::vector<HerdedExemplar> ranked);
 
   const HerdedMemoryOptions& options() const { return options_; }
@@ -90,10 +103,19 @@ class HerdedMemory {
   explicit HerdedMemory(const HerdedMemoryOptions& options) : options_(options) {}
 
   bool Outranks(uint64_t sequence_a, uint64_t sequence_b) const;
+  bool caps_senders() const { return CapsSenders(options_.max_sender_share); }
+  int64_t sender_cap() const { return SenderCap(options_.max_sender_share, options_.capacity); }
+  bool MakeWay(const ExemplarView& example, int64_t group);
+  void Count(const HerdedExemplar& exemplar, int64_t group);
+  void Uncount(const HerdedExemplar& exemplar, int64_t group);
+  void DropTail(int64_t group, int64_t quota);
+  void ShrinkParts(uint64_t sender);
   absl::StatusOr<HerdedExemplar> Parse(const MemberPayload& payload, const Group& group) const;
 
   HerdedMemoryOptions options_;
   std::vector<Group> groups_;
+  // Where senders are capped: how many exemplars one has in each group that it has any in.
+  absl::flat_hash_map<uint64_t, absl::btree_map<int64_t, int64_t>> held_;
 };
 
 }  // namespace engram::strategies

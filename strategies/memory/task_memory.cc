@@ -16,6 +16,7 @@ absl::StatusOr<std::unique_ptr<TaskMemory>> TaskMemory::Create(const TaskMemoryO
   one.feature_count = options.feature_count;
   one.seed = options.seed;
   one.memory = options.memory;
+  one.max_sender_share = options.max_sender_share;
   std::unique_ptr<TaskMemory> made(new TaskMemory);
   for (int64_t place = 0; place < options.places; ++place) {
     ENGRAM_ASSIGN_OR_RETURN(std::unique_ptr<ExemplarMemory> memory, ExemplarMemory::Create(one));

@@ -4,7 +4,8 @@
 // A task is what lies between two boundaries. Each keeps a uniform sample of its own examples
 // (ExemplarMemory, reservoir). When every place is taken, the two oldest tasks share one from the
 // next boundary on: since priorities are hashes, keeping the highest of both is a uniform sample of
-// what both have seen, however often a place is shared.
+// what both have seen, however often a place is shared; of a sender at its cap the highest of both
+// stay, too.
 //
 // Threading: one thread at a time.
 // Ownership: owns its memories; what At, past and DrawPast hand out lives until the next Offer,
@@ -34,7 +35,8 @@ struct TaskMemoryOptions {
   int64_t places = 0;    // tasks kept apart, the present one among them, >= 2
   int64_t feature_count = 0;
   uint64_t seed = 0;
-  uint32_t memory = 0;  // MemberKey::memory
+  uint32_t memory = 0;          // MemberKey::memory
+  double max_sender_share = 1;  // of each task's capacity
 };
 
 class TaskMemory {

@@ -17,6 +17,7 @@
 #include "strategies/api/compute.h"
 #include "strategies/api/learner.h"
 #include "strategies/core/registry.h"
+#include "strategies/memory/exemplar_payload.h"
 #include "tests/contract/tiny_stream.h"
 
 namespace engram::strategies {
@@ -229,6 +230,38 @@ TEST_P(LearnerContractTest, SoItDoesWhereRowsAreAugmented) {
   if (options.augmentation.any()) ExpectSameAfterRestore(options);
 }
 
+TEST_P(LearnerContractTest, ASenderHasItsShareOfTheMemoriesAtMost) {
+  ModelOptions options = Options();
+  options.max_sender_share = 0.25;
+  ExpectSameAfterRestore(options);
+  auto learner = Make(options);
+  TinyStream stream(1);
+  for (int32_t task = 0; task < kTinyTasks; ++task) {
+    ASSERT_TRUE(LearnTask(learner.get(), &stream, task, 40).ok());
+    for (int i = 0; i < 2; ++i) ASSERT_TRUE(learner->Train(stream.Next(task, 8).View()).ok());
+    int64_t flooded = 0, others = 0;
+    for (const MemberPayload& payload : SaveWhole(*learner).payloads) {
+      const auto exemplar = DecodeExemplar(payload.bytes, kTinyFeatures);
+      ASSERT_TRUE(exemplar.ok() && exemplar->sender.has_value()) << exemplar.status();
+      (*exemplar->sender == kTinyFlooder ? flooded : others) += 1;
+    }
+    EXPECT_LE(flooded, DeclaredExemplars() / 4);
+    EXPECT_EQ(others > 0, flooded > 0);
+  }
+}
+
+TEST_P(LearnerContractTest, WhereSendersAreNotCappedTheyAreNothing) {
+  auto named = Make(), nameless = Make();
+  TinyStream stream(1);
+  for (int step = 0; step < 10; ++step) {
+    TinyBatch batch = stream.Next(0, 8);
+    ASSERT_TRUE(named->Train(batch.View()).ok());
+    batch.senders.clear();
+    ASSERT_TRUE(nameless->Train(batch.View()).ok());
+  }
+  EXPECT_TRUE(SameState(SaveWhole(*named), SaveWhole(*nameless)));
+}
+
 TEST_P(LearnerContractTest, ARollbackToAnOlderStateRepeatsHistory) {
   auto learner = Make();
   TinyStream stream(1);
@@ -383,7 +416,7 @@ TEST_P(LearnerContractTest, ABoundaryWithoutExamplesIsHarmless) {
 TEST_P(LearnerContractTest, MemoryStaysWithinItsDeclaredBound) {
   auto learner = Make();
   TinyStream stream(1);
-  const int64_t bytes_each = 4 * kTinyFeatures + 64;
+  const int64_t bytes_each = 4 * kTinyFeatures + 72;
   size_t tensor_bytes = 0;
   for (int round = 0; round < 4; ++round) {
     for (int32_t task = 0; task < kTinyTasks; ++task) {

@@ -15,6 +15,7 @@ BatchView TinyBatch::View() const {
   view.classes = classes;
   view.tasks = tasks;
   view.sequences = sequences;
+  view.senders = senders;
   return view;
 }
 
@@ -25,7 +26,9 @@ void TinyStream::AddRow(int32_t task, int32_t cls, TinyBatch* batch) {
   }
   batch->classes.push_back(cls);
   batch->tasks.push_back(task);
-  batch->sequences.push_back(NextSequence());
+  const uint64_t sequence = NextSequence();
+  batch->sequences.push_back(sequence);
+  batch->senders.push_back(sequence % 10 == 0 ? sequence / 10 % 3 : kTinyFlooder);
 }
 
 TinyBatch TinyStream::Next(int32_t task, int64_t rows) {

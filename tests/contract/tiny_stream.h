@@ -16,6 +16,8 @@ namespace engram::strategies {
 
 constexpr int64_t kTinyFeatures = 6;
 constexpr int32_t kTinyTasks = 3;
+// Sends nine of ten examples; the others are of three senders.
+constexpr uint64_t kTinyFlooder = 7;
 constexpr int32_t kTinyClasses = 2 * kTinyTasks;
 
 struct TinyBatch {
@@ -23,6 +25,7 @@ struct TinyBatch {
   std::vector<int32_t> classes;
   std::vector<int32_t> tasks;
   std::vector<uint64_t> sequences;
+  std::vector<uint64_t> senders;
 
   int64_t rows() const { return static_cast<int64_t>(classes.size()); }
   BatchView View() const;

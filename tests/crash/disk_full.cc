@@ -166,44 +166,67 @@ class Load {
   int64_t failed_predictions() const { return failed_predictions_; }
   // An answer to a producer that a full disk does not explain.
   std::string other_answer() const { return other_answer_; }
-  Testimony testimony() const {
-    Testimony testimony{plan_, {}};
-    testimony.entries.last_sent = acked_ + 1;
-    testimony.entries.last_acked = acked_;
-    return testimony;
+  // The last of the predictions that failed; once stopped.
+  std::string failed_prediction() const { return failed_prediction_; }
+  std::vector<Testimony> testimonies() const {
+    std::vector<Testimony> testimonies = probes_;
+    testimonies.push_back({plan_, {}});
+    testimonies.back().entries.last_sent = acked_ + 1;
+    testimonies.back().entries.last_acked = acked_;
+    return testimonies;
+  }
+
+  // The first message of one more producer. The other one's may wait in the log for room,
+  // unanswered, since before the disk was full; who comes then is refused.
+  void Probe() {
+    MessagePlan plan;
+    plan.producer = absl::StrCat(kModel, "-probe-", probes_.size());
+    Testimony probe{plan, {}};
+    probe.entries.last_sent = 1;
+    const grpc::Status status = Send(plan, 1, absl::Seconds(1));
+    probe.entries.last_acked = status.ok() ? 1 : 0;
+    refused_ += status.error_code() == grpc::RESOURCE_EXHAUSTED ? 1 : 0;
+    probes_.push_back(probe);
   }
 
  private:
   void Learn() {
     while (!stop_) {
-      v1::LearnBatchRequest request;
-      request.set_model(kModel);
-      request.set_producer(plan_.producer);
-      request.set_producer_sequence(acked_ + 1);
-      *request.mutable_examples() = plan_.Message(acked_ + 1).examples();
-      const auto answer = Call(*learning_.learning, &v1::Learning::Stub::LearnBatch, request);
+      const grpc::Status answer = Send(plan_, acked_ + 1, absl::Seconds(60));
       if (answer.ok()) {
         ++acked_;
-      } else if (answer.status.error_code() == grpc::RESOURCE_EXHAUSTED) {
+      } else if (answer.error_code() == grpc::RESOURCE_EXHAUSTED) {
         ++refused_;
         absl::SleepFor(absl::Milliseconds(20));
       } else {
-        other_answer_ = answer.status.error_message();
+        other_answer_ = answer.error_message();
         return;
       }
     }
   }
 
+  grpc::Status Send(const MessagePlan& plan, uint64_t number, absl::Duration patience) {
+    v1::LearnBatchRequest request;
+    request.set_model(kModel);
+    request.set_producer(plan.producer);
+    request.set_producer_sequence(number);
+    *request.mutable_examples() = plan.Message(number).examples();
+    return Call(*learning_.learning, &v1::Learning::Stub::LearnBatch, request, patience).status;
+  }
+
+  // From the first answer on: a class must have been learned.
   void Predict() {
     v1::PredictRequest request;
     request.set_model(kModel);
     *request.mutable_features() = plan_.Message(1).examples(0).features();
     while (!stop_) {
       absl::SleepFor(absl::Milliseconds(2));
-      if (acked_ == 0) continue;
       const auto row = Call(*predicting_.prediction, &v1::Prediction::Stub::Predict, request);
+      if (!row.ok() && predictions_ == 0) continue;
       ++predictions_;
-      failed_predictions_ += row.ok() ? 0 : 1;
+      if (row.ok()) continue;
+      ++failed_predictions_;
+      failed_prediction_ = row.status.error_message();
     }
   }
 
@@ -211,11 +234,13 @@ class Load {
   const testing::Stubs predicting_;
   MessagePlan plan_;
   std::atomic<bool> stop_{false};
+  std::vector<Testimony> probes_;  // the caller's thread
   std::atomic<uint64_t> acked_{0};
   std::atomic<int64_t> refused_{0};
   std::atomic<int64_t> predictions_{0};
   std::atomic<int64_t> failed_predictions_{0};
   std::string other_answer_;
+  std::string failed_prediction_;
   std::thread learner_;
   std::thread predictor_;
 };
@@ -230,16 +255,23 @@ absl::Duration Await(absl::Duration longest, Done done) {
 
 // One fill and free. An odd one fills the disk to its last byte, the others to half the reserve.
 absl::StatusOr<absl::Duration> FillAndFree(int cycle, Disk* disk, ServerProcess* server,
-                                           const Load& load) {
-  const int64_t refused = load.refused();
+                                           Load* load) {
+  const int64_t refused = load->refused();
   disk->Fill(cycle % 2 == 1 ? 0 : 96 * kMiB);
-  Await(absl::Seconds(5), [&] { return load.refused() > refused; });
+  Await(absl::Seconds(5), [&] {
+    load->Probe();
+    return load->refused() > refused;
+  });
   absl::SleepFor(kFullFor);
-  if (load.refused() == refused) return absl::InternalError("a full disk, and nothing is refused");
+  if (load->refused() == refused) {
+    return absl::InternalError(absl::StrCat("a full disk, and nothing is refused; ", load->acked(),
+                                            " messages acked, ", load->predictions(),
+                                            " predictions; ", load->other_answer()));
+  }
   disk->Free();
-  const uint64_t acked = load.acked();
-  const absl::Duration resumed = Await(kResumeWithin, [&] { return load.acked() > acked; });
-  if (load.acked() == acked) return absl::InternalError("learning does not begin again");
+  const uint64_t acked = load->acked();
+  const absl::Duration resumed = Await(kResumeWithin, [&] { return load->acked() > acked; });
+  if (load->acked() == acked) return absl::InternalError("learning does not begin again");
   if (server->Poll().has_value()) {
     return absl::InternalError(absl::StrCat("engramd ended with ", server->Poll()->code, ":\n",
                                             server->Output()));
@@ -253,13 +285,13 @@ absl::StatusOr<bool> JudgeLog(const Disk& disk, const Load& load) {
   bool good = false;
   for (const StoredModel& model : models) {
     if (model.name != kModel) continue;
-    const Verdict verdict = Judge(model.records, {load.testimony()}, {});
+    const Verdict verdict = Judge(model.records, load.testimonies(), {});
     std::printf("%ld acked examples, %ld lost, %ld twice, %ld torn\n", verdict.acked_examples,
                 verdict.lost, verdict.twice, verdict.torn);
     for (const auto& finding : verdict.first_findings) std::printf("  %s\n", finding.c_str());
     auto fewer = model.records;
     fewer.erase(fewer.begin());
-    const bool notices = Judge(fewer, {load.testimony()}, {}).lost > 0;
+    const bool notices = Judge(fewer, load.testimonies(), {}).lost > 0;
     std::printf("canary: a record taken away is %s\n", notices ? "found" : "NOT FOUND");
     good = verdict.Clean() && notices;
   }
@@ -281,7 +313,7 @@ absl::StatusOr<bool> Run(const testing::ScratchFolder& scratch, bool namespaces)
   absl::Duration slowest;
   for (int cycle = 0; cycle < absl::GetFlag(FLAGS_cycles); ++cycle) {
     ENGRAM_ASSIGN_OR_RETURN(const absl::Duration resumed,
-                            FillAndFree(cycle, &disk, server.get(), load));
+                            FillAndFree(cycle, &disk, server.get(), &load));
     slowest = std::max(slowest, resumed);
   }
   load.Stop();
@@ -292,6 +324,9 @@ absl::StatusOr<bool> Run(const testing::ScratchFolder& scratch, bool namespaces)
               load.acked(), load.refused(), absl::ToDoubleSeconds(slowest));
   if (!load.other_answer().empty()) {
     std::printf("a producer got: %s\n", load.other_answer().c_str());
+  }
+  if (load.failed_predictions() > 0) {
+    std::printf("a prediction got: %s\n", load.failed_prediction().c_str());
   }
   ENGRAM_ASSIGN_OR_RETURN(const bool kept, JudgeLog(disk, load));
   return kept && code == 0 && load.failed_predictions() == 0 && load.other_answer().empty() &&

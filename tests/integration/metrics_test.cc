@@ -177,6 +177,28 @@ TEST_F(MetricsTest, CountersCountWhatHappenedSinceTheStart) {
   EXPECT_GT(Value(page, "engram_episodic_bytes"), 0);
 }
 
+TEST_F(MetricsTest, AProducerThatFloodsHasItsShareOfTheMemory) {
+  v1::ModelSpec spec = ToySpec();
+  spec.add_strategies()->mutable_experience_replay()->set_memory_size(40);
+  spec.set_max_sender_share(0.25);
+  model_.Create(spec);
+  ToyModel quiet(stubs_.get(), "toy", "quiet");
+  quiet.Learn(kFirst, 2);
+  model_.Learn(kFirst, 400);
+  quiet.Learn(kFirst, 4);
+  quiet.WaitApplied();
+  const auto kept = [this] {
+    return Value(Scrape(), "engram_episodic_examples", {{"task", "task-1"}});
+  };
+  EXPECT_EQ(kept(), 16);  // a quarter of 40, and what the other sent
+  model_.Checkpoint();
+  Restart(/*kill=*/true, &model_);
+  EXPECT_EQ(kept(), 16);
+  model_.Learn(kFirst, 200);
+  model_.WaitApplied();
+  EXPECT_EQ(kept(), 16);
+}
+
 TEST_F(MetricsTest, LatenciesUseTheBucketsOfTheSurface) {
   LiveALittle();
   const Exposition page = Scrape();

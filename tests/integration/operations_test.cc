@@ -315,6 +315,25 @@ rlim_t NextFile(pid_t pid) {
   return next;
 }
 
+// It would cut those who are in, and meet the same crowd again.
+TEST_F(OperationsTest, AServerThatIsFullDoesNotTakeItselfForDeaf) {
+  Start("limits { connections: 2 } self_probe { period_ms: 200 misses: 2 }");
+  model_.Create(ToySpec());
+  const auto other = server_->NewChannel();
+  const absl::Time end = absl::Now() + absl::Seconds(10);
+  // The probe, or the test that asked whether it is ready, may have the place for a moment.
+  while (!testing::CheckHealth(other, "").ok() && absl::Now() < end) {
+    absl::SleepFor(absl::Milliseconds(10));
+  }
+  EXPECT_FALSE(testing::CheckHealth(server_->NewChannel(), "").ok());
+  absl::SleepFor(absl::Seconds(2));
+  EXPECT_FALSE(server_->Poll().has_value()) << server_->Output();
+  EXPECT_THAT(server_->Output(), Not(HasSubstr("self_probe_missed")));
+  model_.Learn({0, 1}, 20);
+  EXPECT_TRUE(testing::CheckHealth(other, "").ok());
+  EXPECT_EQ(*server_->Drain(), 0) << server_->Output();
+}
+
 TEST_F(OperationsTest, AServerThatTakesNoMoreConnectionsLeavesWithSeventyAndLosesNothing) {
   Start("self_probe { period_ms: 200 misses: 3 }");
   model_.Create(ToySpec());

@@ -139,6 +139,7 @@ absl::StatusOr<strategies::StepReport> FakeLearner::Train(const BatchView& batch
     Mix(batch.tasks[i]);
     Mix(Bits(feature));
     Mix(Bits(batch.weights.empty() ? 1.0 : batch.weights[i]));
+    if (!batch.senders.empty()) Mix(batch.senders[i]);
     trained_.push_back(batch.sequences[i]);
     if (batch.sequences[i] % 4 != 0) continue;
     if (state_.members.size() == kMembersMax) state_.members.erase(state_.members.begin());

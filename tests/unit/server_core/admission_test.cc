@@ -467,6 +467,8 @@ TEST(AdmissionTest, AFailedSyncAnswersEverybodyAndPredictionsGoOn) {
   EXPECT_REJECTED((*lost)->status(), IsFailedPrecondition, "read-only");
   EXPECT_FALSE((*repeat)->status().ok());
   EXPECT_REJECTED((*bench.Learn({MakeExample(2)}))->status(), IsFailedPrecondition, "read-only");
+  const auto again = bench.Send(MakeMessage(2, {MakeExample(2)}));
+  EXPECT_REJECTED((*again)->status(), IsFailedPrecondition, "read-only");
   EXPECT_EQ(bench.model().Describe().state(), v1::Model::READ_ONLY);
   EXPECT_EQ(bench.model().Live().version(), 3);
 }

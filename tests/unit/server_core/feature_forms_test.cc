@@ -59,7 +59,7 @@ std::vector<float> TrainedOn(const std::vector<v1::Example>& examples) {
   const v1::ModelSpec spec = *CompleteSpec(MakeSpec());
   EXPECT_TRUE(CheckMessage(message, spec, "digits", 1024).ok());
   StreamState state = StreamState::Fresh(spec);
-  BatchStage stage(spec.feature_count());
+  BatchStage stage(spec);
   uint64_t sequence = 0;
   for (const storage::NewRecord& record : ToRecords(message)) {
     EXPECT_TRUE(stage.Add({++sequence, record.kind, record.payload}, state).ok());

@@ -12,10 +12,12 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/listener_check.h"
 #include "server/systemd_notify.h"
+#include "tests/testing/process/health.h"
 #include "tests/testing/process/scratch_folder.h"
 #include "tests/testing/server_edge/edge_rig.h"
 
@@ -107,6 +109,23 @@ TEST(ListenerCheckTest, AListenerThatServesAnswersWhateverItsHealth) {
   EXPECT_TRUE(Ask(rig.server().address()).ok());
   rig.board().Withdraw();
   EXPECT_TRUE(Ask(rig.server().address()).ok()) << "NOT_SERVING is an answer";
+}
+
+TEST(ListenerCheckTest, AListenerThatIsFullHasAnsweredAndADeafOneHasNot) {
+  v1::ServerConfig config;
+  config.mutable_limits()->set_connections(1);
+  testing::EdgeRig rig({}, config);
+  rig.AddDigits();
+  const QuotaLedger* quotas = rig.edge().quotas;
+  const auto stranger = MakeListenerCheck(rig.server().address(), {}, "");
+  const auto own = FullIsAnAnswer(stranger, quotas);
+  EXPECT_TRUE(own(absl::Milliseconds(500)).ok());
+  while (quotas->connections() > 0) absl::SleepFor(absl::Milliseconds(1));
+  ASSERT_TRUE(testing::CheckHealth(rig.channel(), "").ok()) << "takes the only place";
+  EXPECT_FALSE(stranger(absl::Milliseconds(500)).ok());
+  EXPECT_TRUE(own(absl::Milliseconds(500)).ok());
+  const auto to_nobody = MakeListenerCheck("127.0.0.1:1", {}, "");
+  EXPECT_FALSE(FullIsAnAnswer(to_nobody, quotas)(absl::Milliseconds(500)).ok());
 }
 
 // A port that takes connections into its backlog and never accepts one.

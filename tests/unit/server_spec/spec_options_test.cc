@@ -77,6 +77,21 @@ TEST(SpecOptionsTest, ExplicitZerosAreKept) {
   EXPECT_EQ(complete->mlp().hidden_size(), 0);  // logistic regression
 }
 
+TEST(SpecOptionsTest, ASendersShareStaysWhatItWasAndAllIsNoCap) {
+  v1::ModelSpec spec = Minimal();
+  spec.set_max_sender_share(1);
+  const auto open = CompleteSpec(spec);
+  ASSERT_TRUE(open.ok()) << open.status();
+  EXPECT_FALSE(open->has_max_sender_share());
+  EXPECT_EQ(ToModelOptions(*open).max_sender_share, 1);
+  spec.set_max_sender_share(0.2);
+  const auto capped = CompleteSpec(spec);
+  ASSERT_TRUE(capped.ok()) << capped.status();
+  EXPECT_EQ(ToModelOptions(*capped).max_sender_share, 0.2);
+  EXPECT_THAT(std::string(CheckLiveChange(*capped, *open).message()),
+              HasSubstr("spec.max_sender_share: cannot change on a live model"));
+}
+
 TEST(SpecOptionsTest, StrategiesBecomeTheirRegistryNamesAndParameters) {
   v1::ModelSpec spec = Minimal();
   auto* replay = spec.add_strategies()->mutable_experience_replay();
@@ -172,6 +187,10 @@ TEST(SpecOptionsTest, RefusesWhatCannotBeNamingTheField) {
       {"spec.augmentation.channels",
        [](v1::ModelSpec* s) { s->mutable_augmentation()->set_channels(0); }},
       {"spec.ema_decay", [](v1::ModelSpec* s) { s->set_ema_decay(NAN); }},
+      {"spec.max_sender_share: must be in (0, 1], got 0",
+       [](v1::ModelSpec* s) { s->set_max_sender_share(0); }},
+      {"spec.max_sender_share", [](v1::ModelSpec* s) { s->set_max_sender_share(1.1); }},
+      {"spec.max_sender_share", [](v1::ModelSpec* s) { s->set_max_sender_share(NAN); }},
       {"spec.hidden", [](v1::ModelSpec* s) { s->mutable_mlp()->add_hidden(0); }},
       {"spec.labels[1]",
        [](v1::ModelSpec* s) {

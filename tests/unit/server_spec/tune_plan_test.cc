@@ -161,6 +161,9 @@ TEST(TunePlanTest, RefusesWhatCannotBeTried) {
               HasSubstr("spec.tune.examples"));
   EXPECT_THAT(Refusal([&](v1::ModelSpec* s) { one(s)->mutable_spec()->set_batch_size(20); }),
               HasSubstr("a candidate cannot change batch_size: 20"));
+  EXPECT_THAT(
+      Refusal([&](v1::ModelSpec* s) { one(s)->mutable_spec()->set_max_sender_share(0.5); }),
+      HasSubstr("a candidate cannot change max_sender_share: 0.5"));
   EXPECT_THAT(Refusal([&](v1::ModelSpec* s) {
                 v1::ModelSpec other = *s;
                 other.clear_tune();
