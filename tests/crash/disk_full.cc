@@ -100,12 +100,11 @@ class Disk {
     return real_ ? std::vector<std::string>{} : box_->Environment();
   }
 
-  // Leaves `bytes`, step by step, as a download would.
+  // Leaves `bytes`, step by step, as a download would. The server may give some back meanwhile.
   void Fill(int64_t bytes) {
     for (int64_t room = Room(); room > bytes; room = Room()) {
-      Take(std::min<int64_t>(room - bytes, 32 * kMiB));
+      if (!Take(std::min<int64_t>(room - bytes, 32 * kMiB))) return;
       absl::SleepFor(absl::Milliseconds(20));
-      if (Room() >= room) return;
     }
   }
   void Free() {
@@ -125,15 +124,19 @@ class Disk {
     ENGRAM_CHECK(statvfs(mount_.c_str(), &disk) == 0);
     return static_cast<int64_t>(disk.f_bavail) * static_cast<int64_t>(disk.f_frsize);
   }
-  void Take(int64_t bytes) {
+  // False when nothing is left to take.
+  bool Take(int64_t bytes) {
     if (!real_) {
       played_ -= bytes;
-      return box_->PlayFreeBytes(played_);
+      box_->PlayFreeBytes(played_);
+      return true;
     }
     const int file = open((mount_ + "/ballast").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     ENGRAM_CHECK(file >= 0);
-    if (posix_fallocate(file, taken_, bytes) == 0) taken_ += bytes;
+    const bool took = posix_fallocate(file, taken_, bytes) == 0;
+    if (took) taken_ += bytes;
     close(file);
+    return took;
   }
 
   const std::string mount_;
@@ -253,6 +256,13 @@ absl::Duration Await(absl::Duration longest, Done done) {
   return absl::Now() - began;
 }
 
+absl::Status CheckRuns(ServerProcess* server) {
+  const auto ended = server->Poll();
+  if (!ended.has_value()) return absl::OkStatus();
+  return absl::InternalError(
+      absl::StrCat("engramd ended with ", ended->code, ":\n", server->Output()));
+}
+
 // One fill and free. An odd one fills the disk to its last byte, the others to half the reserve.
 absl::StatusOr<absl::Duration> FillAndFree(int cycle, Disk* disk, ServerProcess* server,
                                            Load* load) {
@@ -263,6 +273,7 @@ absl::StatusOr<absl::Duration> FillAndFree(int cycle, Disk* disk, ServerProcess*
     return load->refused() > refused;
   });
   absl::SleepFor(kFullFor);
+  ENGRAM_RETURN_IF_ERROR(CheckRuns(server));
   if (load->refused() == refused) {
     return absl::InternalError(absl::StrCat("a full disk, and nothing is refused; ", load->acked(),
                                             " messages acked, ", load->predictions(),
@@ -272,10 +283,7 @@ absl::StatusOr<absl::Duration> FillAndFree(int cycle, Disk* disk, ServerProcess*
   const uint64_t acked = load->acked();
   const absl::Duration resumed = Await(kResumeWithin, [&] { return load->acked() > acked; });
   if (load->acked() == acked) return absl::InternalError("learning does not begin again");
-  if (server->Poll().has_value()) {
-    return absl::InternalError(absl::StrCat("engramd ended with ", server->Poll()->code, ":\n",
-                                            server->Output()));
-  }
+  ENGRAM_RETURN_IF_ERROR(CheckRuns(server));
   absl::SleepFor(kFreeFor);
   return resumed;
 }
