@@ -14,6 +14,7 @@
 #include "rocksdb/sst_file_reader.h"
 #include "storage/base/failpoint.h"
 #include "storage/base/status_macros.h"
+#include "storage/rocksdb_text_log.h"
 #include "storage/rocksdb_upgrade.h"
 
 namespace engram::storage {
@@ -102,6 +103,7 @@ absl::Status RocksDbEngine::OpenDatabase(const StoreHooks& hooks, bool created) 
   options.create_if_missing = !created;
   options.create_missing_column_families = !created;
   options.listeners.push_back(std::make_shared<ErrorListener>(this));
+  options.info_log = OpenTextLog(DatabaseFolder());
   space_.reset(rocksdb::NewSstFileManager(options.env));
   options.sst_file_manager = space_;
   rocksdb::DB* db = nullptr;

@@ -67,8 +67,6 @@ rocksdb::DBOptions MakeDbOptions() {
   // One thread writes nearly everything; insertion hints need it so.
   options.allow_concurrent_memtable_write = false;
   options.enable_pipelined_write = false;
-  options.max_log_file_size = 4 << 20;
-  options.keep_log_file_num = 4;
   options.stats_dump_period_sec = 0;
   return options;
 }
