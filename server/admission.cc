@@ -25,10 +25,6 @@ constexpr size_t kReplaceBytes = 4 << 20;
 
 int64_t ExampleCount(const v1::LearnMessage& message) { return message.examples_size(); }
 
-absl::Status BadProducer(absl::string_view name) {
-  return BadField("producer", absl::StrCat(kNameRule, ", got \"", Echo(name), "\""));
-}
-
 }  // namespace
 
 // A message on its way in.
@@ -104,7 +100,7 @@ std::string Admission::current_task() const {
 }
 
 void Admission::Hello(const v1::LearnHello& hello, OnWelcome done) {
-  if (!IsName(hello.producer())) return done(BadProducer(hello.producer()));
+  if (!IsName(hello.producer())) return done(BadField("producer", NotAName(hello.producer())));
   auto welcome = std::make_shared<v1::LearnWelcome>();
   auto answer = std::make_shared<OnWelcome>(std::move(done));
   absl::Status status = [&]() -> absl::Status {
@@ -168,7 +164,7 @@ void Admission::LockLearning(const v1::LearnHello& hello, uint64_t last,
 
 void Admission::Learn(const std::string& producer, uint64_t epoch, v1::LearnMessage message,
                       OnAccepted done) {
-  if (!IsName(producer)) return done(BadProducer(producer));
+  if (!IsName(producer)) return done(BadField("producer", NotAName(producer)));
   if (message.producer_sequence() == 0 ||
       message.producer_sequence() == std::numeric_limits<uint64_t>::max()) {
     return done(BadField("producer_sequence", absl::StrCat("counts from 1, got ",

@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "server/errors.h"
@@ -82,12 +81,10 @@ absl::Status Detailed(const absl::Status& status, absl::string_view checkpoint) 
       return AlreadyExists("checkpoint", checkpoint);
     case absl::StatusCode::kFailedPrecondition:
       return WrongState("CHECKPOINT", checkpoint, status.message());
+    case absl::StatusCode::kOutOfRange:
+      return OverLimit("checkpoints", status.message(), std::chrono::milliseconds(0));
     case absl::StatusCode::kResourceExhausted:
-      // Waiting helps against a full disk, not against too many checkpoints.
-      return OverLimit("checkpoints", status.message(),
-                       absl::StrContains(status.message(), "free space")
-                           ? kRetryWhenThereIsRoom
-                           : std::chrono::milliseconds(0));
+      return OverLimit("checkpoints", status.message(), kRetryWhenThereIsRoom);
     case absl::StatusCode::kDataLoss:
       return WithReason(status.code(), "CHECKSUM", status.message());
     default:

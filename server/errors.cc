@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/message.h"
 #include "google/rpc/error_details.pb.h"
+#include "server/names.h"
 
 namespace engram::server {
 namespace {
@@ -126,6 +127,10 @@ std::string Echo(absl::string_view from_request) {
     shown += "...";
   }
   return shown;
+}
+
+std::string NotAName(absl::string_view name) {
+  return absl::StrCat(kNameRule, ", got \"", Echo(name), "\"");
 }
 
 google::rpc::Status ToRpcStatus(const absl::Status& status) {

@@ -38,6 +38,9 @@ absl::Status NotYet(absl::string_view message, std::chrono::milliseconds retry_a
 absl::Status WithReason(absl::StatusCode code, absl::string_view reason, absl::string_view message,
                         absl::string_view key = "", absl::string_view value = "");
 
+// Of a name that IsName (names.h) refuses: the rule, and what was given.
+std::string NotAName(absl::string_view name);
+
 // At most 64 characters, anything outside [ -~] escaped.
 std::string Echo(absl::string_view from_request);
 

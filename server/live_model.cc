@@ -327,7 +327,7 @@ void LiveModel::CreateCheckpoint(const v1::CreateCheckpointRequest& request,
                                  std::function<void(absl::StatusOr<v1::Checkpoint>)> done) {
   absl::Status status = CheckServing();
   if (status.ok() && !request.label().empty() && !IsName(request.label())) {
-    status = BadField("label", absl::StrCat(kNameRule, ", got \"", Echo(request.label()), "\""));
+    status = BadField("label", NotAName(request.label()));
   }
   if (status.ok()) status = CheckReachable(request.min_applied_sequence());
   if (!status.ok()) return done(status);

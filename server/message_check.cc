@@ -133,7 +133,7 @@ absl::optional<Violation> FindExtrasViolation(const v1::Example& example) {
     return Violation{"weight", absl::StrCat("must be in (0, 100], got ", example.weight())};
   }
   if (!example.task().empty() && !IsName(example.task())) {
-    return Violation{"task", absl::StrCat(kNameRule, ", got \"", Echo(example.task()), "\"")};
+    return Violation{"task", NotAName(example.task())};
   }
   if (example.id().size() > kIdBytes) {
     return Violation{"id", absl::StrCat("at most 128 bytes, got ", example.id().size())};
@@ -156,8 +156,7 @@ absl::optional<Violation> FindViolation(const v1::Example& example, const Featur
 
 absl::Status CheckBoundary(const v1::Boundary& boundary) {
   if (boundary.next_task().empty() || IsName(boundary.next_task())) return absl::OkStatus();
-  return BadField("boundary.next_task",
-                  absl::StrCat(kNameRule, ", got \"", Echo(boundary.next_task()), "\""));
+  return BadField("boundary.next_task", NotAName(boundary.next_task()));
 }
 
 }  // namespace

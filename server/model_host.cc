@@ -228,7 +228,7 @@ absl::Status Host::TryWeights(const std::string& bytes, const v1::ModelSpec& spe
 
 absl::StatusOr<v1::Model> Host::Create(const v1::CreateModelRequest& request) {
   if (!IsName(request.name())) {
-    return BadField("name", absl::StrCat(kNameRule, ", got \"", Echo(request.name()), "\""));
+    return BadField("name", NotAName(request.name()));
   }
   ENGRAM_ASSIGN_OR_RETURN(v1::ModelSpec spec, CompleteSpec(request.spec()));
   if (spec.has_weights()) {

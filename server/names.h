@@ -1,5 +1,6 @@
 // Names that clients choose (models, tasks, producers, checkpoint labels): [A-Za-z0-9._-]{1,128},
-// not "." or "..", so that no name can be a path, a metric or a log line of its own.
+// not "." or "..", so that no name can be a path, a metric or a log line of its own. What is said
+// of one that is refused: NotAName (errors.h).
 #pragma once
 
 #include "absl/strings/ascii.h"

@@ -14,8 +14,7 @@ absl::StatusOr<ProducerBindings> ProducerBindings::Make(const v1::Authentication
     const auto& binding = authentication.bindings(i);
     const std::string field = absl::StrCat("authentication.bindings[", i, "]");
     if (!IsName(binding.writer())) {
-      return BadField(absl::StrCat(field, ".writer"),
-                      absl::StrCat(kNameRule, ", got \"", Echo(binding.writer()), "\""));
+      return BadField(absl::StrCat(field, ".writer"), NotAName(binding.writer()));
     }
     if (binding.producers().empty()) return BadField(absl::StrCat(field, ".producers"), "required");
     for (const std::string& producer : binding.producers()) {

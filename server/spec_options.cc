@@ -198,8 +198,7 @@ absl::Status CheckNumbers(const v1::ModelSpec& spec) {
       Between("spec.keep_automatic_checkpoints", spec.keep_automatic_checkpoints(), 1, 60));
   ENGRAM_RETURN_IF_ERROR(Between("spec.importance_bytes", spec.importance_bytes(), 1, 1e13));
   if (!IsName(spec.first_task())) {
-    return BadField("spec.first_task",
-                    absl::StrCat(kNameRule, ", got \"", Echo(spec.first_task()), "\""));
+    return BadField("spec.first_task", NotAName(spec.first_task()));
   }
   return absl::OkStatus();
 }

@@ -4,8 +4,9 @@
 // Threading: every method from any thread. Blocking I/O: never call it from a service thread's
 //   fast path or from the trainer's strand, except Load and List.
 // Failure: DATA_LOSS when bytes fail their SHA-256 or length, naming id, expected, found and the
-//   newest valid checkpoint; FAILED_PRECONDITION for a newer format; RESOURCE_EXHAUSTED at
-//   `checkpoints_max`; ALREADY_EXISTS for a label in use. Nothing is changed on failure.
+//   newest valid checkpoint; FAILED_PRECONDITION for a newer format; OUT_OF_RANGE at
+//   `checkpoints_max`; RESOURCE_EXHAUSTED without room on the disk; ALREADY_EXISTS for a label in
+//   use. Nothing is changed on failure.
 #pragma once
 
 #include <string>

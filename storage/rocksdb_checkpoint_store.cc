@@ -79,7 +79,7 @@ absl::Status RocksDbCheckpointStore::CheckRoom(ModelUid model, absl::string_view
     }
   }
   if (static_cast<int64_t>(rows.size()) >= options_.checkpoints_max) {
-    return absl::ResourceExhaustedError(absl::StrCat(
+    return absl::OutOfRangeError(absl::StrCat(
         "model keeps ", rows.size(), " checkpoints, the limit is ", options_.checkpoints_max,
         ": delete one, or raise limits.checkpoints"));
   }

@@ -21,7 +21,7 @@ absl::Status FakeStore::Checkpoints::CheckRoom(ModelUid model, absl::string_view
     }
   }
   if (static_cast<int64_t>(rows->second.size()) >= shared_->options.checkpoints_max) {
-    return absl::ResourceExhaustedError(
+    return absl::OutOfRangeError(
         absl::StrCat("model ", model, " keeps ", rows->second.size(), " checkpoints, the limit"));
   }
   return absl::OkStatus();

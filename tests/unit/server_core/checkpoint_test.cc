@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "server/errors.h"
 #include "tests/testing/server/model_bench.h"
 
 namespace engram::server {
@@ -99,6 +100,7 @@ TEST(CheckpointTest, TheStoresLimitRefusesAndTouchesNothing) {
   const auto refused = bench.Checkpoint("one-too-many");
   bench.Settle();
   EXPECT_TRUE(absl::IsResourceExhausted((*refused)->status()));
+  EXPECT_EQ(RetryDelay((*refused)->status()), std::chrono::milliseconds(0));  // waiting is no help
   EXPECT_EQ(bench.model().ListCheckpoints()->size(), 64);
 }
 
