@@ -26,6 +26,7 @@ constexpr int64_t kWideFeatures = 4096;
 const absl::Duration kCallPatience = absl::Seconds(10);
 const absl::Duration kStartPatience = absl::Seconds(30);
 const absl::Duration kDrainPatience = absl::Seconds(30);
+const absl::Duration kEndPatience = absl::Seconds(2);
 // A second, after which a log of a megabyte is old enough to be trimmed.
 const absl::Duration kTrimAge = absl::Milliseconds(1300);
 constexpr char kModel[] = "replay-ewc";
@@ -184,7 +185,8 @@ void ScriptedSession::MustPredict(ServerProcess* server) {
   if (!learned_) return;
   const auto row =
       Call(*stubs_->prediction, &v1::Prediction::Stub::Predict, OneRow(plan_), kCallPatience);
-  if (!row.ok() && !server->Poll().has_value()) {
+  // A connection is cut some moments before its process can be reaped.
+  if (!row.ok() && !server->WaitEnded(kEndPatience).ok()) {
     Break(absl::StrCat("no prediction: ", row.status.error_message()));
   }
 }
@@ -235,7 +237,8 @@ absl::StatusOr<SessionOutcome> ScriptedSession::Run() {
   }
   outcome_.exit_code = server->Poll()->code;
   if (outcome_.exit_code == 0) Break("ended by itself with 0");
-  if (server->Output().empty()) Break("ended without a word");
+  const bool was_killed = outcome_.exit_code == kKilled;
+  if (!was_killed && server->Output().empty()) Break("ended without a word");
   return outcome_;
 }
 

@@ -23,6 +23,9 @@
 
 namespace engram::crash {
 
+// The exit code of a server that was killed in place of a call.
+inline constexpr int kKilled = 128 + 9;
+
 struct SessionOptions {
   std::string folder;
   std::string binary;
@@ -37,7 +40,7 @@ struct SessionOutcome {
   bool read_only = false;
   int refused = 0;      // calls that were answered with an error
   std::string refusal;  // the first of these errors
-  std::string broken;  // the first promise that was broken; empty: none
+  std::string broken;   // the first promise that was broken; empty: none
 };
 
 class ScriptedSession {

@@ -22,8 +22,10 @@ absl::StatusOr<std::unique_ptr<storage::Store>> Open(const std::string& folder) 
 absl::StatusOr<std::vector<storage::LogRecord>> ReadLog(storage::SampleLog& log,
                                                         storage::ModelUid model) {
   std::vector<storage::LogRecord> records;
+  const storage::Sequence begin = log.TrimMark(model) + 1;
   while (true) {
-    ENGRAM_ASSIGN_OR_RETURN(auto more, log.Read(model, records.size() + 1, kChunk, 16 << 20));
+    ENGRAM_ASSIGN_OR_RETURN(auto more,
+                            log.Read(model, begin + records.size(), kChunk, 16 << 20));
     if (more.empty()) return records;
     for (auto& record : more) records.push_back(std::move(record));
   }

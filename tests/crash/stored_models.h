@@ -24,8 +24,8 @@ struct StoredModel {
   std::vector<storage::ExemplarKey> members;
 };
 
-// Every model with its whole log; `checkpoints` names one checkpoint a model by id, its members are
-// read too.
+// Every model with its log behind the trim mark; `checkpoints` names one checkpoint a model by id,
+// its members are read too.
 absl::StatusOr<std::vector<StoredModel>> ReadModels(
     const std::string& folder, const std::map<std::string, std::string>& checkpoints);
 

@@ -31,7 +31,6 @@ namespace {
 using testing::FaultBox;
 using testing::IoCall;
 
-constexpr int kKilled = 128 + 9;
 constexpr int kAborted = 128 + 6;
 // A server opens what is left in every so many-th session; the judge opens it in each.
 constexpr int kReopenEvery = 10;

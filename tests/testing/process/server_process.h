@@ -53,6 +53,7 @@ class ServerProcess {
   absl::Status WaitReady(const std::string& model = "");
   // How it ended, when it has.
   absl::optional<Ended> Poll() { return child_->Poll(); }
+  absl::StatusOr<Ended> WaitEnded(absl::Duration patience) { return child_->Wait(patience); }
   // SIGKILL, at this instant.
   void Kill() { child_->Kill(); }
   // SIGTERM and wait for the exit code.
