@@ -69,6 +69,7 @@ bool Admission::Replace(StreamState head, uint64_t through) {
       through = record.sequence;
     }
   }
+  head.TakeReleases(head_);  // also those that are applied and not published yet
   SetHead(std::move(head));
   return true;
 }

@@ -74,6 +74,7 @@ class StreamState {
   // example of a sequence came back as, 0 = none.
   uint64_t ReleasedAs(uint64_t sequence) const;
   void ForgetReleases(uint64_t through);
+  void TakeReleases(const StreamState& from) { releases_ = from.releases_; }
   // All that a tombstone does: its task gets a column.
   void NameTask(absl::string_view task) { TaskColumn(task); }
   BoundaryRole ApplyBoundary(const internal::BoundaryRecord& record);

@@ -56,7 +56,8 @@ v1::ListQuarantinedResponse List(ModelBench* bench, int32_t limit = 0, uint64_t 
 
 std::vector<uint64_t> ListedSequences(ModelBench* bench) {
   std::vector<uint64_t> sequences;
-  for (const auto& example : List(bench).examples()) sequences.push_back(example.sequence());
+  const v1::ListQuarantinedResponse listed = List(bench);
+  for (const auto& example : listed.examples()) sequences.push_back(example.sequence());
   return sequences;
 }
 
@@ -261,7 +262,8 @@ TEST(QuarantineModelTest, WithoutTheOptionNothingIsKeptOfIt) {
   bench.LearnNow({Lie(1, 2), MakeExample(1), MakeExample(2)});
   bench.CheckpointNow();
   EXPECT_EQ(List(&bench).held(), 0);
-  for (const auto& row : *bench.store().checkpoints().List(bench.uid())) {
+  const auto rows = bench.store().checkpoints().List(bench.uid());
+  for (const auto& row : *rows) {
     EXPECT_FALSE(StreamState::Parse(row.stream_state)->proto().has_quarantine());
   }
 }

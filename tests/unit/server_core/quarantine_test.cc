@@ -36,14 +36,14 @@ class RowScores : public strategies::Snapshot {
   const bool broken_;
 };
 
-// Rows of two features.
-struct Rows {
+// JudgedRows of two features.
+struct JudgedRows {
   std::vector<float> features;
   std::vector<int32_t> classes;
   std::vector<int32_t> tasks;
   std::vector<uint64_t> released;
 
-  Rows& Add(float first, float second, int32_t label, int32_t task = 0, uint64_t was = 0) {
+  JudgedRows& Add(float first, float second, int32_t label, int32_t task = 0, uint64_t was = 0) {
     features.insert(features.end(), {first, second});
     classes.push_back(label);
     tasks.push_back(task);
@@ -70,7 +70,7 @@ v1::ModelSpec QuarantineSpec(double score, double deviation, int64_t after = 2) 
   return spec;
 }
 
-std::vector<Reason> JudgeRows(const Quarantine& quarantine, const Rows& rows,
+std::vector<Reason> JudgeRows(const Quarantine& quarantine, const JudgedRows& rows,
                               internal::Quarantine* state, bool broken = false) {
   const auto verdicts = quarantine.Judge(
       rows.View(), rows.released,
@@ -83,13 +83,13 @@ std::vector<Reason> JudgeRows(const Quarantine& quarantine, const Rows& rows,
   return reasons;
 }
 
-Rows TwoOfEach() { return Rows().Add(1, 0, 0).Add(0, 1, 1).Add(1, 0, 0).Add(0, 1, 1); }
+JudgedRows TwoOfEach() { return JudgedRows().Add(1, 0, 0).Add(0, 1, 1).Add(1, 0, 0).Add(0, 1, 1); }
 
 TEST(QuarantineTest, ALabelThatScoresTooLittleIsSetAside) {
   const Quarantine quarantine(QuarantineSpec(0.3, 0));
   internal::Quarantine state;
   quarantine.Learn(TwoOfEach().View(), &state);
-  EXPECT_THAT(JudgeRows(quarantine, Rows().Add(0.2, 0.8, 0).Add(0.2, 0.8, 1).Add(0.3, 0.7, 0),
+  EXPECT_THAT(JudgeRows(quarantine, JudgedRows().Add(0.2, 0.8, 0).Add(0.2, 0.8, 1).Add(0.3, 0.7, 0),
                         &state),
               ElementsAre(kDisagrees, kNone, kNone));
 }
@@ -98,11 +98,12 @@ TEST(QuarantineTest, NothingIsJudgedBeforeEnoughOfItsLabelAndItsTaskWereLearned)
   const Quarantine quarantine(QuarantineSpec(0.3, 0, 3));
   internal::Quarantine state;
   quarantine.Learn(TwoOfEach().View(), &state);
-  const Rows lies = Rows().Add(0, 1, 0).Add(1, 0, 1);
+  const JudgedRows lies = JudgedRows().Add(0, 1, 0).Add(1, 0, 1);
   EXPECT_THAT(JudgeRows(quarantine, lies, &state), ElementsAre(kNone, kNone));
-  quarantine.Learn(Rows().Add(1, 0, 0).View(), &state);
+  quarantine.Learn(JudgedRows().Add(1, 0, 0).View(), &state);
   EXPECT_THAT(JudgeRows(quarantine, lies, &state), ElementsAre(kDisagrees, kNone));
-  EXPECT_THAT(JudgeRows(quarantine, Rows().Add(0, 1, 0, /*task=*/1), &state), ElementsAre(kNone))
+  EXPECT_THAT(JudgeRows(quarantine, JudgedRows().Add(0, 1, 0, /*task=*/1), &state),
+              ElementsAre(kNone))
       << "a new task";
 }
 
@@ -112,8 +113,9 @@ TEST(QuarantineTest, WithHeadsPerTaskALabelIsJudgedWhereItsHeadKnowsIt) {
   const Quarantine quarantine(spec);
   internal::Quarantine state;
   quarantine.Learn(TwoOfEach().View(), &state);
-  quarantine.Learn(Rows().Add(1, 0, 0, 1).Add(1, 0, 0, 1).View(), &state);
-  EXPECT_THAT(JudgeRows(quarantine, Rows().Add(0, 1, 0, 1).Add(1, 0, 1, 1).Add(1, 0, 1, 0), &state),
+  quarantine.Learn(JudgedRows().Add(1, 0, 0, 1).Add(1, 0, 0, 1).View(), &state);
+  const JudgedRows lies = JudgedRows().Add(0, 1, 0, 1).Add(1, 0, 1, 1).Add(1, 0, 1, 0);
+  EXPECT_THAT(JudgeRows(quarantine, lies, &state),
               ElementsAre(kDisagrees, kNone, kDisagrees));
 }
 
@@ -121,7 +123,7 @@ TEST(QuarantineTest, WhatWasReleasedIsNotJudged) {
   const Quarantine quarantine(QuarantineSpec(0.3, 0));
   internal::Quarantine state;
   quarantine.Learn(TwoOfEach().View(), &state);
-  EXPECT_THAT(JudgeRows(quarantine, Rows().Add(0, 1, 0, 0, /*was=*/7), &state),
+  EXPECT_THAT(JudgeRows(quarantine, JudgedRows().Add(0, 1, 0, 0, /*was=*/7), &state),
               ElementsAre(kNone));
   EXPECT_EQ(state.judged(), 0);
 }
@@ -130,7 +132,7 @@ TEST(QuarantineTest, AModelWithoutAFiniteScoreJudgesNobody) {
   const Quarantine quarantine(QuarantineSpec(0.3, 0));
   internal::Quarantine state;
   quarantine.Learn(TwoOfEach().View(), &state);
-  EXPECT_THAT(JudgeRows(quarantine, Rows().Add(0, 1, 0), &state, /*broken=*/true),
+  EXPECT_THAT(JudgeRows(quarantine, JudgedRows().Add(0, 1, 0), &state, /*broken=*/true),
               ElementsAre(kNone));
 }
 
@@ -139,7 +141,7 @@ TEST(QuarantineTest, WhatLiesFarFromTheMeanIsAnOutlier) {
   internal::Quarantine state;
   quarantine.Learn(TwoOfEach().View(), &state);
   // Both deviate by 0.5 from a mean of 0.5.
-  EXPECT_THAT(JudgeRows(quarantine, Rows().Add(2.9, 2.9, 0).Add(3.1, 3.1, 0).Add(-50, 0.5, 1),
+  EXPECT_THAT(JudgeRows(quarantine, JudgedRows().Add(2.9, 2.9, 0).Add(3.1, 3.1, 0).Add(-50, 0.5, 1),
                         &state),
               ElementsAre(kNone, kOutlier, kOutlier));
   EXPECT_DOUBLE_EQ(state.mean(0), 0.5);
@@ -150,14 +152,14 @@ TEST(QuarantineTest, AFeatureThatHardlyVariesMakesNoOutliers) {
   const Quarantine quarantine(QuarantineSpec(0, 5));
   internal::Quarantine state;
   for (int i = 0; i < 10; ++i) {
-    quarantine.Learn(Rows().Add(1, 0, 0).Add(-1, 0, 0).View(), &state);
+    quarantine.Learn(JudgedRows().Add(1, 0, 0).Add(-1, 0, 0).View(), &state);
   }
   // The second was 0 all along; its deviation counts as a tenth of the root mean square.
-  EXPECT_THAT(JudgeRows(quarantine, Rows().Add(1, 0.4, 0).Add(1, 1, 0), &state),
+  EXPECT_THAT(JudgeRows(quarantine, JudgedRows().Add(1, 0.4, 0).Add(1, 1, 0), &state),
               ElementsAre(kNone, kOutlier));
   internal::Quarantine constant;
-  quarantine.Learn(Rows().Add(1, 1, 0).Add(1, 1, 0).View(), &constant);
-  EXPECT_THAT(JudgeRows(quarantine, Rows().Add(9, 9, 0), &constant), ElementsAre(kNone));
+  quarantine.Learn(JudgedRows().Add(1, 1, 0).Add(1, 1, 0).View(), &constant);
+  EXPECT_THAT(JudgeRows(quarantine, JudgedRows().Add(9, 9, 0), &constant), ElementsAre(kNone));
 }
 
 TEST(QuarantineTest, TooManySuspectsAreDrift) {
@@ -166,18 +168,18 @@ TEST(QuarantineTest, TooManySuspectsAreDrift) {
   const Quarantine quarantine(spec);
   internal::Quarantine state;
   quarantine.Learn(TwoOfEach().View(), &state);
-  Rows honest;
+  JudgedRows honest;
   for (int i = 0; i < 800; ++i) honest.Add(1, 0, 0);
   JudgeRows(quarantine, honest, &state);
   int set_aside = 0;
   for (int i = 0; i < 1000; ++i) {
-    set_aside += JudgeRows(quarantine, Rows().Add(0, 1, 0), &state).front() != kNone ? 1 : 0;
+    set_aside += JudgeRows(quarantine, JudgedRows().Add(0, 1, 0), &state).front() != kNone ? 1 : 0;
   }
   EXPECT_EQ(set_aside, 200) << "of 1 000";
   EXPECT_EQ(state.window().size(), 1000u);
   // The window forgets: once it holds few enough, the next one is set aside again.
-  for (int i = 0; i < 800; ++i) JudgeRows(quarantine, Rows().Add(1, 0, 0), &state);
-  EXPECT_THAT(JudgeRows(quarantine, Rows().Add(0, 1, 0), &state), ElementsAre(kDisagrees));
+  for (int i = 0; i < 800; ++i) JudgeRows(quarantine, JudgedRows().Add(1, 0, 0), &state);
+  EXPECT_THAT(JudgeRows(quarantine, JudgedRows().Add(0, 1, 0), &state), ElementsAre(kDisagrees));
 }
 
 TEST(QuarantineTest, TheListKeepsTheNewestThousandInOrder) {
