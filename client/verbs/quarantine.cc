@@ -7,6 +7,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "client/clients.h"
+#include "client/examples.h"
 #include "client/json.h"
 #include "client/table.h"
 #include "client/verbs/verbs.h"
@@ -15,11 +16,6 @@ namespace engram::client {
 namespace {
 
 constexpr int64_t kListedMax = 1000;
-
-std::string LabelText(const v1::Label& label) {
-  if (label.has_text()) return label.text();
-  return label.has_number() ? absl::StrCat(label.number()) : "-";
-}
 
 std::string OrDash(const std::string& text) { return text.empty() ? "-" : text; }
 
@@ -61,8 +57,8 @@ int QuarantineList(const VerbContext& context, const Arguments& args) {
     table.Add({absl::StrCat(example.sequence()),
                absl::AsciiStrToLower(v1::QuarantinedExample::Reason_Name(example.reason())),
                absl::StrCat(example.score()), OrDash(example.producer()),
-               LabelText(example.label()), OrDash(example.task()), OrDash(example.id()),
-               example.releasable() ? "yes" : "no"});
+               example.has_label() ? LabelText(example.label()) : "-", OrDash(example.task()),
+               OrDash(example.id()), example.releasable() ? "yes" : "no"});
   }
   if (context.json) return kExitOk;
   if (listed->held() > 0) *context.out << table.Text();
