@@ -67,7 +67,7 @@ class QuarantineTest : public ServerTest {
     request.set_model(name);
     *request.mutable_examples() =
         Rows(Digits().test, 0, kTestRows, /*lie=*/false).examples();
-    const auto judged = Call(*stubs_->evaluation, &v1::Evaluation::Stub::Evaluate, request);
+    const auto judged = testing::Call(*stubs_->evaluation, &v1::Evaluation::Stub::Evaluate, request);
     EXPECT_TRUE(judged.ok()) << judged.status.error_message();
     return judged.reply.accuracy();
   }
@@ -76,7 +76,7 @@ class QuarantineTest : public ServerTest {
     v1::ListQuarantinedRequest request;
     request.set_model(name);
     request.set_limit(1000);
-    const auto listed = Call(*stubs_->admin, &v1::Admin::Stub::ListQuarantined, request);
+    const auto listed = testing::Call(*stubs_->admin, &v1::Admin::Stub::ListQuarantined, request);
     EXPECT_TRUE(listed.ok()) << listed.status.error_message();
     return listed.reply;
   }
