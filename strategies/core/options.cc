@@ -54,6 +54,18 @@ absl::Status CheckUpdateNorm(const std::vector<ResolvedStrategy>& resolved,
   return absl::OkStatus();
 }
 
+// An average follows the head as it grows; columns and modules grow otherwise.
+absl::Status CheckAveraged(const std::vector<ResolvedStrategy>& resolved, double ema_decay) {
+  for (const ResolvedStrategy& strategy : resolved) {
+    if (ema_decay == 0 || strategy.entry->make_network == nullptr) continue;
+    return absl::InvalidArgumentError(absl::StrCat("ema_decay: strategy ",
+                                                   strategy.entry->help.name,
+                                                   " has a network of its own, which is not "
+                                                   "averaged; leave it 0"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ValidateHead(const HeadOptions& head) {
   if (head.kind == HeadKind::kFixed) {
     return InRange("head.head_classes", static_cast<double>(head.head_classes), 1, kClassesMax);
@@ -267,6 +279,7 @@ absl::Status ValidateOptions(const ModelOptions& options) {
       InRange("strategies", static_cast<double>(options.strategies.size()), 0, kStrategiesMax));
   ENGRAM_RETURN_IF_ERROR(ValidateAugmentation(options.augmentation, options.feature_count));
   ENGRAM_ASSIGN_OR_RETURN(const auto resolved, ResolveStrategies(options));
+  ENGRAM_RETURN_IF_ERROR(CheckAveraged(resolved, options.ema_decay));
   ENGRAM_RETURN_IF_ERROR(CheckUpdateNorm(resolved, options.max_update_norm));
   return CheckAugmented(resolved, options.augmentation);
 }

@@ -8,7 +8,7 @@ namespace engram::strategies {
 namespace {
 
 // Sums that do not wait for each other.
-constexpr int64_t kLanes = 8;
+constexpr int64_t kNormLanes = 8;
 
 }  // namespace
 
@@ -34,15 +34,15 @@ void UpdateNorm::Add(const at::Tensor& live) {
 double UpdateNorm::Measure(const ParameterArena& arena) const {
   const float* before = copies_[0].kept.data_ptr<float>();
   const float* after = copies_[0].live.data_ptr<float>();
-  double sums[kLanes] = {};
+  double sums[kNormLanes] = {};
   const auto add = [&](int64_t i, int64_t lane) {
     const double moved = static_cast<double>(after[i]) - before[i];
     sums[lane] += moved * moved;
   };
   for (const ParameterArena::TrainedRange& range : arena.trained_ranges()) {
     int64_t i = range.begin;
-    for (; i + kLanes <= range.end; i += kLanes) {
-      for (int64_t lane = 0; lane < kLanes; ++lane) add(i + lane, lane);
+    for (; i + kNormLanes <= range.end; i += kNormLanes) {
+      for (int64_t lane = 0; lane < kNormLanes; ++lane) add(i + lane, lane);
     }
     for (; i < range.end; ++i) add(i, 0);
   }

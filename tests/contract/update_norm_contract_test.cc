@@ -48,7 +48,7 @@ class UpdateNormContractTest : public testing::TestWithParam<std::string> {
     options.head.max_classes = kTinyClasses;
     options.optimizer = optimizer;
     options.strategies = {{entry().help.name, entry().test_parameters}};
-    options.ema_decay = 0.9;
+    if (entry().make_network == nullptr) options.ema_decay = 0.9;
     options.seed = 11;
     options.batch_size = 8;
     return options;
@@ -118,6 +118,12 @@ TEST_P(UpdateNormContractTest, AStepBeyondItLeavesNothingBehind) {
           << static_cast<int>(optimizer.kind) << ", momentum " << optimizer.momentum;
     }
   }
+}
+
+TEST_P(UpdateNormContractTest, AnAverageIsTakenOfThePlainNetworkOnly) {
+  ModelOptions options = Options(Heads()[0], Optimizers()[0]);
+  options.ema_decay = 0.9;
+  EXPECT_EQ(MakeLearner(options).ok(), entry().make_network == nullptr);
 }
 
 TEST_P(UpdateNormContractTest, BelowItNothingIsOtherwise) {

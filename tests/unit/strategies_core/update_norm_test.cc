@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <string>
@@ -53,8 +54,8 @@ TEST(UpdateNormTest, TheCapIsTheDistanceThatTheParametersMove) {
     options.max_update_norm = moved * (1 - 1e-9);
     const StepReport refused = *(*MakeLearner(options))->Train(batch.View());
     EXPECT_TRUE(refused.skipped);
-    EXPECT_TRUE(absl::StartsWith(refused.skip_reason, "the update's norm 0.")) << "the norm";
-    EXPECT_TRUE(absl::StrContains(refused.skip_reason, "exceeds max_update_norm 0."));
+    EXPECT_TRUE(absl::StartsWith(refused.skip_reason, "the update's norm "));
+    EXPECT_TRUE(absl::StrContains(refused.skip_reason, " exceeds max_update_norm "));
   }
 }
 
@@ -71,6 +72,7 @@ TEST(UpdateNormTest, AnOutlierIsLeftOutAndTheStreamGoesOn) {
     ASSERT_FALSE(never_saw_it->Train(batch.View())->skipped);
     SmallBatch outlier = batch;
     for (float& feature : outlier.features) feature *= 1000;
+    std::rotate(outlier.classes.begin(), outlier.classes.begin() + 1, outlier.classes.end());
     if (step % 5 == 0) {
       EXPECT_TRUE(learner->Train(outlier.View())->skipped);
     }
