@@ -17,8 +17,10 @@ using v1::Admin;
 using RawAdmin = Admin::WithRawCallbackMethod_GetServerInfo<
     Admin::WithRawCallbackMethod_ListStrategies<Admin::WithRawCallbackMethod_GetLimits<
         Admin::WithRawCallbackMethod_ReloadConfig<Admin::WithRawCallbackMethod_AcknowledgeLoss<
-            Admin::WithRawCallbackMethod_ListAudit<
-                Admin::WithRawCallbackMethod_CreateBackup<Admin::Service>>>>>>>;
+            Admin::WithRawCallbackMethod_ListAudit<Admin::WithRawCallbackMethod_CreateBackup<
+                Admin::WithRawCallbackMethod_ListQuarantined<
+                    Admin::WithRawCallbackMethod_ReleaseQuarantined<
+                        Admin::WithRawCallbackMethod_ListRejected<Admin::Service>>>>>>>>>>;
 
 constexpr int kAuditEntries = 100;
 constexpr int kAuditEntriesMax = 1000;
@@ -209,6 +211,49 @@ class AdminService final : public RawAdmin {
     return AnswerOnPool<v1::ListAuditRequest>(
         edge_, Rpc::kListAudit, context, bytes, reply,
         [this](const v1::ListAuditRequest& request) { return ListEntries(request); });
+  }
+
+  grpc::ServerUnaryReactor* ListQuarantined(grpc::CallbackServerContext* context,
+                                            const grpc::ByteBuffer* bytes,
+                                            grpc::ByteBuffer* reply) override {
+    return AnswerOnPool<v1::ListQuarantinedRequest>(
+        edge_, Rpc::kListQuarantined, context, bytes, reply,
+        [this](const v1::ListQuarantinedRequest& request)
+            -> absl::StatusOr<v1::ListQuarantinedResponse> {
+          ENGRAM_ASSIGN_OR_RETURN(const auto model, FindModel(edge_, request.model()));
+          return model->ListQuarantined(request);
+        });
+  }
+
+  grpc::ServerUnaryReactor* ReleaseQuarantined(grpc::CallbackServerContext* context,
+                                               const grpc::ByteBuffer* bytes,
+                                               grpc::ByteBuffer* reply) override {
+    return AnswerLater<v1::ReleaseQuarantinedRequest>(
+        edge_, Rpc::kReleaseQuarantined, context, UnaryCall::OnDrain::kFinish, bytes, reply,
+        [this](const v1::ReleaseQuarantinedRequest& request,
+               const std::shared_ptr<UnaryCall>& call) {
+          const auto model = FindModel(edge_, request.model());
+          if (!model.ok()) return call->Finish(model.status());
+          const absl::Status queued = edge_.pool->Run([model = *model, request, call] {
+            model->ReleaseQuarantined(
+                request, [call](const absl::StatusOr<v1::ReleaseQuarantinedResponse>& released) {
+                  call->Finish(released);
+                });
+          });
+          if (!queued.ok()) call->Finish(queued);
+        });
+  }
+
+  grpc::ServerUnaryReactor* ListRejected(grpc::CallbackServerContext* context,
+                                         const grpc::ByteBuffer* bytes,
+                                         grpc::ByteBuffer* reply) override {
+    return AnswerOnPool<v1::ListRejectedRequest>(
+        edge_, Rpc::kListRejected, context, bytes, reply,
+        [this](const v1::ListRejectedRequest& request)
+            -> absl::StatusOr<v1::ListRejectedResponse> {
+          ENGRAM_ASSIGN_OR_RETURN(const auto model, FindModel(edge_, request.model()));
+          return model->ListRejected(request);
+        });
   }
 
  private:

@@ -39,6 +39,11 @@ std::string DigestOf(const v1::EraseRequest& request) {
   return storage::Sha256Hex(absl::StrCat(ById(request) ? "id:" : "subject:", NameOf(request)));
 }
 
+bool HoldsExample(const storage::LogRecord& record) {
+  return record.kind == static_cast<uint8_t>(RecordKind::kExample) ||
+         record.kind == static_cast<uint8_t>(RecordKind::kReleased);
+}
+
 bool Holds(const internal::Erasure& erasure, uint64_t sequence) {
   return std::binary_search(erasure.sequences().begin(), erasure.sequences().end(), sequence);
 }
@@ -74,12 +79,16 @@ absl::Status ForEachRecord(const ModelContext& context, uint64_t from,
 }
 
 absl::StatusOr<storage::RewrittenRecord> Tombstone(const storage::LogRecord& record) {
-  v1::Example example;
-  if (!example.ParseFromString(record.payload)) {
+  internal::ReleasedExample released;
+  const bool is_released = record.kind == static_cast<uint8_t>(RecordKind::kReleased);
+  if (!(is_released ? released.ParseFromString(record.payload)
+                    : released.mutable_example()->ParseFromString(record.payload))) {
     return absl::DataLossError(absl::StrCat("log record ", record.sequence,
                                             ": not a valid example"));
   }
+  const v1::Example& example = released.example();
   internal::ErasedRecord erased;
+  erased.set_released(is_released);
   erased.set_split(example.split());
   erased.set_payload_bytes(static_cast<int64_t>(record.payload.size()));
   erased.set_task(example.task());
@@ -211,7 +220,7 @@ absl::Status Eraser::Bury(const internal::Erasure& erasure) {
     if (records.empty()) {
       return absl::DataLossError(absl::StrCat("the log lacks record ", sequence));
     }
-    if (records[0].kind != static_cast<uint8_t>(RecordKind::kExample)) continue;
+    if (!HoldsExample(records[0])) continue;
     ENGRAM_ASSIGN_OR_RETURN(auto tombstone, Tombstone(records[0]));
     tombstones.push_back(std::move(tombstone));
     if (tombstones.size() < kRewriteRecords) continue;

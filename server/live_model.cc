@@ -20,12 +20,14 @@ constexpr int kEvaluateMax = 1024;
 constexpr size_t kVersionsNamed = 8;
 
 AdmissionOptions MakeAdmissionOptions(const ModelContext& context,
-                                      std::shared_ptr<LossLock> losses) {
+                                      std::shared_ptr<LossLock> losses,
+                                      std::shared_ptr<RejectedMessages> rejected) {
   AdmissionOptions options;
   options.model = context.name;
   options.uid = context.uid;
   options.limits = context.limits;
   options.losses = std::move(losses);
+  options.rejected = std::move(rejected);
   options.clock = context.clock;
   options.statistics = context.statistics;
   options.on_durable = context.wake;
@@ -53,10 +55,11 @@ LiveModel::LiveModel(ModelContext context, const v1::ModelSpec& spec, int64_t cr
       checkpoints_(&context_),
       losses_(std::make_shared<LossLock>(context_.uid, context_.name, context_.losses,
                                          context_.background)),
-      admission_(std::make_shared<Admission>(MakeAdmissionOptions(context_, losses_),
+      admission_(std::make_shared<Admission>(MakeAdmissionOptions(context_, losses_, rejected_),
                                              &context_.store->log())),
+      quarantine_(&context_, admission_.get(), &slot_),
       trainer_({&context_, admission_.get(), &slot_, &held_out_, &report_, &waiters_,
-                &checkpoints_, [this] { ForgetVersions(); }},
+                &checkpoints_, [this] { ForgetVersions(); }, &quarantine_},
                spec, paused) {}
 
 absl::Status LiveModel::CheckServing() const {
@@ -245,6 +248,20 @@ void LiveModel::Erase(const v1::EraseRequest& request,
   if (status.ok()) status = CheckSelector(request);
   if (!status.ok()) return done(status);
   trainer_.RequestErasure(request, std::move(done));
+}
+
+absl::StatusOr<v1::ListQuarantinedResponse> LiveModel::ListQuarantined(
+    const v1::ListQuarantinedRequest& request) const {
+  ENGRAM_RETURN_IF_ERROR(CheckServing());
+  return quarantine_.List(request);
+}
+
+void LiveModel::ReleaseQuarantined(
+    const v1::ReleaseQuarantinedRequest& request,
+    std::function<void(absl::StatusOr<v1::ReleaseQuarantinedResponse>)> done) {
+  const absl::Status serving = CheckServing();
+  if (!serving.ok()) return done(serving);
+  quarantine_.Release(request, std::move(done));
 }
 
 void LiveModel::ForgetVersions() {

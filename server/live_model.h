@@ -19,6 +19,8 @@
 #include "server/held_out_sets.h"
 #include "server/model_context.h"
 #include "server/model_runtime.h"
+#include "server/quarantine_book.h"
+#include "server/rejected_messages.h"
 #include "server/report_book.h"
 #include "server/snapshot_slot.h"
 #include "server/trainer.h"
@@ -69,6 +71,15 @@ class LiveModel : public ModelRuntime {
                    std::function<void(absl::StatusOr<v1::WaitAppliedResponse>)> done) override;
   void Erase(const v1::EraseRequest& request,
              std::function<void(absl::StatusOr<v1::EraseResponse>)> done) override;
+  absl::StatusOr<v1::ListQuarantinedResponse> ListQuarantined(
+      const v1::ListQuarantinedRequest& request) const override;
+  void ReleaseQuarantined(
+      const v1::ReleaseQuarantinedRequest& request,
+      std::function<void(absl::StatusOr<v1::ReleaseQuarantinedResponse>)> done) override;
+  absl::StatusOr<v1::ListRejectedResponse> ListRejected(
+      const v1::ListRejectedRequest& request) const override {
+    return rejected_->List(request);
+  }
   absl::Status Ready() const override;
   Served Live() const override { return slot_.Get(); }
   absl::StatusOr<Served> Version(uint64_t version) override;
@@ -102,7 +113,9 @@ class LiveModel : public ModelRuntime {
   HeldOutSets held_out_;
   CheckpointKeeper checkpoints_;
   const std::shared_ptr<LossLock> losses_;
+  const std::shared_ptr<RejectedMessages> rejected_ = std::make_shared<RejectedMessages>();
   const std::shared_ptr<Admission> admission_;
+  QuarantineBook quarantine_;
   Trainer trainer_;
 
   mutable base::Mutex retired_mutex_;

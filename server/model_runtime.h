@@ -23,6 +23,7 @@
 #include "engram/v1/evaluation.pb.h"
 #include "engram/v1/learning.pb.h"
 #include "engram/v1/model.pb.h"
+#include "engram/v1/quarantine.pb.h"
 #include "server/statistics.h"
 #include "strategies/api/learner.h"
 #include "strategies/api/snapshot.h"
@@ -86,6 +87,16 @@ class ModelRuntime {
   // that would match everything.
   virtual void Erase(const v1::EraseRequest& request,
                      std::function<void(absl::StatusOr<v1::EraseResponse>)> done) = 0;
+
+  // What was set aside, and what was refused. Both block on the log, but for the rejected.
+  virtual absl::StatusOr<v1::ListQuarantinedResponse> ListQuarantined(
+      const v1::ListQuarantinedRequest& request) const = 0;
+  // Answers when the released are durable.
+  virtual void ReleaseQuarantined(
+      const v1::ReleaseQuarantinedRequest& request,
+      std::function<void(absl::StatusOr<v1::ReleaseQuarantinedResponse>)> done) = 0;
+  virtual absl::StatusOr<v1::ListRejectedResponse> ListRejected(
+      const v1::ListRejectedRequest& request) const = 0;
 
   // Prediction. Ready() is OK once there is a snapshot to answer from; until then UNAVAILABLE
   // "recovering: n/m records", or why recovery failed. Live() never blocks; its snapshot is null

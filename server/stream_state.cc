@@ -113,6 +113,21 @@ StreamState::ExampleRole StreamState::ApplyExample(const v1::Label& label, absl:
   return role;
 }
 
+StreamState::ExampleRole StreamState::ApplyReleased(const internal::ReleasedExample& record,
+                                                    uint64_t sequence) {
+  releases_[record.sequence()] = sequence;
+  return ApplyExample(record.example().label(), record.example().task(), /*held_out=*/false);
+}
+
+uint64_t StreamState::ReleasedAs(uint64_t sequence) const {
+  const auto it = releases_.find(sequence);
+  return it == releases_.end() ? 0 : it->second;
+}
+
+void StreamState::ForgetReleases(uint64_t through) {
+  absl::erase_if(releases_, [through](const auto& each) { return each.second <= through; });
+}
+
 StreamState::BoundaryRole StreamState::ApplyBoundary(const internal::BoundaryRecord& record) {
   BoundaryRole role;
   role.ended_task = proto_.current_task();
@@ -136,6 +151,7 @@ void StreamState::ApplyConfiguration(const internal::ConfigurationRecord& record
 
 void StreamState::ApplyRollback(const internal::RollbackRecord& record) {
   proto_ = record.stream_state();
+  releases_.clear();
   Index();
 }
 
@@ -174,8 +190,12 @@ absl::Status StreamState::Apply(RecordKind kind, absl::string_view payload, uint
       NameTask(record.task());
       return absl::OkStatus();
     }
-    case RecordKind::kQuarantined:
-      break;
+    case RecordKind::kReleased: {
+      internal::ReleasedExample record;
+      if (!record.ParseFromArray(payload.data(), size)) return BadRecord("release", sequence);
+      ApplyReleased(record, sequence);
+      return absl::OkStatus();
+    }
   }
   return BadRecord(absl::StrCat("record kind ", static_cast<int>(kind)), sequence);
 }

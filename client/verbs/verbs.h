@@ -54,4 +54,8 @@ int Reload(const VerbContext& context, const Arguments& args);
 int LossAcknowledge(const VerbContext& context, const Arguments& args);
 int AuditList(const VerbContext& context, const Arguments& args);
 
+int QuarantineList(const VerbContext& context, const Arguments& args);
+int QuarantineRelease(const VerbContext& context, const Arguments& args);
+int QuarantineRejected(const VerbContext& context, const Arguments& args);
+
 }  // namespace engram::client

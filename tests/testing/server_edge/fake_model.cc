@@ -317,6 +317,13 @@ void FakeModel::Erase(const v1::EraseRequest&,
   done(receipt);
 }
 
+void FakeModel::ReleaseQuarantined(
+    const v1::ReleaseQuarantinedRequest& request,
+    std::function<void(absl::StatusOr<v1::ReleaseQuarantinedResponse>)> done) {
+  if (request.sequences().empty()) return done(server::BadField("sequences", "none is given"));
+  done(server::NotFound("quarantined example", absl::StrCat(request.sequences(0)), ""));
+}
+
 void FakeModel::Rollback(const v1::RollbackRequest& request,
                          std::function<void(absl::StatusOr<v1::RollbackResponse>)> done) {
   const auto checkpoint = GetCheckpoint(request.checkpoint());

@@ -90,6 +90,18 @@ class FakeModel : public server::ModelRuntime {
                    std::function<void(absl::StatusOr<v1::WaitAppliedResponse>)> done) override;
   void Erase(const v1::EraseRequest& request,
              std::function<void(absl::StatusOr<v1::EraseResponse>)> done) override;
+  // Nothing was set aside or rejected.
+  absl::StatusOr<v1::ListQuarantinedResponse> ListQuarantined(
+      const v1::ListQuarantinedRequest&) const override {
+    return v1::ListQuarantinedResponse();
+  }
+  void ReleaseQuarantined(
+      const v1::ReleaseQuarantinedRequest& request,
+      std::function<void(absl::StatusOr<v1::ReleaseQuarantinedResponse>)> done) override;
+  absl::StatusOr<v1::ListRejectedResponse> ListRejected(
+      const v1::ListRejectedRequest&) const override {
+    return v1::ListRejectedResponse();
+  }
   absl::Status Ready() const override { return absl::OkStatus(); }
   server::Served Live() const override;
   absl::StatusOr<server::Served> Version(uint64_t version) override;
