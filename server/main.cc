@@ -46,6 +46,7 @@
 #include "server/systemd_notify.h"
 #include "storage/base/status_macros.h"
 #include "storage/store.h"
+#include "storage/store_folder.h"
 #include "strategies/api/compute.h"
 #include "strategies/api/learner.h"
 
@@ -72,11 +73,7 @@ int Fail(int code, const absl::Status& status) {
 
 int StoreExitCode(const absl::Status& status) {
   if (absl::IsDataLoss(status)) return EX_DATAERR;
-  if (absl::IsFailedPrecondition(status) && absl::StrContains(status.message(), "in use")) {
-    return EX_CANTCREAT;
-  }
-  // The first file that is written: the folder is read-only, or somebody else's.
-  if (absl::StrContains(status.message(), "lock file")) return EX_CANTCREAT;
+  if (storage::IsFolderTaken(status)) return EX_CANTCREAT;
   return absl::IsFailedPrecondition(status) || absl::IsInvalidArgument(status) ? EX_CONFIG
                                                                                : EX_IOERR;
 }
