@@ -316,4 +316,10 @@ absl::StatusOr<std::vector<v1::AuditEntry>> AdminClient::ListAudit(int32_t limit
   return ToVector(response.mutable_entries());
 }
 
+absl::StatusOr<v1::BlameResponse> AdminClient::Blame(const v1::BlameRequest& request,
+                                                     absl::Duration deadline) const {
+  return Call(*connection_, stub_.get(), &v1::Admin::Stub::Blame, request, Repeat::kAlways,
+              deadline);
+}
+
 }  // namespace engram::client

@@ -131,6 +131,9 @@ class AdminClient {
                                                         const std::string& producer) const;
   absl::StatusOr<std::vector<v1::AuditEntry>> ListAudit(int32_t limit,
                                                         uint64_t before_number) const;
+  // Blocks up to `deadline`, after which the server stops, too.
+  absl::StatusOr<v1::BlameResponse> Blame(const v1::BlameRequest& request,
+                                          absl::Duration deadline) const;
 
  private:
   const std::shared_ptr<Connection> connection_;

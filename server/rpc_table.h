@@ -47,6 +47,7 @@ enum class Rpc {
   kReloadConfig,
   kAcknowledgeLoss,
   kListAudit,
+  kBlame,
 };
 
 struct RpcRow {
@@ -55,7 +56,7 @@ struct RpcRow {
   Role role;
 };
 
-inline constexpr std::array<RpcRow, 30> kRpcs = {{
+inline constexpr std::array<RpcRow, 31> kRpcs = {{
     {Rpc::kCreateModel, "engram.v1.Models/CreateModel", Role::kAdmin},
     {Rpc::kCreateModelFromWeights, "engram.v1.Models/CreateModelFromWeights", Role::kAdmin},
     {Rpc::kGetModel, "engram.v1.Models/GetModel", Role::kReader},
@@ -86,6 +87,7 @@ inline constexpr std::array<RpcRow, 30> kRpcs = {{
     {Rpc::kReloadConfig, "engram.v1.Admin/ReloadConfig", Role::kAdmin},
     {Rpc::kAcknowledgeLoss, "engram.v1.Admin/AcknowledgeLoss", Role::kAdmin},
     {Rpc::kListAudit, "engram.v1.Admin/ListAudit", Role::kAdmin},
+    {Rpc::kBlame, "engram.v1.Admin/Blame", Role::kAdmin},
 }};
 
 constexpr bool RowsStandInOrder() {

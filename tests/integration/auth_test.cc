@@ -50,6 +50,7 @@ const std::map<std::string, std::string>& NeededRoles() {
       {"engram.v1.Admin/ReloadConfig", "admin"},
       {"engram.v1.Admin/AcknowledgeLoss", "admin"},
       {"engram.v1.Admin/ListAudit", "admin"},
+      {"engram.v1.Admin/Blame", "admin"},
       {"grpc.health.v1.Health/Check", "reader"},
       {"grpc.health.v1.Health/Watch", "reader"},
       {"grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", "reader"},
