@@ -56,6 +56,7 @@ const std::map<std::string, std::string>& NeededRoles() {
       {"engram.v1.Admin/ListQuarantined", "admin"},
       {"engram.v1.Admin/ReleaseQuarantined", "admin"},
       {"engram.v1.Admin/ListRejected", "admin"},
+      {"engram.v1.Admin/Blame", "admin"},
       {"grpc.health.v1.Health/Check", "reader"},
       {"grpc.health.v1.Health/Watch", "reader"},
       {"grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", "reader"},
