@@ -316,4 +316,28 @@ absl::StatusOr<std::vector<v1::AuditEntry>> AdminClient::ListAudit(int32_t limit
   return ToVector(response.mutable_entries());
 }
 
+absl::StatusOr<v1::ListQuarantinedResponse> AdminClient::ListQuarantined(
+    const v1::ListQuarantinedRequest& request) const {
+  return Call(*connection_, stub_.get(), &v1::Admin::Stub::ListQuarantined, request,
+              Repeat::kAlways);
+}
+
+absl::StatusOr<v1::ReleaseQuarantinedResponse> AdminClient::ReleaseQuarantined(
+    const v1::ReleaseQuarantinedRequest& request) const {
+  return Call(*connection_, stub_.get(), &v1::Admin::Stub::ReleaseQuarantined, request,
+              Repeat::kWhenAsked);
+}
+
+absl::StatusOr<v1::ListRejectedResponse> AdminClient::ListRejected(
+    const v1::ListRejectedRequest& request) const {
+  return Call(*connection_, stub_.get(), &v1::Admin::Stub::ListRejected, request,
+              Repeat::kAlways);
+}
+
+absl::StatusOr<v1::BlameResponse> AdminClient::Blame(const v1::BlameRequest& request,
+                                                     absl::Duration deadline) const {
+  return Call(*connection_, stub_.get(), &v1::Admin::Stub::Blame, request, Repeat::kAlways,
+              deadline);
+}
+
 }  // namespace engram::client

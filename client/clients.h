@@ -131,6 +131,15 @@ class AdminClient {
                                                         const std::string& producer) const;
   absl::StatusOr<std::vector<v1::AuditEntry>> ListAudit(int32_t limit,
                                                         uint64_t before_number) const;
+  absl::StatusOr<v1::ListQuarantinedResponse> ListQuarantined(
+      const v1::ListQuarantinedRequest& request) const;
+  absl::StatusOr<v1::ReleaseQuarantinedResponse> ReleaseQuarantined(
+      const v1::ReleaseQuarantinedRequest& request) const;
+  absl::StatusOr<v1::ListRejectedResponse> ListRejected(
+      const v1::ListRejectedRequest& request) const;
+  // Blocks up to `deadline`, after which the server stops, too.
+  absl::StatusOr<v1::BlameResponse> Blame(const v1::BlameRequest& request,
+                                          absl::Duration deadline) const;
 
  private:
   const std::shared_ptr<Connection> connection_;

@@ -133,6 +133,11 @@ FlagSet& FlagSet::OptionalPositional(std::string name, std::string* value, std::
   return *this;
 }
 
+FlagSet& FlagSet::Rest(std::string name, std::vector<std::string>* values, std::string help) {
+  arguments_.push_back({std::move(name), std::move(help), true, nullptr, values});
+  return *this;
+}
+
 FlagSet::Flag* FlagSet::Find(absl::string_view name) {
   const auto found = std::find_if(flags_.begin(), flags_.end(),
                                   [name](const Flag& flag) { return flag.name == name; });
@@ -170,12 +175,15 @@ absl::Status FlagSet::Parse(const std::vector<std::string>& args) {
     } else if (!flags_over && absl::StartsWith(word, "--")) {
       ENGRAM_RETURN_IF_ERROR(ParseFlag(args, &at));
     } else if (next_argument < arguments_.size()) {
-      *arguments_[next_argument++].value = word;
+      const Argument& argument = arguments_[next_argument];
+      if (argument.values == nullptr) ++next_argument;
+      argument.values == nullptr ? *argument.value = word : argument.values->emplace_back(word);
     } else {
       return absl::InvalidArgumentError(absl::StrCat("unexpected argument \"", word, "\""));
     }
   }
-  if (next_argument < arguments_.size() && arguments_[next_argument].required) {
+  if (next_argument < arguments_.size() && arguments_[next_argument].required &&
+      (arguments_[next_argument].values == nullptr || arguments_[next_argument].values->empty())) {
     return absl::InvalidArgumentError(
         absl::StrCat("missing argument ", arguments_[next_argument].name));
   }

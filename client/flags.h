@@ -43,6 +43,8 @@ class FlagSet {
   // In order of declaration; all required ones come first.
   FlagSet& Positional(std::string name, std::string* value, std::string help);
   FlagSet& OptionalPositional(std::string name, std::string* value, std::string help);
+  // The last ones, any number but none.
+  FlagSet& Rest(std::string name, std::vector<std::string>* values, std::string help);
 
   absl::Status Parse(const std::vector<std::string>& args);
 
@@ -63,6 +65,7 @@ class FlagSet {
     std::string help;
     bool required = false;
     std::string* value = nullptr;
+    std::vector<std::string>* values = nullptr;  // of all that are left
   };
 
   FlagSet& Add(Flag flag);

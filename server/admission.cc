@@ -69,6 +69,7 @@ bool Admission::Replace(StreamState head, uint64_t through) {
       through = record.sequence;
     }
   }
+  head.TakeReleases(head_);  // also those that are applied and not published yet
   SetHead(std::move(head));
   return true;
 }
@@ -85,6 +86,7 @@ absl::Status Admission::CheckOpen() const {
 
 void Admission::SetHead(StreamState head) {
   head_ = std::move(head);
+  head_.mutable_proto()->clear_quarantine();  // the trainer's
   spec_ = std::make_shared<const v1::ModelSpec>(head_.spec());
   interleaved_ = InterleavedTasks(*spec_);
 }
@@ -271,9 +273,11 @@ absl::optional<absl::StatusOr<Accepted>> Admission::AnswerRepeat(Producer* produ
   }
   auto answer = AnswerStoredRepeat(*message);
   if (answer.ok()) {
-    ModelStatistics& statistics = *options_.statistics;
-    (answer->rejection.ok() ? statistics.duplicate_examples : statistics.rejected_examples) +=
-        ExampleCount(message->message);
+    if (answer->rejection.ok()) {
+      options_.statistics->duplicate_examples += ExampleCount(message->message);
+    } else {
+      NoteRejection(message->producer, message->message, answer->rejection);
+    }
   }
   return answer;
 }
@@ -362,7 +366,7 @@ absl::Status Admission::Submit(Producer* producer, Prepared* message, OnAccepted
   producer->last_sequence = in_flight->sequence;
   producer->last_seen_ms = absl::ToUnixMillis(options_.clock->Anchored());
   if (accepted.count == 0) {
-    options_.statistics->rejected_examples += ExampleCount(message->message);
+    NoteRejection(message->producer, message->message, accepted.rejection);
     return absl::OkStatus();
   }
   accepted.first_sequence = first;
@@ -498,6 +502,7 @@ absl::StatusOr<RollbackPlan> Admission::Rollback(const std::string& checkpoint_i
   record.set_restored_sequence(restored_sequence);
   record.set_dropped_examples(plan.dropped_examples);
   *record.mutable_stream_state() = plan.after.proto();
+  record.mutable_stream_state()->clear_quarantine();  // the checkpoint has it
   storage::Submission submission;
   submission.model = options_.uid;
   submission.records.push_back(

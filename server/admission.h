@@ -26,6 +26,7 @@
 #include "server/live_value.h"
 #include "server/loss_lock.h"
 #include "server/model_runtime.h"
+#include "server/rejected_messages.h"
 #include "server/stream_state.h"
 #include "storage/base/mutex.h"
 #include "storage/sample_log.h"
@@ -39,6 +40,7 @@ struct AdmissionOptions {
   std::shared_ptr<LossLock> losses;
   const Clock* clock = nullptr;
   std::shared_ptr<ModelStatistics> statistics;
+  std::shared_ptr<RejectedMessages> rejected = std::make_shared<RejectedMessages>();
   std::function<void()> on_durable;  // wakes the trainer
 };
 
@@ -79,6 +81,16 @@ class Admission : public std::enable_shared_from_this<Admission> {
   // is. FAILED_PRECONDITION when it has ended. `on_durable` as above.
   absl::Status SubmitTuneEnd(uint64_t id, int32_t candidate,
                              std::function<void(uint64_t, const absl::Status&)> on_durable);
+  // An example out of quarantine, and who sent it; empty: nobody says.
+  struct Release {
+    internal::ReleasedExample record;
+    std::string producer;
+  };
+  // All of them or none; they were listed when `listed_at` was published. FAILED_PRECONDITION for
+  // one that is on its way already, is of a task that cannot be learned now, or was rolled back
+  // meanwhile. `on_durable` as above, with the first one's sequence.
+  absl::Status SubmitReleases(const std::vector<Release>& releases, uint64_t listed_at,
+                              std::function<void(uint64_t, const absl::Status&)> on_durable);
   // What the next tune of the model is numbered.
   uint64_t next_tune() const;
   // INVALID_ARGUMENT when the checkpoint lies beyond the head, RESOURCE_EXHAUSTED at 4 096
@@ -133,6 +145,11 @@ class Admission : public std::enable_shared_from_this<Admission> {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CheckExamples(const v1::LearnMessage& message) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status CheckReleases(const std::vector<Release>& releases, uint64_t listed_at)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Counts and lists a message that is answered with an error.
+  void NoteRejection(const std::string& producer, const v1::LearnMessage& message,
+                     const absl::Status& status) const;
   absl::Status CheckTask(const v1::Example& example, int index, bool held_out) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CheckBoundary(const v1::Boundary& boundary) const

@@ -21,17 +21,33 @@ absl::Status BatchStage::ReadExample(const storage::LogRecord& record, Staged* s
     return absl::DataLossError(
         absl::StrCat("log record ", record.sequence, ": not a valid example"));
   }
-  const int64_t values = ValueCount(staged->example.features());
-  if (values != feature_count_) {
-    return absl::DataLossError(absl::StrCat("log record ", record.sequence, ": expected ",
-                                            feature_count_, " features, got ", values));
-  }
   *bytes = static_cast<int64_t>(record.payload.size());
-  return absl::OkStatus();
+  return CheckFeatures(record, *staged);
 }
 
-absl::Status BatchStage::ReadTombstone(const storage::LogRecord& record, Staged* staged,
-                                       int64_t* bytes) const {
+absl::Status BatchStage::ReadRelease(const storage::LogRecord& record, Staged* staged,
+                                     int64_t* bytes) const {
+  internal::ReleasedExample released;
+  if (!released.ParseFromString(record.payload) || released.sequence() == 0) {
+    return absl::DataLossError(
+        absl::StrCat("log record ", record.sequence, ": not a valid release"));
+  }
+  staged->released = released.sequence();
+  staged->example.Swap(released.mutable_example());
+  *bytes = static_cast<int64_t>(record.payload.size());
+  return CheckFeatures(record, *staged);
+}
+
+absl::Status BatchStage::CheckFeatures(const storage::LogRecord& record,
+                                       const Staged& staged) const {
+  const int64_t values = ValueCount(staged.example.features());
+  if (values == feature_count_) return absl::OkStatus();
+  return absl::DataLossError(absl::StrCat("log record ", record.sequence, ": expected ",
+                                          feature_count_, " features, got ", values));
+}
+
+absl::Status BatchStage::ReadTombstone(const storage::LogRecord& record, const StreamState& state,
+                                       Staged* staged, int64_t* bytes) const {
   internal::ErasedRecord erased;
   if (!erased.ParseFromString(record.payload)) {
     return absl::DataLossError(
@@ -41,19 +57,30 @@ absl::Status BatchStage::ReadTombstone(const storage::LogRecord& record, Staged*
   staged->example.set_split(erased.split());
   staged->example.set_task(erased.task());
   *bytes = erased.payload_bytes();
+  staged->held_out = !erased.released() && state.IsHeldOut(erased.split(), record.sequence);
+  return absl::OkStatus();
+}
+
+absl::Status BatchStage::Read(const storage::LogRecord& record, const StreamState& state,
+                              Staged* staged, int64_t* bytes) const {
+  const auto kind = static_cast<RecordKind>(record.kind);
+  staged->erased = kind == RecordKind::kErased;
+  staged->released = 0;
+  staged->held_out = false;
+  if (staged->erased) return ReadTombstone(record, state, staged, bytes);
+  if (kind == RecordKind::kReleased) return ReadRelease(record, staged, bytes);
+  ENGRAM_RETURN_IF_ERROR(ReadExample(record, staged, bytes));
+  staged->held_out = state.IsHeldOut(staged->example.split(), record.sequence);
   return absl::OkStatus();
 }
 
 absl::Status BatchStage::Add(const storage::LogRecord& record, const StreamState& state) {
   if (used_ == staged_.size()) staged_.emplace_back();
   Staged& staged = staged_[used_];
-  staged.erased = record.kind == static_cast<uint8_t>(RecordKind::kErased);
   int64_t bytes = 0;
-  ENGRAM_RETURN_IF_ERROR(staged.erased ? ReadTombstone(record, &staged, &bytes)
-                                       : ReadExample(record, &staged, &bytes));
+  ENGRAM_RETURN_IF_ERROR(Read(record, state, &staged, &bytes));
   staged.sequence = record.sequence;
   if (names_senders_) staged.sender = SenderOf(record);
-  staged.held_out = state.IsHeldOut(staged.example.split(), record.sequence);
   ++used_;
   bytes_ += std::max(bytes, feature_count_ * static_cast<int64_t>(sizeof(float)));
   if (staged.held_out) return absl::OkStatus();
@@ -84,7 +111,8 @@ strategies::BatchView BatchStage::Cut(StreamState* state, HeldOutSets* held_out)
   tasks_.clear();
   sequences_.clear();
   senders_.clear();
-  bool weighted = false;
+  released_.clear();
+  weighted_ = false;
   for (size_t i = 0; i < used_; ++i) {
     const Staged& staged = staged_[i];
     const v1::Example& example = staged.example;
@@ -103,19 +131,48 @@ strategies::BatchView BatchStage::Cut(StreamState* state, HeldOutSets* held_out)
     tasks_.push_back(role.task);
     sequences_.push_back(staged.sequence);
     if (names_senders_) senders_.push_back(staged.sender);
+    released_.push_back(staged.released);
     weights_.push_back(example.has_weight() ? example.weight() : 1.0f);
-    weighted |= example.has_weight();
+    weighted_ |= example.has_weight();
   }
+  return View();
+}
+
+strategies::BatchView BatchStage::View() const {
   strategies::BatchView view;
-  view.rows = rows;
+  view.rows = static_cast<int64_t>(classes_.size());
   view.feature_count = feature_count_;
   view.features = features_;
   view.classes = classes_;
   view.tasks = tasks_;
   view.sequences = sequences_;
   view.senders = senders_;
-  if (weighted) view.weights = weights_;
+  if (weighted_) view.weights = weights_;
   return view;
+}
+
+strategies::BatchView BatchStage::Keep(const std::vector<bool>& kept) {
+  size_t next = 0;
+  for (size_t row = 0; row < kept.size(); ++row) {
+    if (!kept[row]) continue;
+    std::copy_n(features_.begin() + row * feature_count_, feature_count_,
+                features_.begin() + next * feature_count_);
+    weights_[next] = weights_[row];
+    classes_[next] = classes_[row];
+    tasks_[next] = tasks_[row];
+    sequences_[next] = sequences_[row];
+    released_[next] = released_[row];
+    if (names_senders_) senders_[next] = senders_[row];
+    ++next;
+  }
+  features_.resize(next * feature_count_);
+  weights_.resize(next);
+  classes_.resize(next);
+  tasks_.resize(next);
+  sequences_.resize(next);
+  released_.resize(next);
+  if (names_senders_) senders_.resize(next);
+  return View();
 }
 
 void BatchStage::Clear() {

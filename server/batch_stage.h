@@ -1,7 +1,7 @@
 // Examples between two cuts: read from the log, not yet applied. A cut is a pure function of the
 // log: batch_size examples that are trained on, or a bound on what may wait, or a record of another
 // kind. A tombstone of an erased example takes the place that the example had, and is not trained
-// on.
+// on. An example out of quarantine is one like any other, which no draw holds out.
 //
 // Threading: one thread.
 // Failure: DATA_LOSS for a record that does not parse or has not the model's feature count.
@@ -40,6 +40,10 @@ class BatchStage {
   // Applies everything staged to `state` and the held-out sets; what is left to do is Train(view),
   // if it has rows. The view lives until the next Add or Clear.
   strategies::BatchView Cut(StreamState* state, HeldOutSets* held_out);
+  // Of the view's rows: the sequence that one out of quarantine had before, else 0.
+  const std::vector<uint64_t>& released() const { return released_; }
+  // The view without the rows that are not `kept`; it lives as long.
+  strategies::BatchView Keep(const std::vector<bool>& kept);
   // Forgets what is staged.
   void Clear();
 
@@ -48,13 +52,19 @@ class BatchStage {
     v1::Example example;  // reused: its buffers keep their capacity
     uint64_t sequence = 0;
     uint64_t sender = 0;
+    uint64_t released = 0;  // the sequence it had before
     bool held_out = false;
     bool erased = false;  // of the example only the task is set
   };
 
   absl::Status ReadExample(const storage::LogRecord& record, Staged* staged, int64_t* bytes) const;
-  absl::Status ReadTombstone(const storage::LogRecord& record, Staged* staged,
-                             int64_t* bytes) const;
+  absl::Status ReadRelease(const storage::LogRecord& record, Staged* staged, int64_t* bytes) const;
+  absl::Status CheckFeatures(const storage::LogRecord& record, const Staged& staged) const;
+  absl::Status Read(const storage::LogRecord& record, const StreamState& state, Staged* staged,
+                    int64_t* bytes) const;
+  strategies::BatchView View() const;
+  absl::Status ReadTombstone(const storage::LogRecord& record, const StreamState& state,
+                             Staged* staged, int64_t* bytes) const;
 
   // Of the record's producer; a message's records follow each other.
   uint64_t SenderOf(const storage::LogRecord& record);
@@ -75,6 +85,8 @@ class BatchStage {
   std::vector<int32_t> tasks_;
   std::vector<uint64_t> sequences_;
   std::vector<uint64_t> senders_;
+  std::vector<uint64_t> released_;
+  bool weighted_ = false;
 };
 
 }  // namespace engram::server

@@ -1,10 +1,12 @@
 # Sources of engram_server_core beside errors.cc and logging.cc; whoever adds a file adds a line.
 set(ENGRAM_SERVER_CORE_SOURCES
   admission.cc
+  admission_release.cc
   admission_state.cc
   applied_waiters.cc
   background.cc
   batch_stage.cc
+  blame.cc
   canary.cc
   canary_gate.cc
   checkpoint_keeper.cc
@@ -15,9 +17,13 @@ set(ENGRAM_SERVER_CORE_SOURCES
   held_out_sets.cc
   lineage.cc
   live_model.cc
+  log_walk.cc
   loss_lock.cc
   message_check.cc
   model_host.cc
+  quarantine.cc
+  quarantine_book.cc
+  rejected_messages.cc
   report_book.cc
   sender_hash.cc
   shadow_set.cc
@@ -30,6 +36,7 @@ set(ENGRAM_SERVER_CORE_SOURCES
   trainer_background.cc
   trainer_commands.cc
   trainer_erase.cc
+  trainer_quarantine.cc
   trainer_recovery.cc
   trainer_tune.cc
   tune_plan.cc

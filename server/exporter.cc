@@ -155,6 +155,18 @@ void AddTraining(const ModelStatistics& counts, const Labels& labels, Page* page
   page->Counter("engram_train_skipped_batches_total",
                 "Batches that the guard kept away from the weights", labels,
                 static_cast<double>(counts.skipped_batches.load()));
+  constexpr absl::string_view kSetAsideHelp = "Examples set aside since start, by why";
+  for (const auto& [reason, name] :
+       {std::pair{v1::QuarantinedExample::LABEL_DISAGREES, "label_disagrees"},
+        std::pair{v1::QuarantinedExample::OUTLIER, "outlier"},
+        std::pair{v1::QuarantinedExample::STEP_SKIPPED, "step_skipped"}}) {
+    Labels with = labels;
+    with.push_back({"reason", name});
+    page->Counter("engram_quarantined_examples_total", kSetAsideHelp, std::move(with),
+                  static_cast<double>(counts.set_aside[reason].load()));
+  }
+  page->Gauge("engram_quarantined_examples", "Examples in quarantine", labels,
+              static_cast<double>(counts.quarantined.load()));
   page->Latency("engram_train_step_seconds", "One training step", labels, counts.step_seconds);
   page->Gauge("engram_train_loss", "Loss of the last step, before its update", labels,
               counts.train_loss.load());

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "server/blame.h"
 #include "server/errors.h"
 #include "server/message_check.h"
 #include "server/names.h"
@@ -20,12 +21,14 @@ constexpr int kEvaluateMax = 1024;
 constexpr size_t kVersionsNamed = 8;
 
 AdmissionOptions MakeAdmissionOptions(const ModelContext& context,
-                                      std::shared_ptr<LossLock> losses) {
+                                      std::shared_ptr<LossLock> losses,
+                                      std::shared_ptr<RejectedMessages> rejected) {
   AdmissionOptions options;
   options.model = context.name;
   options.uid = context.uid;
   options.limits = context.limits;
   options.losses = std::move(losses);
+  options.rejected = std::move(rejected);
   options.clock = context.clock;
   options.statistics = context.statistics;
   options.on_durable = context.wake;
@@ -53,10 +56,11 @@ LiveModel::LiveModel(ModelContext context, const v1::ModelSpec& spec, int64_t cr
       checkpoints_(&context_),
       losses_(std::make_shared<LossLock>(context_.uid, context_.name, context_.losses,
                                          context_.background)),
-      admission_(std::make_shared<Admission>(MakeAdmissionOptions(context_, losses_),
+      admission_(std::make_shared<Admission>(MakeAdmissionOptions(context_, losses_, rejected_),
                                              &context_.store->log())),
+      quarantine_(&context_, admission_.get(), &slot_),
       trainer_({&context_, admission_.get(), &slot_, &held_out_, &report_, &waiters_,
-                &checkpoints_, [this] { ForgetVersions(); }},
+                &checkpoints_, [this] { ForgetVersions(); }, &quarantine_},
                spec, paused) {}
 
 absl::Status LiveModel::CheckServing() const {
@@ -247,6 +251,20 @@ void LiveModel::Erase(const v1::EraseRequest& request,
   trainer_.RequestErasure(request, std::move(done));
 }
 
+absl::StatusOr<v1::ListQuarantinedResponse> LiveModel::ListQuarantined(
+    const v1::ListQuarantinedRequest& request) const {
+  ENGRAM_RETURN_IF_ERROR(CheckServing());
+  return quarantine_.List(request);
+}
+
+void LiveModel::ReleaseQuarantined(
+    const v1::ReleaseQuarantinedRequest& request,
+    std::function<void(absl::StatusOr<v1::ReleaseQuarantinedResponse>)> done) {
+  const absl::Status serving = CheckServing();
+  if (!serving.ok()) return done(serving);
+  quarantine_.Release(request, std::move(done));
+}
+
 void LiveModel::ForgetVersions() {
   base::MutexLock lock(&versions_mutex_);
   versions_.clear();
@@ -321,6 +339,21 @@ absl::StatusOr<v1::EvaluateResponse> LiveModel::Evaluate(const v1::EvaluateReque
   response.set_examples(static_cast<int64_t>(examples.size()));
   response.set_model_version(served.version());
   return response;
+}
+
+// What is served is asked for first: the rollbacks are published with it or before it.
+absl::StatusOr<v1::BlameResponse> LiveModel::Blame(const v1::BlameRequest& request,
+                                                   const std::function<bool()>& left) {
+  ENGRAM_RETURN_IF_ERROR(CheckServing());
+  ENGRAM_RETURN_IF_ERROR(CheckBlame(request));
+  ENGRAM_RETURN_IF_ERROR(CheckReachable(request.from_sequence()));
+  BlameSubject subject;
+  subject.context = &context_;
+  subject.spec = &created_spec_;
+  subject.served = Live();
+  subject.rewinds = report_.CurrentRewinds();
+  subject.quarantined = quarantine_.Sequences();
+  return BlameProducers(subject, request, left);
 }
 
 void LiveModel::CreateCheckpoint(const v1::CreateCheckpointRequest& request,

@@ -19,6 +19,8 @@
 #include "server/held_out_sets.h"
 #include "server/model_context.h"
 #include "server/model_runtime.h"
+#include "server/quarantine_book.h"
+#include "server/rejected_messages.h"
 #include "server/report_book.h"
 #include "server/snapshot_slot.h"
 #include "server/trainer.h"
@@ -69,6 +71,15 @@ class LiveModel : public ModelRuntime {
                    std::function<void(absl::StatusOr<v1::WaitAppliedResponse>)> done) override;
   void Erase(const v1::EraseRequest& request,
              std::function<void(absl::StatusOr<v1::EraseResponse>)> done) override;
+  absl::StatusOr<v1::ListQuarantinedResponse> ListQuarantined(
+      const v1::ListQuarantinedRequest& request) const override;
+  void ReleaseQuarantined(
+      const v1::ReleaseQuarantinedRequest& request,
+      std::function<void(absl::StatusOr<v1::ReleaseQuarantinedResponse>)> done) override;
+  absl::StatusOr<v1::ListRejectedResponse> ListRejected(
+      const v1::ListRejectedRequest& request) const override {
+    return rejected_->List(request);
+  }
   absl::Status Ready() const override;
   Served Live() const override { return slot_.Get(); }
   absl::StatusOr<Served> Version(uint64_t version) override;
@@ -76,6 +87,8 @@ class LiveModel : public ModelRuntime {
   uint64_t Watch(std::function<void(const v1::ReportEvent&)> observer) override;
   void Unwatch(uint64_t id) override { report_.Unwatch(id); }
   absl::StatusOr<v1::EvaluateResponse> Evaluate(const v1::EvaluateRequest& request) override;
+  absl::StatusOr<v1::BlameResponse> Blame(const v1::BlameRequest& request,
+                                          const std::function<bool()>& left) override;
   void CreateCheckpoint(const v1::CreateCheckpointRequest& request,
                         std::function<void(absl::StatusOr<v1::Checkpoint>)> done) override;
   absl::StatusOr<std::vector<v1::Checkpoint>> ListCheckpoints() const override;
@@ -102,7 +115,9 @@ class LiveModel : public ModelRuntime {
   HeldOutSets held_out_;
   CheckpointKeeper checkpoints_;
   const std::shared_ptr<LossLock> losses_;
+  const std::shared_ptr<RejectedMessages> rejected_ = std::make_shared<RejectedMessages>();
   const std::shared_ptr<Admission> admission_;
+  QuarantineBook quarantine_;
   Trainer trainer_;
 
   mutable base::Mutex retired_mutex_;

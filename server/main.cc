@@ -142,6 +142,15 @@ struct Records {
   std::unique_ptr<AuditLog> audit;
 };
 
+// What a model's guard did, as an administrator's call would be recorded.
+void Record(const GuardAction& action, AuditLog* audit) {
+  v1::AuditEntry entry = MakeAuditEntry(action.method, nullptr, "", action.outcome);
+  entry.set_role("guard");
+  entry.set_model(action.model);
+  entry.set_subject(action.checkpoint);
+  audit->Append(std::move(entry), nullptr);
+}
+
 // What serves, wired together; nothing runs yet.
 struct Parts {
   Parts(const v1::ServerConfig& config, Authority* authority, storage::Store* store,
@@ -162,6 +171,9 @@ struct Parts {
     options.on_serving = [this](const std::string& model, bool serving) {
       // A deleted model stops serving too, and must not keep the server from being ready.
       serving || host->Find(model).ok() ? board.Set(model, serving) : board.Remove(model);
+    };
+    options.on_guard = [audit = records->audit.get()](const GuardAction& action) {
+      Record(action, audit);
     };
     options.losses = records->losses.get();
     options.enter_compute_thread = strategies::EnterComputeThread;

@@ -12,7 +12,7 @@ enum class RecordKind : uint8_t {
   kRollback = 4,
   kConfiguration = 5,
   kErased = 6,
-  kQuarantined = 7,  // reserved: no version has written one yet
+  kReleased = 7,  // an example out of quarantine
 };
 
 }  // namespace engram::server

@@ -47,6 +47,10 @@ enum class Rpc {
   kReloadConfig,
   kAcknowledgeLoss,
   kListAudit,
+  kListQuarantined,
+  kReleaseQuarantined,
+  kListRejected,
+  kBlame,
 };
 
 struct RpcRow {
@@ -55,7 +59,7 @@ struct RpcRow {
   Role role;
 };
 
-inline constexpr std::array<RpcRow, 30> kRpcs = {{
+inline constexpr std::array<RpcRow, 34> kRpcs = {{
     {Rpc::kCreateModel, "engram.v1.Models/CreateModel", Role::kAdmin},
     {Rpc::kCreateModelFromWeights, "engram.v1.Models/CreateModelFromWeights", Role::kAdmin},
     {Rpc::kGetModel, "engram.v1.Models/GetModel", Role::kReader},
@@ -86,6 +90,10 @@ inline constexpr std::array<RpcRow, 30> kRpcs = {{
     {Rpc::kReloadConfig, "engram.v1.Admin/ReloadConfig", Role::kAdmin},
     {Rpc::kAcknowledgeLoss, "engram.v1.Admin/AcknowledgeLoss", Role::kAdmin},
     {Rpc::kListAudit, "engram.v1.Admin/ListAudit", Role::kAdmin},
+    {Rpc::kListQuarantined, "engram.v1.Admin/ListQuarantined", Role::kAdmin},
+    {Rpc::kReleaseQuarantined, "engram.v1.Admin/ReleaseQuarantined", Role::kAdmin},
+    {Rpc::kListRejected, "engram.v1.Admin/ListRejected", Role::kAdmin},
+    {Rpc::kBlame, "engram.v1.Admin/Blame", Role::kAdmin},
 }};
 
 constexpr bool RowsStandInOrder() {
@@ -98,9 +106,10 @@ static_assert(RowsStandInOrder(), "kRpcs: one row a member of Rpc, in its order,
 
 constexpr const RpcRow& RowOf(Rpc rpc) { return kRpcs[static_cast<size_t>(rpc)]; }
 
-// Whether the audit log tells of this call: what administrators do. Reading the log does nothing.
+// Whether the audit log tells of this call: what administrators do. Reading does nothing.
 constexpr bool IsRecorded(Rpc rpc) {
-  return RowOf(rpc).role == Role::kAdmin && rpc != Rpc::kListAudit;
+  return RowOf(rpc).role == Role::kAdmin && rpc != Rpc::kListAudit &&
+         rpc != Rpc::kListQuarantined && rpc != Rpc::kListRejected;
 }
 
 // What gRPC answers by itself, or a page: a name and who may.

@@ -117,6 +117,33 @@ absl::Status CompleteGuard(v1::ModelSpec* spec) {
   return Between("spec.guard.max_rollbacks", guard->max_rollbacks(), 1, 100);
 }
 
+absl::Status CompleteQuarantine(v1::ModelSpec* spec) {
+  if (!spec->has_quarantine()) return absl::OkStatus();
+  v1::Quarantine* quarantine = spec->mutable_quarantine();
+  const double score = quarantine->min_label_score();
+  if (!(score >= 0 && score < 1)) {
+    return BadField("spec.quarantine.min_label_score",
+                    absl::StrCat("must be in [0, 1), got ", score));
+  }
+  const double deviation = quarantine->max_deviation();
+  if (!(deviation >= 0 && std::isfinite(deviation))) {
+    return BadField("spec.quarantine.max_deviation",
+                    absl::StrCat("must be finite and at least 0, got ", deviation));
+  }
+  if (score == 0 && deviation == 0) {
+    return BadField("spec.quarantine",
+                    "min_label_score or max_deviation must be above 0, got 0 for both: nothing "
+                    "would ever be set aside");
+  }
+  quarantine->set_after_examples(OrDefault(quarantine->after_examples(), 200));
+  ENGRAM_RETURN_IF_ERROR(
+      Between("spec.quarantine.after_examples", quarantine->after_examples(), 1, 1000000));
+  if (quarantine->max_share() == 0) quarantine->set_max_share(0.2);
+  if (quarantine->max_share() > 0 && quarantine->max_share() <= 1) return absl::OkStatus();
+  return BadField("spec.quarantine.max_share",
+                  absl::StrCat("must be in (0, 1], got ", quarantine->max_share()));
+}
+
 void CompleteAugmentation(v1::ModelSpec* spec) {
   if (!spec->has_augmentation() || spec->augmentation().has_channels()) return;
   spec->mutable_augmentation()->set_channels(1);
@@ -340,6 +367,7 @@ absl::StatusOr<v1::ModelSpec> CompleteSpec(v1::ModelSpec spec) {
   CompleteAugmentation(&spec);
   ENGRAM_RETURN_IF_ERROR(CompletePenaltySchedule(&spec));
   ENGRAM_RETURN_IF_ERROR(CompleteGuard(&spec));
+  ENGRAM_RETURN_IF_ERROR(CompleteQuarantine(&spec));
   ENGRAM_RETURN_IF_ERROR(CompleteStrategies(&spec));
   ENGRAM_RETURN_IF_ERROR(CheckNumbers(spec));
   ENGRAM_RETURN_IF_ERROR(CheckLabels(spec));

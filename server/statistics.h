@@ -60,6 +60,8 @@ struct ModelStatistics {
   std::atomic<double> canary_drop{0};     // how far the worst task lies below its best
   std::atomic<uint64_t> erasures{0};  // that are done and found something
   std::atomic<uint64_t> erased_examples{0};
+  std::array<std::atomic<uint64_t>, 4> set_aside{};  // by v1.QuarantinedExample.Reason
+  std::atomic<int64_t> quarantined{0};  // as published
   std::atomic<double> tune_seconds{0};  // that candidates took to learn; see AddTuneSeconds
   std::atomic<double> train_loss{0};  // of the last step
   std::atomic<double> published_unix_seconds{0};

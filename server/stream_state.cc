@@ -113,12 +113,28 @@ StreamState::ExampleRole StreamState::ApplyExample(const v1::Label& label, absl:
   return role;
 }
 
+StreamState::ExampleRole StreamState::ApplyReleased(const internal::ReleasedExample& record,
+                                                    uint64_t sequence) {
+  releases_[record.sequence()] = sequence;
+  return ApplyExample(record.example().label(), record.example().task(), /*held_out=*/false);
+}
+
+uint64_t StreamState::ReleasedAs(uint64_t sequence) const {
+  const auto it = releases_.find(sequence);
+  return it == releases_.end() ? 0 : it->second;
+}
+
+void StreamState::ForgetReleases(uint64_t through) {
+  absl::erase_if(releases_, [through](const auto& each) { return each.second <= through; });
+}
+
 StreamState::BoundaryRole StreamState::ApplyBoundary(const internal::BoundaryRecord& record) {
   BoundaryRole role;
   role.ended_task = proto_.current_task();
   proto_.mutable_tasks(role.ended_task)->set_ended(true);
   role.next_task = TaskColumn(record.next_task());
   proto_.set_current_task(role.next_task);
+  if (role.next_task != role.ended_task) ++view_revision_;
   proto_.set_examples_in_current_task(0);
   proto_.set_boundaries(proto_.boundaries() + 1);
   if (record.source() == internal::BoundaryRecord::DRIFT) {
@@ -136,6 +152,7 @@ void StreamState::ApplyConfiguration(const internal::ConfigurationRecord& record
 
 void StreamState::ApplyRollback(const internal::RollbackRecord& record) {
   proto_ = record.stream_state();
+  releases_.clear();
   Index();
 }
 
@@ -174,8 +191,12 @@ absl::Status StreamState::Apply(RecordKind kind, absl::string_view payload, uint
       NameTask(record.task());
       return absl::OkStatus();
     }
-    case RecordKind::kQuarantined:
-      break;
+    case RecordKind::kReleased: {
+      internal::ReleasedExample record;
+      if (!record.ParseFromArray(payload.data(), size)) return BadRecord("release", sequence);
+      ApplyReleased(record, sequence);
+      return absl::OkStatus();
+    }
   }
   return BadRecord(absl::StrCat("record kind ", static_cast<int>(kind)), sequence);
 }
@@ -222,6 +243,7 @@ std::shared_ptr<const StreamView> StreamState::View() const {
   view->tasks.reserve(proto_.tasks_size());
   for (const auto& task : proto_.tasks()) view->tasks.push_back(task.name());
   view->task_index = task_columns_;
+  view->current_task = proto_.current_task();
   return view;
 }
 

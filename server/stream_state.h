@@ -68,6 +68,13 @@ class StreamState {
   std::string DefaultNextTask() const;
 
   ExampleRole ApplyExample(const v1::Label& label, absl::string_view task, bool held_out);
+  // An example out of quarantine, as the record at `sequence`. No draw holds it out.
+  ExampleRole ApplyReleased(const internal::ReleasedExample& record, uint64_t sequence);
+  // Those since the state was made or rolled back, besides what was forgotten: the record that the
+  // example of a sequence came back as, 0 = none.
+  uint64_t ReleasedAs(uint64_t sequence) const;
+  void ForgetReleases(uint64_t through);
+  void TakeReleases(const StreamState& from) { releases_ = from.releases_; }
   // All that a tombstone does: its task gets a column.
   void NameTask(absl::string_view task) { TaskColumn(task); }
   BoundaryRole ApplyBoundary(const internal::BoundaryRecord& record);
@@ -105,6 +112,7 @@ class StreamState {
   absl::flat_hash_map<std::string, int32_t> text_classes_;
   absl::flat_hash_map<std::string, int32_t> task_columns_;
   absl::flat_hash_set<std::pair<int32_t, int32_t>> task_classes_;  // task column, class index
+  absl::flat_hash_map<uint64_t, uint64_t> releases_;
   int64_t view_revision_ = 0;
 };
 

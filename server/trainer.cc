@@ -36,6 +36,7 @@ Trainer::Trainer(TrainerParts parts, const v1::ModelSpec& spec, bool paused)
               spec.guard()),
       state_(StreamState::Fresh(spec)),
       stage_(spec),
+      quarantine_(spec),
       eraser_(parts.context, parts.held_out, parts.checkpoints),
       paused_(paused) {}
 
@@ -123,6 +124,7 @@ absl::StatusOr<bool> Trainer::NextRecord(storage::LogRecord* record) {
 absl::Status Trainer::Take(const storage::LogRecord& record) {
   switch (static_cast<RecordKind>(record.kind)) {
     case RecordKind::kExample:
+    case RecordKind::kReleased:
     case RecordKind::kErased:
       if (stage_.train_rows() == 0) staged_since_ = context_.clock->Monotonic();
       ENGRAM_RETURN_IF_ERROR(stage_.Add(record, state_));
@@ -138,8 +140,6 @@ absl::Status Trainer::Take(const storage::LogRecord& record) {
       return PassConfiguration(record);
     case RecordKind::kRollback:
       return PassRollback(record);
-    case RecordKind::kQuarantined:
-      break;
   }
   return absl::DataLossError(
       absl::StrCat("log record ", record.sequence, ": unknown kind ", record.kind));
@@ -148,7 +148,8 @@ absl::Status Trainer::Take(const storage::LogRecord& record) {
 absl::Status Trainer::Cut() {
   if (stage_.empty()) return absl::OkStatus();
   const uint64_t last = stage_.last_sequence();
-  const strategies::BatchView batch = stage_.Cut(&state_, parts_.held_out);
+  strategies::BatchView batch = stage_.Cut(&state_, parts_.held_out);
+  ENGRAM_RETURN_IF_ERROR(SetAside(&batch));
   if (batch.rows > 0) {
     const absl::Duration started = context_.clock->Monotonic();
     absl::StatusOr<strategies::StepReport> report = learner_->Train(batch);
@@ -165,6 +166,7 @@ absl::Status Trainer::Cut() {
         absl::ToDoubleSeconds(context_.clock->Monotonic() - started));
     report->rows = batch.rows;
     CountStep(*report);
+    NoteLearned(batch, *report);
     TrainShadows(batch, *report);
     DecideTuneIfDue();
   }
@@ -255,6 +257,7 @@ absl::Status Trainer::Publish() {
       absl::ToDoubleSeconds(context_.clock->Now() - absl::UnixEpoch());
   ENGRAM_FAILPOINT("publish.before_swap");
   parts_.slot->Publish(std::move(served));
+  parts_.quarantine->Publish(applied_, state_.proto());
   ENGRAM_FAILPOINT("publish.after_swap");
   parts_.waiters->SetApplied(applied_);
   return absl::OkStatus();

@@ -35,6 +35,8 @@
 #include "server/evaluator.h"
 #include "server/held_out_sets.h"
 #include "server/model_context.h"
+#include "server/quarantine.h"
+#include "server/quarantine_book.h"
 #include "server/report_book.h"
 #include "server/shadow_set.h"
 #include "server/snapshot_slot.h"
@@ -60,6 +62,7 @@ struct TrainerParts {
   AppliedWaiters* waiters = nullptr;
   CheckpointKeeper* checkpoints = nullptr;
   std::function<void()> on_erased;  // versions that were loaded may hold what is gone
+  QuarantineBook* quarantine = nullptr;
 };
 
 // ABORTED, ErrorInfo VERSION_CHANGED, when `expected` is not 0 and not the current version.
@@ -182,6 +185,11 @@ class Trainer {
   void Fail(const absl::Status& status);
   void UpdateProgress(bool drained);
 
+  // trainer_quarantine.cc: what is kept from the learner.
+  absl::Status SetAside(strategies::BatchView* batch);
+  void HoldRow(uint64_t sequence, int32_t task, const Quarantine::Verdict& verdict);
+  void NoteLearned(const strategies::BatchView& batch, const strategies::StepReport& report);
+
   // trainer_background.cc: what leaves the strand.
   void PushJob(std::function<void()> job);
   void StoreImportance(uint64_t boundary, strategies::BoundaryReport report);
@@ -267,6 +275,7 @@ class Trainer {
   StreamState state_;  // at applied_
   uint64_t applied_ = 0;
   BatchStage stage_;
+  const Quarantine quarantine_;
   StepCounters counters_;
   uint64_t cursor_ = 1;  // next sequence to read into chunk_
   std::deque<storage::LogRecord> chunk_;

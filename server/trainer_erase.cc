@@ -76,6 +76,7 @@ bool Trainer::StartErasure() {
     base::MutexLock lock(&commands_mutex_);
     if (erasure_requests_.empty() || rolling_back_) return false;
     if (jobs_ > 0) return true;  // the end of a job wakes the strand
+    if (!parts_.quarantine->CloseForErasure()) return true;
     erasure_request_ = std::make_unique<ErasureRequest>(std::move(erasure_requests_.front()));
     erasure_requests_.pop_front();
   }
@@ -101,6 +102,7 @@ absl::Status Trainer::RemoveErased(const v1::EraseRequest& request, uint64_t app
 }
 
 void Trainer::ContinueErasure() {
+  parts_.quarantine->OpenAfterErasure();
   if (erasure_.phase() == internal::Erasure::DONE) return EndErasure(absl::OkStatus());
   erasure_step_ = ErasureStep::kLearning;
   const absl::Status status = erasure_.rebuild() ? StartOver() : ForgetExemplars();
@@ -138,9 +140,10 @@ absl::Status Trainer::ForgetExemplars() {
   stage_.Clear();
   chunk_.clear();
   cursor_ = applied_ + 1;
+  const bool listed = DropHeld(erasure_.sequences(), state_.mutable_proto()) > 0;
   ENGRAM_ASSIGN_OR_RETURN(RestorableLearner learner, Capture(*learner_));
   ENGRAM_RETURN_IF_ERROR(shadows_.CaptureInto(&learner));
-  if (!Blank(erasure_, &learner)) return absl::OkStatus();
+  if (!Blank(erasure_, &learner) && !listed) return absl::OkStatus();
   ENGRAM_RETURN_IF_ERROR(RestoreLearners(state_, learner));
   published_ = kNothingPublished;  // a snapshot may hold exemplars, too
   return Publish();
@@ -206,6 +209,7 @@ void Trainer::PushFinish() {
 void Trainer::EndErasure(const absl::Status& status) {
   const bool was_done_now = erasure_step_ == ErasureStep::kFinishing;
   erasure_step_ = ErasureStep::kNone;
+  parts_.quarantine->OpenAfterErasure();
   const v1::EraseResponse& receipt = erasure_.receipt();
   if (!status.ok()) {
     Log(LogLevel::kWarning, "erasure_not_done", {{"model", context_.name}, {"status", status}});

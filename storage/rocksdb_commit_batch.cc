@@ -33,7 +33,9 @@ void CommitBatch::Add(const PendingSubmission& pending) {
     progress.tail.bytes += size;
     progress.tail.time_ms = std::max(progress.tail.time_ms, now_ms_);
     payload_bytes_ += records[i].payload.size();
-    AddRecord(model, progress.tail, records[i], producer, pending.payload_crcs[i]);
+    AddRecord(model, progress.tail, records[i],
+              records[i].producer.empty() ? producer : records[i].producer,
+              pending.payload_crcs[i]);
   }
   for (const auto& [i, names] : pending.names) AddNames(model, pending.first + i, names);
   records_ += records.size();

@@ -17,6 +17,12 @@ namespace {
 // What a queued record or submission costs beside its payload, for the queue's limit.
 constexpr int64_t kQueuedOverheadBytes = 64;
 
+absl::Status CheckProducer(const std::string& producer) {
+  if (!producer.empty() && producer.size() <= kSenderBytesMax) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("producer: expected 1 to ", kSenderBytesMax,
+                                                 " bytes, got ", producer.size()));
+}
+
 absl::Status CheckForm(const Submission& submission) {
   if (submission.records.empty() && !submission.mark.has_value()) {
     return absl::InvalidArgumentError("a submission needs records or a producer mark");
@@ -26,14 +32,9 @@ absl::Status CheckForm(const Submission& submission) {
       return absl::InvalidArgumentError(absl::StrCat("record kind: expected 1 to ", kRecordKindMax,
                                                      ", got ", record.kind));
     }
+    if (!record.producer.empty()) ENGRAM_RETURN_IF_ERROR(CheckProducer(record.producer));
   }
-  if (submission.mark.has_value() &&
-      (submission.mark->producer.empty() || submission.mark->producer.size() > kSenderBytesMax)) {
-    return absl::InvalidArgumentError(absl::StrCat("producer: expected 1 to ", kSenderBytesMax,
-                                                   " bytes, got ",
-                                                   submission.mark->producer.size()));
-  }
-  return absl::OkStatus();
+  return submission.mark.has_value() ? CheckProducer(submission.mark->producer) : absl::OkStatus();
 }
 
 int64_t QueuedBytes(const Submission& submission) {

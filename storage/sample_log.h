@@ -40,6 +40,8 @@ struct NewRecord {
   // What the record can be found by later (FindNamed); empty: not at all. Kept as digests only.
   std::string id = {};
   std::string subject = {};
+  // Whom LogRecord names; empty: the mark's producer, if there is one.
+  std::string producer = {};
 };
 
 enum class RecordName : uint8_t { kId = 'i', kSubject = 's' };

@@ -35,6 +35,7 @@ int CheckpointShow(const VerbContext& context, const Arguments& args);
 int CheckpointDelete(const VerbContext& context, const Arguments& args);
 int Rollback(const VerbContext& context, const Arguments& args);
 int Erase(const VerbContext& context, const Arguments& args);
+int Blame(const VerbContext& context, const Arguments& args);
 
 int StrategyList(const VerbContext& context, const Arguments& args);
 int StrategyExplain(const VerbContext& context, const Arguments& args);
@@ -53,5 +54,9 @@ int Doctor(const VerbContext& context, const Arguments& args);
 int Reload(const VerbContext& context, const Arguments& args);
 int LossAcknowledge(const VerbContext& context, const Arguments& args);
 int AuditList(const VerbContext& context, const Arguments& args);
+
+int QuarantineList(const VerbContext& context, const Arguments& args);
+int QuarantineRelease(const VerbContext& context, const Arguments& args);
+int QuarantineRejected(const VerbContext& context, const Arguments& args);
 
 }  // namespace engram::client

@@ -80,9 +80,9 @@ void Stream(string_view input) {
   spec.set_feature_count(3);
   spec.set_max_classes(10);
   auto state = server::StreamState::Fresh(spec);
-  constexpr std::array<server::RecordKind, 4> kKinds = {
+  constexpr std::array<server::RecordKind, 5> kKinds = {
       server::RecordKind::kExample, server::RecordKind::kBoundary, server::RecordKind::kFlush,
-      server::RecordKind::kErased};
+      server::RecordKind::kErased, server::RecordKind::kReleased};
   const server::RecordKind kind = kKinds[TakeChoice(&input, kKinds.size())];
   const absl::Status applied = state.Apply(kind, input, 1);
   ENGRAM_CHECK(applied.ok() || applied.code() == absl::StatusCode::kDataLoss);

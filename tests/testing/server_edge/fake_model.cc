@@ -309,12 +309,34 @@ absl::Status FakeModel::DeleteCheckpoint(absl::string_view id) {
   return GetCheckpoint(id).status();
 }
 
+absl::StatusOr<v1::BlameResponse> FakeModel::Blame(const v1::BlameRequest&,
+                                                   const std::function<bool()>& left) {
+  OnBlame blame;
+  {
+    base::MutexLock lock(&mutex_);
+    blame = blame_;
+  }
+  return blame == nullptr ? v1::BlameResponse() : blame(left);
+}
+
+void FakeModel::SetBlame(OnBlame blame) {
+  base::MutexLock lock(&mutex_);
+  blame_ = std::move(blame);
+}
+
 // Nothing matches.
 void FakeModel::Erase(const v1::EraseRequest&,
                       std::function<void(absl::StatusOr<v1::EraseResponse>)> done) {
   v1::EraseResponse receipt;
   receipt.set_data(v1::EraseResponse::NOTHING_FOUND);
   done(receipt);
+}
+
+void FakeModel::ReleaseQuarantined(
+    const v1::ReleaseQuarantinedRequest& request,
+    std::function<void(absl::StatusOr<v1::ReleaseQuarantinedResponse>)> done) {
+  if (request.sequences().empty()) return done(server::BadField("sequences", "none is given"));
+  done(server::NotFound("quarantined example", absl::StrCat(request.sequences(0)), ""));
 }
 
 void FakeModel::Rollback(const v1::RollbackRequest& request,

@@ -141,6 +141,7 @@ void FakeStore::Log::Apply(const Pending& pending) {
     if (pending.submission.mark.has_value()) {
       stored.record.producer = pending.submission.mark->producer;
     }
+    if (!record.producer.empty()) stored.record.producer = record.producer;
     if (!record.id.empty() || !record.subject.empty()) {
       model.names[stored.record.sequence] = {record.id, record.subject};
     }

@@ -57,6 +57,18 @@ TEST(FlagSetTest, TakesValuesBehindASpaceOrAnEqualsSign) {
   EXPECT_THAT(parsed.hidden, ElementsAre(256, 128));
 }
 
+TEST(FlagSetTest, TheRestIsAnyNumberButNone) {
+  std::string model;
+  std::vector<std::string> sequences;
+  FlagSet flags("quarantine release", "Releases.");
+  flags.Positional("MODEL", &model, "of them").Rest("SEQUENCE...", &sequences, "some");
+  EXPECT_EQ(flags.Parse({"digits"}).message(), "missing argument SEQUENCE...");
+  ASSERT_TRUE(flags.Parse({"digits", "7", "8", "9"}).ok());
+  EXPECT_EQ(model, "digits");
+  EXPECT_THAT(sequences, ElementsAre("7", "8", "9"));
+  EXPECT_NE(flags.Usage().find("MODEL SEQUENCE..."), std::string::npos);
+}
+
 TEST(FlagSetTest, KeepsDefaultsOfWhatIsNotGiven) {
   Parsed parsed;
   ASSERT_TRUE(parsed.Flags().Parse({"digits"}).ok());

@@ -36,7 +36,8 @@ TEST_F(ExporterTest, EveryFamilyOfTheSurfaceIsThere) {
        {"engram_ingest_examples_total", "engram_train_examples_total", "engram_train_steps_total",
         "engram_train_skipped_batches_total", "engram_boundaries_total", "engram_rollbacks_total",
         "engram_tune_train_seconds_total", "engram_erasures_total", "engram_canary_drops_total",
-        "engram_erased_examples_total", "engram_storage_scrubbed_bytes_total",
+        "engram_erased_examples_total", "engram_quarantined_examples_total",
+        "engram_storage_scrubbed_bytes_total",
         "engram_storage_damaged_files_total", "engram_limit_met_total"}},
       {"histogram",
        {"engram_rpc_server_duration_seconds", "engram_ingest_append_seconds",
@@ -74,6 +75,7 @@ TEST_F(ExporterTest, EveryFamilyOfTheSurfaceIsThere) {
         "engram_checkpoint_bytes",
         "engram_checkpoints",
         "engram_canary_drop",
+        "engram_quarantined_examples",
         "engram_recovery_seconds",
         "engram_recovery_replayed_examples"}}};
   size_t count = 0;
@@ -92,12 +94,14 @@ TEST_F(ExporterTest, CountersCarryTheModelAndTheirOwnLabels) {
   model_->statistics().rejected_examples = 3;
   model_->statistics().manual_rollbacks = 1;
   model_->statistics().client_boundaries = 4;
+  model_->statistics().set_aside[v1::QuarantinedExample::OUTLIER] = 5;
   model_->Apply(20, 2);
   const Exposition page = Scrape();
   EXPECT_EQ(page.At("engram_ingest_examples_total{model=\"digits\",result=\"accepted\"}"), 12);
   EXPECT_EQ(page.At("engram_ingest_examples_total{model=\"digits\",result=\"rejected\"}"), 3);
   EXPECT_EQ(page.At("engram_ingest_examples_total{model=\"digits\",result=\"duplicate\"}"), 0);
   EXPECT_EQ(page.At("engram_rollbacks_total{model=\"digits\",trigger=\"manual\"}"), 1);
+  EXPECT_EQ(page.At("engram_quarantined_examples_total{model=\"digits\",reason=\"outlier\"}"), 5);
   EXPECT_EQ(page.At("engram_boundaries_total{model=\"digits\",source=\"client\"}"), 4);
   EXPECT_EQ(page.At("engram_applied_sequence{model=\"digits\"}"), 20);
   EXPECT_EQ(page.At("engram_model_version{model=\"digits\"}"), 20);

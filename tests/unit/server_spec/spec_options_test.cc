@@ -286,6 +286,56 @@ TEST(SpecOptionsTest, AGuardThatCannotBeIsRefused) {
   }
 }
 
+TEST(SpecOptionsTest, AQuarantineIsCompletedAndFixed) {
+  v1::ModelSpec spec = Minimal();
+  EXPECT_FALSE(CompleteSpec(spec)->has_quarantine());
+  spec.mutable_quarantine()->set_min_label_score(0.01);
+  const auto complete = CompleteSpec(spec);
+  ASSERT_TRUE(complete.ok()) << complete.status();
+  EXPECT_EQ(complete->quarantine().after_examples(), 200);
+  EXPECT_EQ(complete->quarantine().max_share(), 0.2);
+  v1::ModelSpec next = *complete;
+  next.mutable_quarantine()->set_max_share(0.3);
+  const absl::Status refused = CheckLiveChange(*complete, next);
+  EXPECT_TRUE(absl::IsInvalidArgument(refused)) << refused;
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("quarantine.max_share"));
+}
+
+TEST(SpecOptionsTest, AQuarantineOutOfRangeIsRefusedByName) {
+  struct Case {
+    const char* message;
+    std::function<void(v1::Quarantine*)> change;
+  };
+  const std::vector<Case> cases = {
+      {"spec.quarantine: min_label_score or max_deviation must be above 0",
+       [](v1::Quarantine*) {}},
+      {"spec.quarantine.min_label_score: must be in [0, 1), got 1",
+       [](v1::Quarantine* quarantine) { quarantine->set_min_label_score(1); }},
+      {"spec.quarantine.min_label_score: must be in [0, 1), got nan",
+       [](v1::Quarantine* quarantine) { quarantine->set_min_label_score(NAN); }},
+      {"spec.quarantine.max_deviation: must be finite and at least 0, got -1",
+       [](v1::Quarantine* quarantine) { quarantine->set_max_deviation(-1); }},
+      {"spec.quarantine.max_deviation: must be finite and at least 0, got inf",
+       [](v1::Quarantine* quarantine) { quarantine->set_max_deviation(INFINITY); }},
+      {"spec.quarantine.after_examples: must be in [1, 1e+06], got -1",
+       [](v1::Quarantine* quarantine) {
+         quarantine->set_max_deviation(5);
+         quarantine->set_after_examples(-1);
+       }},
+      {"spec.quarantine.max_share: must be in (0, 1], got 1.5",
+       [](v1::Quarantine* quarantine) {
+         quarantine->set_max_deviation(5);
+         quarantine->set_max_share(1.5);
+       }},
+  };
+  for (const auto& each : cases) {
+    const absl::Status status =
+        Refusal([&](v1::ModelSpec* spec) { each.change(spec->mutable_quarantine()); });
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << each.message << ": " << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(each.message));
+  }
+}
+
 TEST(SpecOptionsTest, AnAugmentationReachesTheLearnerAndMayChangeLive) {
   const v1::ModelSpec current = *CompleteSpec(Minimal());
   EXPECT_FALSE(current.has_augmentation());

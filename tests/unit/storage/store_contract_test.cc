@@ -118,6 +118,18 @@ TEST_P(StoreContractTest, ProducersKeepEpochAndLastSequence) {
   EXPECT_EQ((*producers)[1].producer, "beta");
 }
 
+TEST_P(StoreContractTest, ARecordMayNameAProducerWithoutAMark) {
+  Submission submission = Records(kModel, {"a", "b"});
+  submission.records[0].producer = "alpha";
+  ASSERT_TRUE(Append(log(), std::move(submission)).ok());
+  const auto records = log().Read(kModel, 1, 2, 100);
+  ASSERT_TRUE(records.ok());
+  ASSERT_THAT(*records, SizeIs(2));
+  EXPECT_EQ((*records)[0].producer, "alpha");
+  EXPECT_EQ((*records)[1].producer, "");
+  EXPECT_THAT(*log().Producers(kModel), SizeIs(0)) << "nothing to be idempotent about";
+}
+
 TEST_P(StoreContractTest, MessagesAreFoundByTheirSequence) {
   ASSERT_TRUE(Send("p", 1, 1, 2).ok());
   ASSERT_TRUE(Send("p", 1, 2, 0).ok());
