@@ -133,6 +133,12 @@ class Flood {
   const Counts& counts() const { return counts_; }
 
  private:
+  static bool OpenOrPause(testing::LearnSession* session, const std::string& producer) {
+    if (session->Open(kModel, producer)) return true;
+    absl::SleepFor(absl::Milliseconds(20));
+    return false;
+  }
+
   void Stream(int client) {
     const auto channel = Connect(address_);
     v1::LearnMessage message;
@@ -141,7 +147,7 @@ class Flood {
       *message.add_examples() = testing::ToyExample(shape, i % 4, static_cast<uint64_t>(i));
     }
     while (const auto session = sessions_.New(channel)) {
-      if (!session->Open(kModel, absl::StrCat("flooder-", client))) continue;
+      if (!OpenOrPause(session.get(), absl::StrCat("flooder-", client))) continue;
       std::thread reader([session] {
         for (v1::LearnAck ack; session->ReadAck(&ack);) ack.Clear();
       });
@@ -160,7 +166,7 @@ class Flood {
     const auto channel = Connect(address_);
     v1::LearnMessage message;
     while (const auto session = sessions_.New(channel)) {
-      if (!session->Open(kModel, absl::StrCat("deaf-", client))) continue;
+      if (!OpenOrPause(session.get(), absl::StrCat("deaf-", client))) continue;
       uint64_t sequence = session->welcome().last_producer_sequence();
       do {
         message.set_producer_sequence(++sequence);
