@@ -3,8 +3,8 @@
 // taught show as a low accuracy.
 //
 // The log is read twice: once to count, once to judge `judged_max` examples of each producer,
-// spread evenly over those it sent. So the answer follows from log and snapshot alone, and no example is
-// held.
+// spread evenly over those it sent. So the answer follows from log and snapshot alone, and no
+// example is held.
 //
 // Threading: pure but for the log; blocks on the disk and predicts: for a thread that may.
 // Failure: INVALID_ARGUMENT; CANCELLED once `left` says so; UNAVAILABLE when the log was trimmed
