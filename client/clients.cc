@@ -334,4 +334,10 @@ absl::StatusOr<v1::ListRejectedResponse> AdminClient::ListRejected(
               Repeat::kAlways);
 }
 
+absl::StatusOr<v1::BlameResponse> AdminClient::Blame(const v1::BlameRequest& request,
+                                                     absl::Duration deadline) const {
+  return Call(*connection_, stub_.get(), &v1::Admin::Stub::Blame, request, Repeat::kAlways,
+              deadline);
+}
+
 }  // namespace engram::client

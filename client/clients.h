@@ -137,6 +137,9 @@ class AdminClient {
       const v1::ReleaseQuarantinedRequest& request) const;
   absl::StatusOr<v1::ListRejectedResponse> ListRejected(
       const v1::ListRejectedRequest& request) const;
+  // Blocks up to `deadline`, after which the server stops, too.
+  absl::StatusOr<v1::BlameResponse> Blame(const v1::BlameRequest& request,
+                                          absl::Duration deadline) const;
 
  private:
   const std::shared_ptr<Connection> connection_;

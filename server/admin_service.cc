@@ -1,3 +1,5 @@
+#include <atomic>
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -20,10 +22,12 @@ using RawAdmin = Admin::WithRawCallbackMethod_GetServerInfo<
             Admin::WithRawCallbackMethod_ListAudit<Admin::WithRawCallbackMethod_CreateBackup<
                 Admin::WithRawCallbackMethod_ListQuarantined<
                     Admin::WithRawCallbackMethod_ReleaseQuarantined<
-                        Admin::WithRawCallbackMethod_ListRejected<Admin::Service>>>>>>>>>>;
+                        Admin::WithRawCallbackMethod_ListRejected<
+                            Admin::WithRawCallbackMethod_Blame<Admin::Service>>>>>>>>>>>;
 
 constexpr int kAuditEntries = 100;
 constexpr int kAuditEntriesMax = 1000;
+constexpr std::chrono::milliseconds kRetryBlame{1000};
 
 std::string ValueText(const strategies::ParameterValue& value) {
   if (const bool* truth = absl::get_if<bool>(&value)) return *truth ? "true" : "false";
@@ -256,6 +260,32 @@ class AdminService final : public RawAdmin {
         });
   }
 
+  // It reads a whole log and may predict for minutes: one at a time, and none for nobody.
+  grpc::ServerUnaryReactor* Blame(grpc::CallbackServerContext* context,
+                                  const grpc::ByteBuffer* bytes,
+                                  grpc::ByteBuffer* reply) override {
+    return AnswerLater<v1::BlameRequest>(
+        edge_, Rpc::kBlame, context, UnaryCall::OnDrain::kAbandon, bytes, reply,
+        [this](const v1::BlameRequest& request, const std::shared_ptr<UnaryCall>& call) {
+          const auto model = FindModel(edge_, request.model());
+          if (!model.ok()) return call->Finish(model.status());
+          if (blaming_->exchange(true)) {
+            return call->Finish(OverLimit("blame", "one at a time, and one is under way; try again",
+                                          kRetryBlame));
+          }
+          const absl::Status queued =
+              edge_.pool->Run([call, request, model = *model, blaming = blaming_] {
+                const auto answer =
+                    model->Blame(request, [&call] { return call->finished(); });
+                blaming->store(false);
+                call->Finish(answer);
+              });
+          if (queued.ok()) return;
+          blaming_->store(false);
+          call->Finish(queued);
+        });
+  }
+
  private:
   absl::StatusOr<v1::ListAuditResponse> ListEntries(const v1::ListAuditRequest& request) const {
     if (request.limit() < 0 || request.limit() > kAuditEntriesMax) {
@@ -272,6 +302,8 @@ class AdminService final : public RawAdmin {
   }
 
   const Edge& edge_;
+  // The pool's work outlives the service.
+  const std::shared_ptr<std::atomic<bool>> blaming_ = std::make_shared<std::atomic<bool>>(false);
 };
 
 }  // namespace

@@ -1,4 +1,5 @@
 // The checks of a message against the state of the stream at the log's head.
+#include <algorithm>
 #include <set>
 #include <string>
 
@@ -96,9 +97,14 @@ absl::Status Admission::CheckExamples(const v1::LearnMessage& message) const {
 
 absl::Status Admission::CheckBoundary(const v1::Boundary& boundary) const {
   const std::string& current = head_.current_task().name();
-  if (head_.proto().examples_in_current_task() == 0) {
+  const int64_t learned = head_.proto().examples_in_current_task();
+  const int64_t least = std::max<int64_t>(head_.spec().min_task_examples(), 1);
+  if (learned < least) {
     return WrongState("TASK", current,
-                      absl::StrCat("task \"", current, "\" has 0 examples to learn from"));
+                      absl::StrCat("task \"", current, "\" has ", learned,
+                                   " examples to learn from since the last boundary; expected at "
+                                   "least ", least, " (min_task_examples of model \"",
+                                   options_.model, "\"): learn more of it first"));
   }
   const std::string next =
       boundary.next_task().empty() ? head_.DefaultNextTask() : boundary.next_task();

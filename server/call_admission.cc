@@ -63,4 +63,10 @@ absl::Status AdmitProducer(const Edge& edge, const Identity& caller, absl::strin
   return edge.authority->bindings()->Admit(caller, producer);
 }
 
+absl::Status AdmitMessage(const Edge& edge, const Identity& caller,
+                          const v1::LearnMessage& message) {
+  if (edge.authority == nullptr || !message.has_boundary()) return absl::OkStatus();
+  return edge.authority->bindings()->AdmitBoundary(caller);
+}
+
 }  // namespace engram::server

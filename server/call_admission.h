@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "absl/status/statusor.h"
+#include "engram/v1/learning.pb.h"
 #include "grpcpp/server_context.h"
 #include "server/edge.h"
 #include "server/identity.h"
@@ -26,5 +27,8 @@ absl::Status StillAdmitted(const Edge& edge, Rpc rpc, const grpc::CallbackServer
 
 // Whether the caller may learn as this producer.
 absl::Status AdmitProducer(const Edge& edge, const Identity& caller, absl::string_view producer);
+// Whether it may send this message: a boundary is not everybody's to mark.
+absl::Status AdmitMessage(const Edge& edge, const Identity& caller,
+                          const v1::LearnMessage& message);
 
 }  // namespace engram::server

@@ -130,7 +130,15 @@ void CanaryGate::OnAnswer(const Fired& canary,
          {"checkpoint", canary.checkpoint()},
          {"status", answer.status()}});
   }
-  if (pause) parts_.pause();
+  Tell(Rpc::kRollback, canary.checkpoint(), answer.status());
+  if (!pause) return;
+  parts_.pause();
+  Tell(Rpc::kPauseTraining, canary.checkpoint(), absl::OkStatus());
+}
+
+void CanaryGate::Tell(Rpc rpc, const std::string& checkpoint, const absl::Status& outcome) {
+  if (parts_.context->on_guard == nullptr) return;
+  parts_.context->on_guard({RowOf(rpc).name, parts_.context->name, checkpoint, outcome});
 }
 
 void CanaryGate::Resume() {

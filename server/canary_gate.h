@@ -5,7 +5,8 @@
 // Threading: Judge on the background thread, Resume and pause_reason from any thread; the answer to
 //   a rollback comes on the trainer's strand.
 // Ownership: borrows what Parts points to.
-// Failure: a rollback that cannot be done is logged, and the firing was a report.
+// Failure: a rollback that cannot be done is logged, and the firing was a report. What was tried is
+//   told to ModelContext.on_guard, too.
 // Bounds: one rollback at a time; the judge's.
 #pragma once
 
@@ -24,6 +25,7 @@
 #include "server/checkpoint_keeper.h"
 #include "server/model_context.h"
 #include "server/report_book.h"
+#include "server/rpc_table.h"
 #include "storage/base/mutex.h"
 
 namespace engram::server {
@@ -60,6 +62,7 @@ class CanaryGate {
   void RollBack(const v1::ReportEvent::Canary& canary);
   void OnAnswer(const v1::ReportEvent::Canary& canary,
                 const absl::StatusOr<v1::RollbackResponse>& answer);
+  void Tell(Rpc rpc, const std::string& checkpoint, const absl::Status& outcome);
 
   const Parts parts_;
   const v1::Guard guard_;

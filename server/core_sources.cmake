@@ -6,6 +6,7 @@ set(ENGRAM_SERVER_CORE_SOURCES
   applied_waiters.cc
   background.cc
   batch_stage.cc
+  blame.cc
   canary.cc
   canary_gate.cc
   checkpoint_keeper.cc
@@ -16,6 +17,7 @@ set(ENGRAM_SERVER_CORE_SOURCES
   held_out_sets.cc
   lineage.cc
   live_model.cc
+  log_walk.cc
   loss_lock.cc
   message_check.cc
   model_host.cc

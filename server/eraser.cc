@@ -4,10 +4,10 @@
 #include <set>
 #include <utility>
 
-#include "absl/functional/function_ref.h"
 #include "absl/strings/str_cat.h"
 #include "server/errors.h"
 #include "server/lineage.h"
+#include "server/log_walk.h"
 #include "server/logging.h"
 #include "server/stream_state.h"
 #include "storage/base/status_macros.h"
@@ -19,24 +19,45 @@ namespace {
 using storage::CheckpointRow;
 
 constexpr size_t kNameBytes = 128;
-constexpr size_t kReadRecords = 4096;
-constexpr size_t kReadBytes = 16 << 20;
 constexpr size_t kRewriteRecords = 1024;
 // The row of the erasure under way.
 constexpr absl::string_view kUnderWay = "";
 
-bool ById(const v1::EraseRequest& request) { return request.has_example_id(); }
+using Selector = v1::EraseRequest::SelectorCase;
 
 const std::string& NameOf(const v1::EraseRequest& request) {
-  return ById(request) ? request.example_id() : request.subject_id();
+  switch (request.selector_case()) {
+    case Selector::kExampleId:
+      return request.example_id();
+    case Selector::kProducer:
+      return request.producer();
+    default:  // nothing that is set: empty
+      return request.subject_id();
+  }
 }
 
+absl::string_view FieldOf(const v1::EraseRequest& request) {
+  switch (request.selector_case()) {
+    case Selector::kExampleId:
+      return "example_id";
+    case Selector::kProducer:
+      return "producer";
+    default:
+      return "subject_id";
+  }
+}
+
+// Whether the example itself says it. Producers are named by the record only.
 bool Names(const v1::EraseRequest& request, const v1::Example& example) {
-  return (ById(request) ? example.id() : example.subject_id()) == NameOf(request);
+  return (request.has_example_id() ? example.id() : example.subject_id()) == NameOf(request);
 }
 
+// The words are those of receipts that are stored.
 std::string DigestOf(const v1::EraseRequest& request) {
-  return storage::Sha256Hex(absl::StrCat(ById(request) ? "id:" : "subject:", NameOf(request)));
+  absl::string_view word = FieldOf(request);
+  if (word == "example_id") word = "id";
+  if (word == "subject_id") word = "subject";
+  return storage::Sha256Hex(absl::StrCat(word, ":", NameOf(request)));
 }
 
 bool HoldsExample(const storage::LogRecord& record) {
@@ -60,22 +81,6 @@ bool HasLearned(const internal::Erasure& erasure, const CheckpointRow& row) {
     if (UndoneBy(state->proto().rewinds(), sequence) == 0) return true;
   }
   return false;
-}
-
-// Visits the log from `from` to its durable end.
-absl::Status ForEachRecord(const ModelContext& context, uint64_t from,
-                           absl::FunctionRef<absl::Status(const storage::LogRecord&)> visit) {
-  storage::SampleLog& log = context.store->log();
-  from = std::max<uint64_t>(from, log.TrimMark(context.uid) + 1);
-  const uint64_t end = log.DurableSequence(context.uid);
-  while (from <= end) {
-    ENGRAM_ASSIGN_OR_RETURN(const auto records,
-                            log.Read(context.uid, from, kReadRecords, kReadBytes));
-    if (records.empty()) return absl::DataLossError(absl::StrCat("the log lacks record ", from));
-    for (const storage::LogRecord& record : records) ENGRAM_RETURN_IF_ERROR(visit(record));
-    from = records.back().sequence + 1;
-  }
-  return absl::OkStatus();
 }
 
 absl::StatusOr<storage::RewrittenRecord> Tombstone(const storage::LogRecord& record) {
@@ -102,10 +107,11 @@ absl::Status CheckSelector(const v1::EraseRequest& request) {
   const std::string& name = NameOf(request);
   if (name.empty()) {
     return BadField("selector",
-                    "would match everything: give an example_id or a subject_id that is not empty");
+                    "would match everything: give an example_id, a subject_id or a producer that "
+                    "is not empty");
   }
   if (name.size() <= kNameBytes) return absl::OkStatus();
-  return BadField(ById(request) ? "example_id" : "subject_id",
+  return BadField(FieldOf(request),
                   absl::StrCat("at most ", kNameBytes, " bytes, got ", name.size()));
 }
 
@@ -150,13 +156,27 @@ absl::StatusOr<internal::Erasure> Eraser::Begin(const v1::EraseRequest& request,
 }
 
 absl::StatusOr<std::vector<uint64_t>> Eraser::Find(const v1::EraseRequest& request) const {
-  const auto kind = ById(request) ? storage::RecordName::kId : storage::RecordName::kSubject;
+  if (request.has_producer()) return FindSent(request.producer());
+  const auto kind =
+      request.has_example_id() ? storage::RecordName::kId : storage::RecordName::kSubject;
   ENGRAM_ASSIGN_OR_RETURN(
       std::vector<uint64_t> found,
       context_->store->log().FindNamed(context_->uid, kind, NameOf(request)));
   ENGRAM_RETURN_IF_ERROR(FindUnnamed(request, &found));
   std::sort(found.begin(), found.end());
   found.erase(std::unique(found.begin(), found.end()), found.end());
+  return found;
+}
+
+// Producers have no index: all of the log is read. Rows and exemplars whose record is trimmed say
+// not who sent them, and are not found; nor is what format 1 stored.
+absl::StatusOr<std::vector<uint64_t>> Eraser::FindSent(const std::string& producer) const {
+  std::vector<uint64_t> found;
+  ENGRAM_RETURN_IF_ERROR(
+      ForEachRecord(*context_, 1, kLogEnd, [&](const storage::LogRecord& record) {
+        if (HoldsExample(record) && record.producer == producer) found.push_back(record.sequence);
+        return absl::OkStatus();
+      }));
   return found;
 }
 
@@ -167,17 +187,15 @@ absl::Status Eraser::FindUnnamed(const v1::EraseRequest& request,
   ENGRAM_ASSIGN_OR_RETURN(const uint64_t through,
                           context_->store->log().UnnamedThrough(context_->uid));
   if (through == 0) return absl::OkStatus();
-  const absl::Status read =
-      ForEachRecord(*context_, 1, [&](const storage::LogRecord& record) -> absl::Status {
-        if (record.sequence > through) return absl::CancelledError("");
+  ENGRAM_RETURN_IF_ERROR(
+      ForEachRecord(*context_, 1, through, [&](const storage::LogRecord& record) {
         v1::Example example;
         if (record.kind == static_cast<uint8_t>(RecordKind::kExample) &&
             example.ParseFromString(record.payload) && Names(request, example)) {
           found->push_back(record.sequence);
         }
         return absl::OkStatus();
-      });
-  if (!read.ok() && !absl::IsCancelled(read)) return read;
+      }));
   return context_->store->held_out().ForEach(context_->uid, [&](storage::HeldOutRow row) {
     internal::HeldOutExample stored;
     if (row.sequence <= through && stored.ParseFromString(row.payload) &&
@@ -236,7 +254,7 @@ absl::StatusOr<std::vector<Eraser::LoggedRewind>> Eraser::ForgetLabels(uint64_t 
   std::vector<LoggedRewind> rewinds;
   std::vector<storage::RewrittenRecord> rewritten;
   ENGRAM_RETURN_IF_ERROR(
-      ForEachRecord(*context_, 1, [&](const storage::LogRecord& record) -> absl::Status {
+      ForEachRecord(*context_, 1, kLogEnd, [&](const storage::LogRecord& record) -> absl::Status {
         if (record.kind != static_cast<uint8_t>(RecordKind::kRollback)) return absl::OkStatus();
         internal::RollbackRecord rollback;
         if (!rollback.ParseFromString(record.payload)) {

@@ -1,5 +1,5 @@
-// Erasing examples, the durable side: finds them by id or subject, and takes them out of everything
-// that is stored of a model. The trainer drives it and brings its learner after.
+// Erasing examples, the durable side: finds them by id, subject or producer, and takes them out of
+// everything that is stored of a model. The trainer drives it and brings its learner after.
 //
 // An erasure is a row from the moment it was found (Begin), so that a crash at any point is picked
 // up at the next start: each step may be done again. Its phases are those of internal.Erasure:
@@ -12,7 +12,8 @@
 // Threading: one thread at a time. It blocks on the disk: not for the trainer's strand while it
 //   serves.
 // Failure: the store's statuses; what was done stays done, and doing it again continues.
-// Bounds: 8 bytes an erased example, one receipt a selector.
+// Bounds: 8 bytes an erased example, one receipt a selector. Ids and subjects have an index; a
+//   producer's examples are found by reading what there is of the log.
 #pragma once
 
 #include <cstdint>
@@ -56,6 +57,7 @@ class Eraser {
   };
 
   absl::StatusOr<std::vector<uint64_t>> Find(const v1::EraseRequest& request) const;
+  absl::StatusOr<std::vector<uint64_t>> FindSent(const std::string& producer) const;
   absl::Status FindUnnamed(const v1::EraseRequest& request, std::vector<uint64_t>* found) const;
   absl::Status Bury(const internal::Erasure& erasure);
   absl::StatusOr<std::vector<LoggedRewind>> ForgetLabels(uint64_t first);

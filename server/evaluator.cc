@@ -157,4 +157,39 @@ absl::StatusOr<double> EvaluateExamples(const Served& served,
   return static_cast<double>(hits) / static_cast<double>(rows);
 }
 
+absl::StatusOr<std::vector<Judgement>> JudgeExamples(const Served& served,
+                                                     absl::Span<const v1::Example> examples,
+                                                     absl::Span<const int32_t> columns,
+                                                     int64_t feature_count) {
+  std::vector<Judgement> judgements(examples.size());
+  const int64_t rows = static_cast<int64_t>(examples.size());
+  std::vector<float> features(rows * feature_count);
+  for (int64_t i = 0; i < rows; ++i) {
+    CopyValues(examples[i].features(), features.data() + i * feature_count);
+  }
+  std::vector<float> scores;
+  const absl::Status predicted = served.snapshot->Predict(features, rows, columns, &scores);
+  if (absl::IsNotFound(predicted) || absl::IsInvalidArgument(predicted)) {
+    // One row's task has no output: the others are asked without it.
+    for (int64_t i = 0; i < rows && rows > 1; ++i) {
+      ENGRAM_ASSIGN_OR_RETURN(const auto alone,
+                              JudgeExamples(served, examples.subspan(i, 1), columns.subspan(i, 1),
+                                            feature_count));
+      judgements[i] = alone[0];
+    }
+    return judgements;
+  }
+  ENGRAM_RETURN_IF_ERROR(predicted);
+  const ClassIndex index(served.view->labels);
+  const int64_t classes = served.snapshot->class_count();
+  for (int64_t i = 0; i < rows && classes > 0; ++i) {
+    const auto row = absl::MakeConstSpan(scores).subspan(i * classes, classes);
+    const int32_t expected = index.Find(examples[i].label());
+    judgements[i].judged = true;
+    judgements[i].right = BestClass(row) == expected;
+    if (expected >= 0 && expected < classes) judgements[i].label_score = row[expected];
+  }
+  return judgements;
+}
+
 }  // namespace engram::server

@@ -43,4 +43,17 @@ absl::StatusOr<double> EvaluateExamples(const Served& served,
                                         absl::Span<const v1::Example* const> examples,
                                         int64_t feature_count);
 
+// How a snapshot sees one example.
+struct Judgement {
+  bool judged = false;  // false: its task is missing or has no output
+  bool right = false;   // its label scores best
+  float label_score = 0;
+};
+
+// One a row; `columns` has its task's column, -1 for none. Their features are checked.
+absl::StatusOr<std::vector<Judgement>> JudgeExamples(const Served& served,
+                                                     absl::Span<const v1::Example> examples,
+                                                     absl::Span<const int32_t> columns,
+                                                     int64_t feature_count);
+
 }  // namespace engram::server

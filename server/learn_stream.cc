@@ -187,6 +187,8 @@ void LearnStream::OnFrame() {
   if (!request.has_message()) {
     return CloseNow(BadField(absl::StrCat("message ", frames_), "neither message nor end"));
   }
+  const absl::Status its_own = AdmitMessage(edge_, caller_, request.message());
+  if (!its_own.ok()) return CloseNow(its_own);
   ++messages_;
   crc_ = ExtendCrc32(crc_, frame_);
   charged_ = false;

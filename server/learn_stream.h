@@ -8,8 +8,8 @@
 // A message over its caller's rate or bytes is held, and nothing is read, until there is room
 // (quota.h): that slows a producer without losing anything.
 //
-// What closes the stream: credentials that do not allow it or its producer (authority.h), a frame
-// that does not parse (INVALID_ARGUMENT with its number), a gap or a stale epoch (the model's
+// What closes the stream: credentials that do not allow it, its producer or its boundaries
+// (authority.h; nothing that a rejected message could be mended into), a frame that does not parse (INVALID_ARGUMENT with its number), a gap or a stale epoch (the model's
 // status), an end record that does not match (DATA_LOSS), no end record (ABORTED), acks that nobody
 // reads, a stream or a boundary too many, a quota or a queue that stays full (RESOURCE_EXHAUSTED),
 // a drain (UNAVAILABLE). Before it closes, everything accepted is

@@ -111,7 +111,8 @@ class LearningService final : public RawLearning {
   template <typename Response, typename Request, typename Fill>
   void Submit(const Request& request, v1::LearnMessage message, int64_t bytes,
               std::shared_ptr<UnaryCall> call, Fill fill) {
-    const absl::Status bound = AdmitProducer(edge_, call->caller(), request.producer());
+    absl::Status bound = AdmitProducer(edge_, call->caller(), request.producer());
+    if (bound.ok()) bound = AdmitMessage(edge_, call->caller(), message);
     if (!bound.ok()) return call->Finish(bound);
     const auto found = FindModel(edge_, request.model());
     if (!found.ok()) return call->Finish(found.status());

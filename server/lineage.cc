@@ -9,26 +9,8 @@ namespace {
 
 constexpr uint64_t kHead = std::numeric_limits<uint64_t>::max();
 
-struct Segment {
-  uint64_t first = 0;
-  uint64_t last = 0;
-};
-
-// The stretches of the log that a state at `end` has learned, oldest first.
-std::vector<Segment> LineTo(const Rewinds& rewinds, uint64_t end) {
-  std::vector<Segment> line;
-  for (int i = rewinds.size() - 1; i >= 0; --i) {
-    if (rewinds[i].record() > end) continue;  // happened on a branch that was left
-    line.push_back({rewinds[i].record(), end});
-    end = rewinds[i].restored();
-  }
-  line.push_back({0, end});
-  std::reverse(line.begin(), line.end());
-  return line;
-}
-
 // The last record that two lines share.
-uint64_t CommonEnd(const std::vector<Segment>& a, const std::vector<Segment>& b) {
+uint64_t CommonEnd(const std::vector<Stretch>& a, const std::vector<Stretch>& b) {
   uint64_t common = 0;
   for (size_t i = 0; i < std::min(a.size(), b.size()) && a[i].first == b[i].first; ++i) {
     common = std::min(a[i].last, b[i].last);
@@ -38,6 +20,18 @@ uint64_t CommonEnd(const std::vector<Segment>& a, const std::vector<Segment>& b)
 }
 
 }  // namespace
+
+std::vector<Stretch> LineTo(const Rewinds& rewinds, uint64_t end) {
+  std::vector<Stretch> line;
+  for (int i = rewinds.size() - 1; i >= 0; --i) {
+    if (rewinds[i].record() > end) continue;  // happened on a branch that was left
+    line.push_back({rewinds[i].record(), end});
+    end = rewinds[i].restored();
+  }
+  line.push_back({0, end});
+  std::reverse(line.begin(), line.end());
+  return line;
+}
 
 uint64_t UndoneBy(const Rewinds& rewinds, uint64_t sequence) {
   uint64_t undone_by = 0;

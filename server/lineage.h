@@ -4,12 +4,22 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "engram/internal/records.pb.h"
 
 namespace engram::server {
 
 using Rewinds = google::protobuf::RepeatedPtrField<internal::StreamState::Rewind>;
+
+// Of the log; both ends belong to it.
+struct Stretch {
+  uint64_t first = 0;
+  uint64_t last = 0;
+};
+
+// What a state at `end` has learned, oldest first. Rollbacks after `end` do not count.
+std::vector<Stretch> LineTo(const Rewinds& rewinds, uint64_t end);
 
 // 0 when a record at `sequence` stands, else the rollback record that undid it (the last one, if a
 // later rollback had brought it back in between).

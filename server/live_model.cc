@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "server/blame.h"
 #include "server/errors.h"
 #include "server/message_check.h"
 #include "server/names.h"
@@ -338,6 +339,21 @@ absl::StatusOr<v1::EvaluateResponse> LiveModel::Evaluate(const v1::EvaluateReque
   response.set_examples(static_cast<int64_t>(examples.size()));
   response.set_model_version(served.version());
   return response;
+}
+
+// What is served is asked for first: the rollbacks are published with it or before it.
+absl::StatusOr<v1::BlameResponse> LiveModel::Blame(const v1::BlameRequest& request,
+                                                   const std::function<bool()>& left) {
+  ENGRAM_RETURN_IF_ERROR(CheckServing());
+  ENGRAM_RETURN_IF_ERROR(CheckBlame(request));
+  ENGRAM_RETURN_IF_ERROR(CheckReachable(request.from_sequence()));
+  BlameSubject subject;
+  subject.context = &context_;
+  subject.spec = &created_spec_;
+  subject.served = Live();
+  subject.rewinds = report_.CurrentRewinds();
+  subject.quarantined = quarantine_.Sequences();
+  return BlameProducers(subject, request, left);
 }
 
 void LiveModel::CreateCheckpoint(const v1::CreateCheckpointRequest& request,

@@ -87,6 +87,8 @@ class LiveModel : public ModelRuntime {
   uint64_t Watch(std::function<void(const v1::ReportEvent&)> observer) override;
   void Unwatch(uint64_t id) override { report_.Unwatch(id); }
   absl::StatusOr<v1::EvaluateResponse> Evaluate(const v1::EvaluateRequest& request) override;
+  absl::StatusOr<v1::BlameResponse> Blame(const v1::BlameRequest& request,
+                                          const std::function<bool()>& left) override;
   void CreateCheckpoint(const v1::CreateCheckpointRequest& request,
                         std::function<void(absl::StatusOr<v1::Checkpoint>)> done) override;
   absl::StatusOr<std::vector<v1::Checkpoint>> ListCheckpoints() const override;

@@ -46,6 +46,7 @@
 #include "server/systemd_notify.h"
 #include "storage/base/status_macros.h"
 #include "storage/store.h"
+#include "storage/store_folder.h"
 #include "strategies/api/compute.h"
 #include "strategies/api/learner.h"
 
@@ -72,11 +73,7 @@ int Fail(int code, const absl::Status& status) {
 
 int StoreExitCode(const absl::Status& status) {
   if (absl::IsDataLoss(status)) return EX_DATAERR;
-  if (absl::IsFailedPrecondition(status) && absl::StrContains(status.message(), "in use")) {
-    return EX_CANTCREAT;
-  }
-  // The first file that is written: the folder is read-only, or somebody else's.
-  if (absl::StrContains(status.message(), "lock file")) return EX_CANTCREAT;
+  if (storage::IsFolderTaken(status)) return EX_CANTCREAT;
   return absl::IsFailedPrecondition(status) || absl::IsInvalidArgument(status) ? EX_CONFIG
                                                                                : EX_IOERR;
 }
@@ -145,6 +142,15 @@ struct Records {
   std::unique_ptr<AuditLog> audit;
 };
 
+// What a model's guard did, as an administrator's call would be recorded.
+void Record(const GuardAction& action, AuditLog* audit) {
+  v1::AuditEntry entry = MakeAuditEntry(action.method, nullptr, "", action.outcome);
+  entry.set_role("guard");
+  entry.set_model(action.model);
+  entry.set_subject(action.checkpoint);
+  audit->Append(std::move(entry), nullptr);
+}
+
 // What serves, wired together; nothing runs yet.
 struct Parts {
   Parts(const v1::ServerConfig& config, Authority* authority, storage::Store* store,
@@ -165,6 +171,9 @@ struct Parts {
     options.on_serving = [this](const std::string& model, bool serving) {
       // A deleted model stops serving too, and must not keep the server from being ready.
       serving || host->Find(model).ok() ? board.Set(model, serving) : board.Remove(model);
+    };
+    options.on_guard = [audit = records->audit.get()](const GuardAction& action) {
+      Record(action, audit);
     };
     options.losses = records->losses.get();
     options.enter_compute_thread = strategies::EnterComputeThread;

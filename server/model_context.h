@@ -38,6 +38,7 @@ struct ModelContext {
   std::function<void()> deadline_set;
   // The model began or stopped to serve.
   std::function<void(bool serving)> on_serving;
+  OnGuard on_guard;  // may be empty
 };
 
 }  // namespace engram::server

@@ -163,6 +163,7 @@ std::shared_ptr<LiveModel> Host::MakeModel(const storage::ModelRow& row,
     if (auto alive = strands.lock()) alive->Wake(uid);
   };
   context.deadline_set = [timer = timer_] { timer->Nudge(); };
+  context.on_guard = options_.on_guard;
   if (options_.on_serving) {
     context.on_serving = [notify = options_.on_serving, name = row.name](bool serving) {
       notify(name, serving);

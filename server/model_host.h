@@ -29,11 +29,21 @@ using LearnerFactory = std::function<absl::StatusOr<std::unique_ptr<strategies::
 // Told when a model starts or stops serving ("" = the whole server); feeds the health service.
 using OnServing = std::function<void(const std::string& model, bool serving)>;
 
+// What spec.guard did by itself, for the audit log. On the trainer's thread: must not block.
+struct GuardAction {
+  absl::string_view method;  // of engram.v1, that an administrator would have called
+  std::string model;
+  std::string checkpoint;
+  absl::Status outcome;
+};
+using OnGuard = std::function<void(const GuardAction&)>;
+
 struct ModelHostOptions {
   v1::ServerConfig config;  // with defaults filled in (server/config.h)
   std::string compute_fingerprint;
   LearnerFactory make_learner;
   OnServing on_serving;
+  OnGuard on_guard;             // may be empty
   LossBook* losses = nullptr;  // null: kept in memory only; outlives the host
   // Runs first on every thread that trains, evaluates or restores.
   std::function<void()> enter_compute_thread;

@@ -35,6 +35,7 @@ struct StreamView {
   std::vector<v1::Label> labels;                            // by class index
   std::vector<std::string> tasks;                           // by column
   absl::flat_hash_map<std::string, int32_t> task_index;
+  int32_t current_task = 0;                                 // its column
 };
 
 // A version that can answer predictions.
@@ -83,8 +84,8 @@ class ModelRuntime {
   virtual void WaitApplied(uint64_t sequence, bool evaluated, absl::Duration deadline,
                            std::function<void(absl::StatusOr<v1::WaitAppliedResponse>)> done) = 0;
 
-  // By id or subject; answers when nothing of the examples is left. INVALID_ARGUMENT for a selector
-  // that would match everything.
+  // By id, subject or producer; answers when nothing of the examples is left. INVALID_ARGUMENT for
+  // a selector that would match everything.
   virtual void Erase(const v1::EraseRequest& request,
                      std::function<void(absl::StatusOr<v1::EraseResponse>)> done) = 0;
 
@@ -112,6 +113,10 @@ class ModelRuntime {
   virtual uint64_t Watch(std::function<void(const v1::ReportEvent&)> observer) = 0;
   virtual void Unwatch(uint64_t id) = 0;
   virtual absl::StatusOr<v1::EvaluateResponse> Evaluate(const v1::EvaluateRequest& request) = 0;
+  // Who taught it what (blame.h). Reads the log and predicts: blocks, CANCELLED once `left` says
+  // that nobody waits for the answer.
+  virtual absl::StatusOr<v1::BlameResponse> Blame(const v1::BlameRequest& request,
+                                                  const std::function<bool()>& left) = 0;
 
   // Checkpoints.
   virtual void CreateCheckpoint(const v1::CreateCheckpointRequest& request,

@@ -24,7 +24,8 @@ absl::StatusOr<ProducerBindings> ProducerBindings::Make(const v1::Authentication
         return BadField(absl::StrCat(field, ".producers"),
                         absl::StrCat("\"", Echo(producer), "\" ", kNameRule, ", or end in \"*\""));
       }
-      made.bindings_.push_back({binding.writer(), std::string(name), any_rest});
+      made.bindings_.push_back(
+          {binding.writer(), std::string(name), any_rest, binding.no_boundaries()});
     }
   }
   return made;
@@ -47,6 +48,18 @@ absl::Status ProducerBindings::Admit(const Identity& caller, absl::string_view p
                     absl::StrCat("writer \"", caller.name, "\" may not learn as producer \"",
                                  Echo(producer), "\""),
                     "producer", Echo(producer));
+}
+
+absl::Status ProducerBindings::AdmitBoundary(const Identity& caller) const {
+  if (caller.role == Role::kAdmin) return absl::OkStatus();
+  for (const Binding& binding : bindings_) {
+    if (binding.writer != caller.name || !binding.no_boundaries) continue;
+    return WithReason(absl::StatusCode::kPermissionDenied, "BOUNDARIES_NOT_ALLOWED",
+                      absl::StrCat("writer \"", caller.name,
+                                   "\" may not mark boundaries (no_boundaries of its binding)"),
+                      "writer", caller.name);
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace engram::server

@@ -19,12 +19,15 @@ class ProducerBindings {
 
   // An admin may always. A bound writer may what it is bound to, another writer what nobody is.
   absl::Status Admit(const Identity& caller, absl::string_view producer) const;
+  // Whether the caller may mark boundaries: not where one of its bindings says no_boundaries.
+  absl::Status AdmitBoundary(const Identity& caller) const;
 
  private:
   struct Binding {
     std::string writer;
     std::string producer;
     bool any_rest = false;
+    bool no_boundaries = false;
   };
 
   std::vector<Binding> bindings_;

@@ -99,6 +99,14 @@ void QuarantineBook::OpenAfterErasure() {
   gate_->closed = false;
 }
 
+std::vector<uint64_t> QuarantineBook::Sequences() const {
+  const std::shared_ptr<const Published> list = published();
+  std::vector<uint64_t> sequences;
+  sequences.reserve(list->held.size());
+  for (const Held& held : list->held) sequences.push_back(held.sequence);
+  return sequences;
+}
+
 absl::StatusOr<v1::ListQuarantinedResponse> QuarantineBook::List(
     const v1::ListQuarantinedRequest& request) const {
   ENGRAM_ASSIGN_OR_RETURN(const int limit, ListLimit(request.limit()));

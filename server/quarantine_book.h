@@ -38,6 +38,8 @@ class QuarantineBook {
   bool CloseForErasure();
   void OpenAfterErasure();
 
+  // As published, ascending.
+  std::vector<uint64_t> Sequences() const;
   absl::StatusOr<v1::ListQuarantinedResponse> List(
       const v1::ListQuarantinedRequest& request) const;
   void Release(const v1::ReleaseQuarantinedRequest& request, OnReleased done);

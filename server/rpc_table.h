@@ -50,6 +50,7 @@ enum class Rpc {
   kListQuarantined,
   kReleaseQuarantined,
   kListRejected,
+  kBlame,
 };
 
 struct RpcRow {
@@ -58,7 +59,7 @@ struct RpcRow {
   Role role;
 };
 
-inline constexpr std::array<RpcRow, 33> kRpcs = {{
+inline constexpr std::array<RpcRow, 34> kRpcs = {{
     {Rpc::kCreateModel, "engram.v1.Models/CreateModel", Role::kAdmin},
     {Rpc::kCreateModelFromWeights, "engram.v1.Models/CreateModelFromWeights", Role::kAdmin},
     {Rpc::kGetModel, "engram.v1.Models/GetModel", Role::kReader},
@@ -92,6 +93,7 @@ inline constexpr std::array<RpcRow, 33> kRpcs = {{
     {Rpc::kListQuarantined, "engram.v1.Admin/ListQuarantined", Role::kAdmin},
     {Rpc::kReleaseQuarantined, "engram.v1.Admin/ReleaseQuarantined", Role::kAdmin},
     {Rpc::kListRejected, "engram.v1.Admin/ListRejected", Role::kAdmin},
+    {Rpc::kBlame, "engram.v1.Admin/Blame", Role::kAdmin},
 }};
 
 constexpr bool RowsStandInOrder() {

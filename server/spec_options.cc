@@ -200,6 +200,8 @@ void CompleteNumbers(v1::ModelSpec* spec) {
   spec->set_importance_bytes(OrDefault(spec->importance_bytes(), kImportanceBytes));
   if (spec->first_task().empty()) spec->set_first_task("task-1");
   if (spec->max_sender_share() == 1) spec->clear_max_sender_share();
+  // A model made before there was the field has none.
+  if (spec->min_task_examples() == 1) spec->clear_min_task_examples();
 }
 
 absl::Status CheckNumbers(const v1::ModelSpec& spec) {
@@ -224,6 +226,7 @@ absl::Status CheckNumbers(const v1::ModelSpec& spec) {
   ENGRAM_RETURN_IF_ERROR(
       Between("spec.keep_automatic_checkpoints", spec.keep_automatic_checkpoints(), 1, 60));
   ENGRAM_RETURN_IF_ERROR(Between("spec.importance_bytes", spec.importance_bytes(), 1, 1e13));
+  ENGRAM_RETURN_IF_ERROR(Between("spec.min_task_examples", spec.min_task_examples(), 0, 1e6));
   if (!IsName(spec.first_task())) {
     return BadField("spec.first_task", NotAName(spec.first_task()));
   }
@@ -393,6 +396,7 @@ strategies::ModelOptions ToModelOptions(const v1::ModelSpec& spec) {
   options.penalty_schedule = ToPenaltyScheduleOptions(spec.penalty_schedule());
   options.seed = spec.seed();
   options.batch_size = spec.batch_size();
+  options.max_update_norm = spec.max_update_norm();
   if (spec.has_max_sender_share()) options.max_sender_share = spec.max_sender_share();
   return options;
 }

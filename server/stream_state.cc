@@ -134,6 +134,7 @@ StreamState::BoundaryRole StreamState::ApplyBoundary(const internal::BoundaryRec
   proto_.mutable_tasks(role.ended_task)->set_ended(true);
   role.next_task = TaskColumn(record.next_task());
   proto_.set_current_task(role.next_task);
+  if (role.next_task != role.ended_task) ++view_revision_;
   proto_.set_examples_in_current_task(0);
   proto_.set_boundaries(proto_.boundaries() + 1);
   if (record.source() == internal::BoundaryRecord::DRIFT) {
@@ -242,6 +243,7 @@ std::shared_ptr<const StreamView> StreamState::View() const {
   view->tasks.reserve(proto_.tasks_size());
   for (const auto& task : proto_.tasks()) view->tasks.push_back(task.name());
   view->task_index = task_columns_;
+  view->current_task = proto_.current_task();
   return view;
 }
 

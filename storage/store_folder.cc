@@ -10,6 +10,7 @@
 #include <cstring>
 #include <utility>
 
+#include "absl/strings/cord.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -20,6 +21,7 @@ namespace engram::storage {
 namespace {
 
 constexpr absl::string_view kFormatWord = "engram-store ";
+constexpr absl::string_view kFolderTaken = "engram/folder-taken";  // a payload
 constexpr mode_t kFolderMode = 0700;
 constexpr mode_t kFileMode = 0600;
 
@@ -48,6 +50,11 @@ absl::Status WriteText(int file, absl::string_view text) {
     return ErrnoStatus(errno, "cannot write in the data folder");
   }
   return absl::OkStatus();
+}
+
+absl::Status Taken(absl::Status status) {
+  status.SetPayload(kFolderTaken, absl::Cord());
+  return status;
 }
 
 }  // namespace
@@ -83,15 +90,21 @@ absl::Status PrepareFolder(const std::string& folder) {
   return absl::OkStatus();
 }
 
+bool IsFolderTaken(const absl::Status& status) {
+  return status.GetPayload(kFolderTaken).has_value();
+}
+
 absl::StatusOr<std::unique_ptr<FolderLock>> FolderLock::Take(const std::string& folder) {
   const std::string path = absl::StrCat(folder, "/LOCK");
   const int file = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, kFileMode);
-  if (file < 0) return ErrnoStatus(errno, "cannot open the lock file of the data folder");
+  if (file < 0) {
+    return Taken(ErrnoStatus(errno, "cannot open the lock file of the data folder"));
+  }
   std::unique_ptr<FolderLock> lock(new FolderLock(file));
   if (::flock(file, LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK) return ErrnoStatus(errno, "cannot lock the data folder");
-    return absl::FailedPreconditionError(absl::StrCat(
-        "data folder is in use by process ", absl::StripSuffix(ReadSmallFile(file), "\n")));
+    return Taken(absl::FailedPreconditionError(absl::StrCat(
+        "data folder is in use by process ", absl::StripSuffix(ReadSmallFile(file), "\n"))));
   }
   ENGRAM_RETURN_IF_ERROR(WriteText(file, absl::StrCat(::getpid(), "\n")));
   return lock;

@@ -18,6 +18,10 @@ namespace engram::storage {
 // An errno as a Status: "what: reason". ENOSPC is RESOURCE_EXHAUSTED, anything else UNAVAILABLE.
 absl::Status ErrnoStatus(int error, absl::string_view what);
 
+// The folder cannot be had at all: another process has it, or its first file cannot be written (it
+// is read-only, or somebody else's). Of a status of FolderLock::Take, by whatever way it came.
+bool IsFolderTaken(const absl::Status& status);
+
 // Makes the folder (mode 0700, parents too) or checks the one that is there.
 absl::Status PrepareFolder(const std::string& folder);
 

@@ -1,4 +1,4 @@
-// Erasing what was learned of one example or one subject.
+// Erasing what was learned of one example, one subject or one producer.
 #include <cstdint>
 
 #include "absl/strings/str_cat.h"
@@ -37,23 +37,28 @@ int Erase(const VerbContext& context, const Arguments& args) {
   std::string model;
   std::string id;
   std::string subject;
+  std::string producer;
   int64_t wait_seconds = 3600;
   FlagSet flags("erase",
-                "Erases the examples of an id or a subject, and learns again without them.");
+                "Erases the examples of an id, a subject or a producer, and learns again without "
+                "them.");
   flags.Positional("MODEL", &model, "that learned them")
       .String("id", &id, "id of the example")
       .String("subject", &subject, "whom the examples are about")
+      .String("producer", &producer, "who sent them: whatever the log still holds from it")
       .Int64("wait_seconds", &wait_seconds, "longest wait; the server goes on after it");
   if (const auto exit = ParseOrExit(context, args, &flags)) return *exit;
-  if (id.empty() == subject.empty()) {
-    return Fail(context, absl::InvalidArgumentError(
-                             "selector: give --id or --subject, one of them, not empty"));
+  if (!id.empty() + !subject.empty() + !producer.empty() != 1) {
+    return Fail(context,
+                absl::InvalidArgumentError(
+                    "selector: give --id, --subject or --producer, one of them, not empty"));
   }
   const auto connection = context.Connect();
   if (!connection.ok()) return Fail(context, connection.status());
   request.set_model(model);
   if (!id.empty()) request.set_example_id(id);
   if (!subject.empty()) request.set_subject_id(subject);
+  if (!producer.empty()) request.set_producer(producer);
   const auto receipt = LearningClient(*connection).Erase(request, absl::Seconds(wait_seconds));
   if (!receipt.ok()) return Fail(context, receipt.status());
   *context.out << (context.json ? absl::StrCat(ToJson(*receipt).dump(), "\n")

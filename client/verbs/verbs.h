@@ -35,6 +35,7 @@ int CheckpointShow(const VerbContext& context, const Arguments& args);
 int CheckpointDelete(const VerbContext& context, const Arguments& args);
 int Rollback(const VerbContext& context, const Arguments& args);
 int Erase(const VerbContext& context, const Arguments& args);
+int Blame(const VerbContext& context, const Arguments& args);
 
 int StrategyList(const VerbContext& context, const Arguments& args);
 int StrategyExplain(const VerbContext& context, const Arguments& args);

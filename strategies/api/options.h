@@ -122,6 +122,9 @@ struct ModelOptions {
   int64_t batch_size = 10;  // most stream rows in one Train call
   // Most of a memory's capacity that examples of one sender may have, in (0, 1]; 1 = no cap.
   double max_sender_share = 1;
+  // Above 0: an update that would move the parameters further, Euclidean over all that are trained,
+  // is not made; in (0, 1e9].
+  double max_update_norm = 0;
 };
 
 enum class ParameterKind { kBool, kInteger, kNumber, kChoice };

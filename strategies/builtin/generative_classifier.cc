@@ -286,6 +286,7 @@ StrategyEntry GenerativeClassifier() {
           .Live()
           .Help("draws of a prediction's estimate; 1 = the posterior's mean alone"),
   };
+  entry.own_update = true;
   entry.augmentation = AugmentationSupport::kNone;
   entry.make = [](const StrategyParameters& parameters, const StrategyEnvironment& environment)
       -> absl::StatusOr<std::unique_ptr<Strategy>> {

@@ -44,6 +44,8 @@ class Joint final : public Strategy {
     seen.logits = context.KeepLogits(logits, batch.stream_rows());
     seen.loss = context.LossAndBackward(batch, logits);
     absl::optional<std::string> reason = context.Guard(seen.loss);
+    // What the guard or the cap refuses is not kept either.
+    if (!reason.has_value()) reason = context.TryUpdate();
     if (!reason.has_value()) {
       Keep(batch);
       for (int64_t step = 0; step < steps_ && !reason.has_value(); ++step) {
@@ -92,9 +94,9 @@ class Joint final : public Strategy {
       const ExemplarView example = memory_.exemplars().At(slot);
       ENGRAM_RETURN_IF_ERROR(drawn_.Append(example, example.side[0]));
     }
-    ENGRAM_ASSIGN_OR_RETURN(const Observation step, next(drawn_, context));
-    if (!step.skipped) return absl::optional<std::string>();
-    return absl::make_optional(step.skip_reason);
+    // One that is refused is left out: the batch is kept, so it is not skipped.
+    ENGRAM_RETURN_IF_ERROR(next(drawn_, context).status());
+    return absl::optional<std::string>();
   }
 
   ReplayMemory memory_;

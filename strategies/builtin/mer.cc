@@ -7,13 +7,16 @@
 //   theta <- theta_A + gamma (theta - theta_A)         across them
 // Steps in sequence are the method: one joint step over a batch has no term that aligns gradients.
 // Exemplars are drawn without replacement, with it when more are wanted than there are. Parameters
-// alone are drawn back: an optimizer's moments keep running.
+// alone are drawn back: an optimizer's moments keep running. A step that is refused (guard,
+// max_update_norm) is left out, and an example none of whose own steps was made is not kept.
 //
 // Memory: M exemplars of 4 d + 36 bytes, 2 P floats. Time: batches x batch_rows steps an example.
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "storage/base/status_macros.h"
 #include "strategies/core/registry.h"
 #include "strategies/memory/exemplar_memory.h"
@@ -40,11 +43,15 @@ class Mer final : public Strategy {
   absl::StatusOr<Observation> Observe(TrainingBatch& batch, StepContext& context, Next) override {
     Observation seen = Look(batch, context);
     if (seen.skipped) return seen;
+    moved_ = false;
     for (int64_t row = 0; row < batch.stream_rows(); ++row) {
       const ExemplarView example = batch.Example(row);
-      ENGRAM_RETURN_IF_ERROR(Learn(example, batch.weights()[row], context));
-      memory_->Offer(example);
+      ENGRAM_ASSIGN_OR_RETURN(const bool learned,
+                              Learn(example, batch.weights()[row], context));
+      if (learned) memory_->Offer(example);
     }
+    seen.skipped = !moved_;
+    if (seen.skipped) seen.skip_reason = absl::StrCat("every step: ", refusal_);
     return seen;
   }
 
@@ -78,33 +85,42 @@ class Mer final : public Strategy {
     return seen;
   }
 
-  absl::Status Learn(const ExemplarView& example, float weight, StepContext& context) {
+  // Whether a step on the example itself was made: one that was refused is not kept.
+  absl::StatusOr<bool> Learn(const ExemplarView& example, float weight, StepContext& context) {
     const at::Tensor& theta = context.arena().flat();
     const at::Tensor& before_example = context.arena().Companion(before_example_);
     const at::Tensor& before_batch = context.arena().Companion(before_batch_);
     before_example.copy_(theta);
+    bool learned = false;
     for (int64_t batch = 0; batch < batches_; ++batch) {
       memory_->Draw(
           batch_rows_ - 1, [&context] { return context.generator().Next(); }, &drawn_);
       before_batch.copy_(theta);
       for (const int64_t slot : drawn_) {
-        ENGRAM_RETURN_IF_ERROR(StepOn(memory_->At(slot), 1, context));
+        ENGRAM_RETURN_IF_ERROR(StepOn(memory_->At(slot), 1, context).status());
       }
-      ENGRAM_RETURN_IF_ERROR(StepOn(example, weight, context));
+      ENGRAM_ASSIGN_OR_RETURN(const bool stepped, StepOn(example, weight, context));
+      learned = learned || stepped;
       theta.lerp_(before_batch, 1 - beta_);
     }
     theta.lerp_(before_example, 1 - gamma_);
-    return absl::OkStatus();
+    return learned;
   }
 
-  // A step that the guard refuses is left out.
-  absl::Status StepOn(const ExemplarView& example, float weight, StepContext& context) {
+  // Whether it was made: a step that the guard refuses is left out.
+  absl::StatusOr<bool> StepOn(const ExemplarView& example, float weight, StepContext& context) {
     single_.Clear(context.units());
     ENGRAM_RETURN_IF_ERROR(single_.Append(example, weight));
     context.Augment(single_);
     const double loss = context.LossAndBackward(single_, context.Forward(single_));
-    if (!context.Guard(loss).has_value()) context.Update();
-    return absl::OkStatus();
+    absl::optional<std::string> reason = context.Guard(loss);
+    if (!reason.has_value()) reason = context.Update();
+    if (reason.has_value()) {
+      refusal_ = *std::move(reason);
+      return false;
+    }
+    moved_ = true;
+    return true;
   }
 
   std::unique_ptr<ExemplarMemory> memory_;
@@ -116,6 +132,8 @@ class Mer final : public Strategy {
   double beta_ = 0;
   double gamma_ = 0;
   std::vector<int64_t> drawn_;
+  bool moved_ = false;   // a step of this batch was made
+  std::string refusal_;  // why the latest was not
 };
 
 absl::StatusOr<std::unique_ptr<Strategy>> Make(const StrategyParameters& parameters,

@@ -49,8 +49,8 @@ class Reptile final : public Strategy {
       ENGRAM_RETURN_IF_ERROR(AppendExemplars(batch, context));
       context.Augment(batch);
       const double loss = context.LossAndBackward(batch, context.Forward(batch));
-      if (context.Guard(loss).has_value()) break;  // what was learned so far is kept
-      context.Update();
+      // What was learned so far is kept.
+      if (context.Guard(loss).has_value() || context.Update().has_value()) break;
     }
     context.arena().flat().lerp_(before, 1 - epsilon_);
     for (int64_t row = 0; row < batch.stream_rows(); ++row) memory_->Offer(batch.Example(row));

@@ -33,6 +33,7 @@ StrategyEntry Ridge() {
       IntegerParameter("random_features", 2000).Between(1, 20000).Help("random features, M"));
   entry.help.parameters.push_back(
       NumberParameter("lambda", 1.0).Between(1e-9, 1e12).Live().Help("added to the diagonal of G"));
+  entry.own_update = true;
   entry.augmentation = AugmentationSupport::kNone;
   entry.make =
       [](const StrategyParameters& parameters,

@@ -58,6 +58,7 @@ class Si final : public Strategy, public UpdateObserver {
     return seen;
   }
 
+  std::vector<at::Tensor> Written() const override { return path_.Written(); }
   void AfterUpdate(const UpdatedBlock& block) override {
     float* path = path_.At(block.begin).path;
     const float* importance = penalty_.importance().data_ptr<float>() + block.begin;

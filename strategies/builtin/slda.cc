@@ -34,6 +34,7 @@ StrategyEntry Slda() {
           .Between(1e-12, 1)
           .Live()
           .Help("epsilon: weight of the identity in the covariance"));
+  entry.own_update = true;
   entry.augmentation = AugmentationSupport::kNone;
   entry.make =
       [](const StrategyParameters& parameters,

@@ -60,6 +60,14 @@ double Optimizer::second_correction() const {
   return 1.0 - std::pow(options_.beta2, static_cast<double>(steps_));
 }
 
+std::vector<at::Tensor> Optimizer::moments() const {
+  std::vector<at::Tensor> kept;
+  for (const CompanionId id : {moment1_, moment2_}) {
+    if (id >= 0) kept.push_back(arena_->Companion(id));
+  }
+  return kept;
+}
+
 bool Optimizer::Integrates(absl::Span<ProximalPull* const> pulls) const {
   return plain() && pulls.size() <= 1;
 }

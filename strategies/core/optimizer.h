@@ -57,8 +57,11 @@ class Optimizer {
   // Adam, AdamW: bias-corrected second moment is moment2() / second_correction().
   const at::Tensor& moment2() const { return arena_->Companion(moment2_); }
   double second_correction() const;
-  // Steps taken.
+  // Steps taken; set_steps takes some back, together with moments() (update_norm.h).
   int64_t steps() const { return steps_; }
+  void set_steps(int64_t steps) { steps_ = steps; }
+  // What a step changes beside the parameters, flat; none under plain SGD.
+  std::vector<at::Tensor> moments() const;
 
   // Forgets moments and steps.
   void Reset();

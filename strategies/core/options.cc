@@ -20,6 +20,7 @@ constexpr int64_t kHiddenLayersMax = 16;
 constexpr int64_t kClassesMax = 10000;
 constexpr int64_t kBatchMax = 1024;
 constexpr int64_t kStrategiesMax = 8;
+constexpr double kUpdateNormMax = 1e9;
 constexpr int64_t kParametersMax = int64_t{1} << 30;
 
 absl::Status InRange(absl::string_view field, double value, double min, double max) {
@@ -38,6 +39,31 @@ absl::Status ValidateSenderShare(double share) {
   if (share > 0 && share <= 1) return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrCat("max_sender_share: must be in (0, 1], got ", share));
+}
+
+absl::Status CheckUpdateNorm(const std::vector<ResolvedStrategy>& resolved,
+                             double max_update_norm) {
+  ENGRAM_RETURN_IF_ERROR(InRange("max_update_norm", max_update_norm, 0, kUpdateNormMax));
+  if (max_update_norm == 0) return absl::OkStatus();
+  for (const ResolvedStrategy& strategy : resolved) {
+    if (!strategy.entry->own_update) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("max_update_norm: strategy ", strategy.entry->help.name,
+                     " does not learn by updates of the parameters that it could cap; leave it 0"));
+  }
+  return absl::OkStatus();
+}
+
+// An average follows the head as it grows; columns and modules grow otherwise.
+absl::Status CheckAveraged(const std::vector<ResolvedStrategy>& resolved, double ema_decay) {
+  for (const ResolvedStrategy& strategy : resolved) {
+    if (ema_decay == 0 || strategy.entry->make_network == nullptr) continue;
+    return absl::InvalidArgumentError(absl::StrCat("ema_decay: strategy ",
+                                                   strategy.entry->help.name,
+                                                   " has a network of its own, which is not "
+                                                   "averaged; leave it 0"));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status ValidateHead(const HeadOptions& head) {
@@ -253,6 +279,8 @@ absl::Status ValidateOptions(const ModelOptions& options) {
       InRange("strategies", static_cast<double>(options.strategies.size()), 0, kStrategiesMax));
   ENGRAM_RETURN_IF_ERROR(ValidateAugmentation(options.augmentation, options.feature_count));
   ENGRAM_ASSIGN_OR_RETURN(const auto resolved, ResolveStrategies(options));
+  ENGRAM_RETURN_IF_ERROR(CheckAveraged(resolved, options.ema_decay));
+  ENGRAM_RETURN_IF_ERROR(CheckUpdateNorm(resolved, options.max_update_norm));
   return CheckAugmented(resolved, options.augmentation);
 }
 
@@ -272,6 +300,7 @@ absl::Status ValidateLiveChange(const ModelOptions& current, const ModelOptions&
   if (current.ema_decay != next.ema_decay) return fixed("ema_decay");
   if (current.batch_size != next.batch_size) return fixed("batch_size");
   if (current.max_sender_share != next.max_sender_share) return fixed("max_sender_share");
+  if (current.max_update_norm != next.max_update_norm) return fixed("max_update_norm");
   if (!SameButNumbers(current.optimizer, next.optimizer)) {
     return fixed("optimizer.kind, and whether there is momentum");
   }

@@ -14,6 +14,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "strategies/core/kernels.h"
 #include "strategies/core/parameter_arena.h"
@@ -48,6 +49,11 @@ class PathIntegral final : public UpdateObserver {
     sums.share = share_;
     sums.damping = damping_;
     return sums;
+  }
+
+  std::vector<at::Tensor> Written() const override {
+    if (fisher_ < 0) return {values()};
+    return {values(), fisher()};
   }
 
   void AfterUpdate(const UpdatedBlock& block) override {

@@ -53,6 +53,9 @@ struct StrategyEntry {
   // no other strategy may be listed beside it.
   bool alone = false;
   AugmentationSupport augmentation = AugmentationSupport::kAll;
+  // It learns by other means than updates of the model's parameters: max_update_norm has nothing to
+  // measure, and is refused.
+  bool own_update = false;
   // It draws the network anew before it trains: pretrained weights would be lost, and are refused,
   // except for a trunk that a strategy beside it freezes.
   bool draws_anew = false;

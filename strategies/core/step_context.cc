@@ -150,7 +150,34 @@ absl::optional<std::string> StepContext::GuardTraces(const std::vector<LayerTrac
   return absl::nullopt;
 }
 
+std::vector<UpdateObserver*> StepContext::AllObservers() const {
+  std::vector<UpdateObserver*> observers = observers_;
+  observers.insert(observers.end(), paths_.begin(), paths_.end());
+  return observers;
+}
+
 absl::optional<std::string> StepContext::Update() {
+  if (options_->max_update_norm == 0) return Write();
+  absl::optional<std::string> reason = WriteAndMeasure();
+  if (reason.has_value()) update_norm_.PutBack(optimizer_);
+  return reason;
+}
+
+absl::optional<std::string> StepContext::TryUpdate() {
+  if (options_->max_update_norm == 0) return absl::nullopt;
+  absl::optional<std::string> reason = WriteAndMeasure();
+  update_norm_.PutBack(optimizer_);
+  return reason;
+}
+
+absl::optional<std::string> StepContext::WriteAndMeasure() {
+  update_norm_.Keep(*arena_, *optimizer_, AllObservers());
+  absl::optional<std::string> reason = Write();
+  if (reason.has_value()) return reason;
+  return BeyondUpdateNorm(update_norm_.Measure(*arena_), options_->max_update_norm);
+}
+
+absl::optional<std::string> StepContext::Write() {
   const LayerTrace& head = network_->traces().back();
   arena_->SetRateFactor(backbone_rate_, {head.weight, head.bias});
   const double clip_norm = optimizer_->options().clip_norm;
@@ -184,9 +211,7 @@ absl::optional<std::string> StepContext::Update() {
     return absl::StrCat("transformed gradient reaches ", largest, ", more than ", kGradientMax);
   }
   if (clip_norm > 0) Clip(flat_gradient_, clip_norm);
-  std::vector<UpdateObserver*> observers = observers_;
-  observers.insert(observers.end(), paths_.begin(), paths_.end());
-  optimizer_->StepWithGradient(flat_gradient_, pulls_, observers);
+  optimizer_->StepWithGradient(flat_gradient_, pulls_, AllObservers());
   return absl::nullopt;
 }
 

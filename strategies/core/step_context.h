@@ -29,6 +29,7 @@
 #include "strategies/core/step_hooks.h"
 #include "strategies/core/training_batch.h"
 #include "strategies/core/unit_map.h"
+#include "strategies/core/update_norm.h"
 #include "strategies/models/network.h"
 
 namespace engram::strategies {
@@ -97,8 +98,12 @@ class StepContext {
   const at::Tensor& Forward(const TrainingBatch& batch);
   double LossAndBackward(const TrainingBatch& batch, const at::Tensor& logits);
   absl::optional<std::string> Guard(double loss) const;
-  // Answers why nothing was written: transforms made the gradient unbounded.
+  // Answers why nothing was written: transforms made the gradient unbounded, or the parameters
+  // would have moved further than max_update_norm.
   absl::optional<std::string> Update();
+  // Whether Update would answer so, for a strategy that changes other state before it updates. Of
+  // max_update_norm only: none, and nothing done, where no such cap is set.
+  absl::optional<std::string> TryUpdate();
 
   // Fills the network's traces for cross-entropy alone over a batch of the caller's, and returns
   // the loss; no hook takes part and no parameter changes. LossGradient also writes
@@ -111,6 +116,10 @@ class StepContext {
 
  private:
   absl::optional<std::string> GuardTraces(const std::vector<LayerTrace>& traces) const;
+  std::vector<UpdateObserver*> AllObservers() const;
+  absl::optional<std::string> Write();
+  // Write, and the reason why it must be taken back.
+  absl::optional<std::string> WriteAndMeasure();
 
   const ModelOptions* options_;
   ParameterArena* arena_;
@@ -137,6 +146,7 @@ class StepContext {
   at::Tensor flat_gradient_;
   uint64_t gradient_generation_ = 0;  // of the arena when it was made
   at::Tensor kept_logits_;
+  UpdateNorm update_norm_;
 };
 
 }  // namespace engram::strategies

@@ -61,6 +61,9 @@ class UpdateObserver {
  public:
   virtual ~UpdateObserver() = default;
   virtual void AfterUpdate(const UpdatedBlock& block) = 0;
+  // All that AfterUpdate writes, in arrays of the arena: an update that is taken back
+  // (update_norm.h) takes them back too.
+  virtual std::vector<at::Tensor> Written() const = 0;
 };
 
 }  // namespace engram::strategies

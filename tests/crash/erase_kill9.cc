@@ -1,7 +1,8 @@
 // Erasing under kill -9, from outside. A real engramd learns a stream in which one subject carries
-// a string that occurs nowhere else; the subject is erased, and the server killed at a random
-// moment of it, while predictions go on. Then nobody may find the string in any file, and the
-// weights must be those of a replay of the log with its tombstones.
+// a string that occurs nowhere else; the subject is erased (or, every other time, the producer that
+// sent all of it), and the server killed at a random moment of it, while predictions go on. Then
+// nobody may find the string in any file, and the weights must be those of a replay of the log with
+// its tombstones.
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
@@ -37,6 +38,7 @@ using testing::ServerProcess;
 using testing::Stubs;
 
 constexpr char kModel[] = "erased";
+constexpr char kHostile[] = "hostile";
 constexpr int kFeatures = 16;
 constexpr int kMessageExamples = 20;
 constexpr int kMessages = 60;
@@ -48,6 +50,8 @@ struct Life {
   std::string data_dir;
   std::string config;
   int messages = kMessages;
+  // The canary comes from a producer of its own, and is erased by its name.
+  bool by_producer = false;
 };
 
 template <typename Reply>
@@ -127,18 +131,27 @@ absl::Status AwaitApplied(const Stubs& stubs) {
   return ToStatus(Call(*stubs.learning, &v1::Learning::Stub::WaitApplied, wait), "WaitApplied");
 }
 
-absl::Status Learn(const Stubs& stubs, int messages, bool own_class) {
+absl::Status Send(const Stubs& stubs, const std::string& producer, uint64_t* sequence,
+                  v1::LearnBatchRequest batch) {
+  if (batch.examples().empty()) return absl::OkStatus();
+  batch.set_model(kModel);
+  batch.set_producer(producer);
+  batch.set_producer_sequence(++*sequence);
+  return ToStatus(Call(*stubs.learning, &v1::Learning::Stub::LearnBatch, batch), "LearnBatch");
+}
+
+absl::Status Learn(const Stubs& stubs, const Life& life, bool own_class) {
   uint64_t sequence = 0;
-  for (int message = 0; message < messages; ++message) {
+  uint64_t hostile_sequence = 0;
+  for (int message = 0; message < life.messages; ++message) {
     v1::LearnBatchRequest batch;
-    batch.set_model(kModel);
-    batch.set_producer("p");
-    batch.set_producer_sequence(++sequence);
+    v1::LearnBatchRequest hostile;
     for (int i = 0; i < kMessageExamples; ++i) {
-      *batch.add_examples() = ExampleAt(message, i, own_class);
+      const bool apart = life.by_producer && IsCanary(message, i);
+      *(apart ? hostile : batch).add_examples() = ExampleAt(message, i, own_class);
     }
-    ENGRAM_RETURN_IF_ERROR(
-        ToStatus(Call(*stubs.learning, &v1::Learning::Stub::LearnBatch, batch), "LearnBatch"));
+    ENGRAM_RETURN_IF_ERROR(Send(stubs, kHostile, &hostile_sequence, std::move(hostile)));
+    ENGRAM_RETURN_IF_ERROR(Send(stubs, "p", &sequence, std::move(batch)));
     if (message == kMessages / 3) {
       ENGRAM_RETURN_IF_ERROR(AwaitApplied(stubs));
       ENGRAM_RETURN_IF_ERROR(MakeCheckpoint(stubs, "early").status());
@@ -155,10 +168,10 @@ absl::Status Learn(const Stubs& stubs, int messages, bool own_class) {
   return MakeCheckpoint(stubs, "late").status();
 }
 
-testing::Outcome<v1::EraseResponse> Erase(const Stubs& stubs) {
+testing::Outcome<v1::EraseResponse> Erase(const Stubs& stubs, const Life& life) {
   v1::EraseRequest request;
   request.set_model(kModel);
-  request.set_subject_id(kCanary);
+  life.by_producer ? request.set_producer(kHostile) : request.set_subject_id(kCanary);
   return Call(*stubs.learning, &v1::Learning::Stub::Erase, request, absl::Seconds(60));
 }
 
@@ -207,7 +220,8 @@ absl::StatusOr<v1::EraseResponse> EraseThroughKill(const Life& life,
                                                    absl::Duration kill_after, bool* good) {
   Reader reader(**server);
   if (kill_after < absl::InfiniteDuration()) {
-    std::thread caller([stubs = Stubs((*server)->NewChannel())] { (void)Erase(stubs); });
+    std::thread caller(
+        [&life, stubs = Stubs((*server)->NewChannel())] { (void)Erase(stubs, life); });
     absl::SleepFor(kill_after);
     reader.ExpectTheEnd();
     (*server)->Kill();
@@ -215,12 +229,12 @@ absl::StatusOr<v1::EraseResponse> EraseThroughKill(const Life& life,
     reader.Stop();
     ENGRAM_ASSIGN_OR_RETURN(*server, StartServer(life));
   }
-  const auto receipt = Erase(Stubs((*server)->NewChannel()));
+  const auto receipt = Erase(Stubs((*server)->NewChannel()), life);
   ENGRAM_RETURN_IF_ERROR(ToStatus(receipt, "Erase"));
   if (kill_after == absl::InfiniteDuration()) reader.Stop();
   std::printf("  %d predictions beside it, %d failed\n", reader.answered(), reader.failed());
   *good = *good && reader.failed() == 0;
-  const auto again = Erase(Stubs((*server)->NewChannel()));
+  const auto again = Erase(Stubs((*server)->NewChannel()), life);
   ENGRAM_RETURN_IF_ERROR(ToStatus(again, "Erase again"));
   if (again->SerializeAsString() != receipt->SerializeAsString()) {
     std::printf("  ANOTHER RECEIPT for the same call\n");
@@ -265,16 +279,18 @@ bool NothingIsLeft(const Life& life) {
 // One folder from its first example to its erasure. Returns how long the erasure took.
 absl::StatusOr<absl::Duration> Round(const testing::ScratchFolder& scratch, int number,
                                      absl::Duration kill_after, bool* good) {
-  const Life life{scratch.Subfolder(absl::StrCat("server-", number)), ""};
+  Life life{scratch.Subfolder(absl::StrCat("server-", number)), ""};
+  life.by_producer = number % 2 == 1;
   ENGRAM_ASSIGN_OR_RETURN(auto server, StartServer(life));
   const Stubs stubs(server->NewChannel());
   ENGRAM_RETURN_IF_ERROR(Create(stubs));
-  ENGRAM_RETURN_IF_ERROR(Learn(stubs, life.messages, /*own_class=*/true));
+  ENGRAM_RETURN_IF_ERROR(Learn(stubs, life, /*own_class=*/true));
   if (Search(life.data_dir).empty()) {
     std::printf("  the canary was never there: the search is blind\n");
     *good = false;
   }
-  std::printf("erasure %d, killed after %s\n", number, absl::FormatDuration(kill_after).c_str());
+  std::printf("erasure %d by %s, killed after %s\n", number,
+              life.by_producer ? "producer" : "subject", absl::FormatDuration(kill_after).c_str());
   const absl::Time began = absl::Now();
   ENGRAM_ASSIGN_OR_RETURN(const auto receipt, EraseThroughKill(life, &server, kill_after, good));
   const absl::Duration took = absl::Now() - began;
@@ -301,7 +317,7 @@ absl::Status TrimmedRound(const testing::ScratchFolder& scratch, bool* good) {
   ENGRAM_ASSIGN_OR_RETURN(auto server, StartServer(life));
   const Stubs stubs(server->NewChannel());
   ENGRAM_RETURN_IF_ERROR(Create(stubs));
-  ENGRAM_RETURN_IF_ERROR(Learn(stubs, life.messages, /*own_class=*/false));
+  ENGRAM_RETURN_IF_ERROR(Learn(stubs, life, /*own_class=*/false));
   absl::SleepFor(absl::Milliseconds(1200));
   ENGRAM_RETURN_IF_ERROR(MakeCheckpoint(stubs, "last").status());
   ENGRAM_ASSIGN_OR_RETURN(const auto receipt,

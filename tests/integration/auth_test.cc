@@ -6,13 +6,16 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "google/protobuf/descriptor.h"
 #include "grpcpp/client_context.h"
 #include "tests/integration/credentials.h"
 #include "tests/integration/server_test.h"
 #include "tests/testing/process/http_get.h"
+#include "tests/testing/process/learn_session.h"
 #include "tests/testing/process/raw_call.h"
 #include "tests/testing/process/status_details.h"
+#include "tests/testing/process/toy_examples.h"
 
 namespace engram::integration {
 namespace {
@@ -53,6 +56,7 @@ const std::map<std::string, std::string>& NeededRoles() {
       {"engram.v1.Admin/ListQuarantined", "admin"},
       {"engram.v1.Admin/ReleaseQuarantined", "admin"},
       {"engram.v1.Admin/ListRejected", "admin"},
+      {"engram.v1.Admin/Blame", "admin"},
       {"grpc.health.v1.Health/Check", "reader"},
       {"grpc.health.v1.Health/Watch", "reader"},
       {"grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", "reader"},
@@ -70,7 +74,11 @@ class AuthTest : public ServerTest {
  protected:
   void SetUp() override {
     credentials_ = std::make_unique<Credentials>(scratch_.Subfolder("credentials"));
-    options_.config = credentials_->Config();
+    options_.config = absl::StrReplaceAll(
+        credentials_->Config(),
+        {{"\nauthentication {",
+          "\nauthentication { bindings { writer: \"writer\" producers: \"sensor\" "
+          "no_boundaries: true }"}});
     options_.credentials = credentials_->Channel("", credentials_->Token("admin"));
     ServerTest::SetUp();
   }
@@ -218,6 +226,40 @@ TEST_F(AuthTest, PagesAreServedOverTlsToThoseWhoMay) {
   EXPECT_NE(Get("/", "").find("401 Unauthorized"), std::string::npos);
   const auto plain = testing::HttpGet(server_->http_address(), "/readyz");
   EXPECT_FALSE(plain.ok()) << plain->code << ": an answer in the clear";
+}
+
+TEST_F(AuthTest, AWriterWithoutBoundariesLearnsAndMarksNone) {
+  ToyModel(stubs_.get(), "toy", "owner").Create(ToySpec());
+  const testing::Stubs writer(ChannelOf(credentials_->Token("writer")));
+  const auto refused_as_such = [](const grpc::Status& status) {
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::PERMISSION_DENIED) << status.error_message();
+    EXPECT_EQ(testing::Reason(status), "BOUNDARIES_NOT_ALLOWED");
+  };
+  testing::LearnSession session(writer.channel);
+  ASSERT_TRUE(session.Open("toy", "sensor"));
+  v1::LearnMessage message;
+  message.set_producer_sequence(1);
+  *message.add_examples() = testing::ToyExample(testing::ToyShape(), 1, 1);
+  ASSERT_TRUE(session.Write(message));
+  message.Clear();
+  message.set_producer_sequence(2);
+  message.mutable_boundary();
+  session.Write(message);
+  v1::LearnAck merged;
+  EXPECT_TRUE(session.ReadUntil(1, &merged)) << "what came before it is kept";
+  EXPECT_EQ(merged.rejections_size(), 0);
+  refused_as_such(session.Finish());
+
+  v1::MarkBoundaryRequest mark;
+  mark.set_model("toy");
+  mark.set_producer("sensor");
+  mark.set_producer_sequence(2);
+  refused_as_such(
+      testing::Call(*writer.learning, &v1::Learning::Stub::MarkBoundary, mark).status);
+  // An admin ends the task that the writer could not, under the sequence that was not used up.
+  const auto marked = testing::Call(*stubs_->learning, &v1::Learning::Stub::MarkBoundary, mark);
+  EXPECT_TRUE(marked.ok()) << marked.status.error_message();
+  EXPECT_EQ(marked->ended_task(), "task-1");
 }
 
 TEST_F(AuthTest, TheCommandCarriesItsCredentials) {

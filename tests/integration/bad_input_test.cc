@@ -477,6 +477,9 @@ TEST_F(BadInputTest, Erasures) {
       BadErasure("empty", [](Request* request) { request->set_subject_id(""); },
                  grpc::INVALID_ARGUMENT, {"selector", "would match everything"},
                  Detail::kBadRequest),
+      BadErasure("nobody's", [](Request* request) { request->set_producer(""); },
+                 grpc::INVALID_ARGUMENT, {"selector", "would match everything"},
+                 Detail::kBadRequest),
       BadErasure("long", [](Request* request) { request->set_subject_id(std::string(129, 'x')); },
                  grpc::INVALID_ARGUMENT, {"subject_id", "128", "129"}, Detail::kBadRequest),
       BadErasure("no such model",
@@ -485,6 +488,32 @@ TEST_F(BadInputTest, Erasures) {
                    request->set_example_id("x");
                  },
                  grpc::NOT_FOUND, {"nobody"}, Detail::kResource),
+  });
+}
+
+TEST_F(BadInputTest, Blames) {
+  using Request = v1::BlameRequest;
+  const auto blame = [](const std::string& name, const std::function<void(Request*)>& edit,
+                        grpc::StatusCode code, std::vector<std::string> words, Detail detail) {
+    return BadCall<v1::Admin::Stub, Request>(
+        name, &Stubs::admin, &v1::Admin::Stub::Blame,
+        [edit](Request* request) {
+          request->set_model("toy");
+          edit(request);
+        },
+        code, std::move(words), detail);
+  };
+  ExpectAllRefused({
+      blame("no model", [](Request* request) { request->clear_model(); }, grpc::INVALID_ARGUMENT,
+            {"model", "required"}, Detail::kBadRequest),
+      blame("no such model", [](Request* request) { request->set_model("nobody"); },
+            grpc::NOT_FOUND, {"nobody"}, Detail::kResource),
+      blame("too many", [](Request* request) { request->set_judged_max(1001); },
+            grpc::INVALID_ARGUMENT, {"judged_max", "1000", "1001"}, Detail::kBadRequest),
+      blame("before 1970", [](Request* request) { request->set_since_ms(-1); },
+            grpc::INVALID_ARGUMENT, {"since_ms", "-1"}, Detail::kBadRequest),
+      blame("beyond any log", [](Request* request) { request->set_from_sequence(5'000'000'000); },
+            grpc::OUT_OF_RANGE, {"5000000000"}, Detail::kNone),
   });
 }
 

@@ -175,6 +175,20 @@ TEST_F(CanaryTest, AStreamOfLiesIsRolledBackThenPaused) {
   EXPECT_NE(model.state_reason().find("spec.guard after 2 rollbacks"), std::string::npos)
       << model.state_reason();
   const std::string served = Scores("guarded", 0);
+  std::vector<std::string> recorded;
+  const auto audit =
+      testing::Call(*stubs_->admin, &v1::Admin::Stub::ListAudit, v1::ListAuditRequest());
+  for (const v1::AuditEntry& entry : audit->entries()) {
+    if (entry.role() != "guard") continue;
+    EXPECT_EQ(entry.model(), "guarded");
+    EXPECT_EQ(entry.outcome(), "OK");
+    recorded.push_back(absl::StrCat(entry.method(), " ", entry.subject()));
+  }
+  const std::string last = lesson.model().Report().canaries(1).checkpoint();
+  EXPECT_EQ(recorded, std::vector<std::string>(
+                          {absl::StrCat("engram.v1.Models/PauseTraining ", last),
+                           absl::StrCat("engram.v1.Checkpoints/Rollback ", last),
+                           absl::StrCat("engram.v1.Checkpoints/Rollback ", fell.checkpoint())}));
   const auto page = testing::HttpGet(server_->http_address(), "/metrics");
   ASSERT_TRUE(page.ok()) << page.status();
   EXPECT_NE(page->body.find("engram_canary_drops_total{model=\"guarded\"} 2"), std::string::npos);

@@ -51,6 +51,10 @@ void NothingToErase(CatalogueRig* rig) {
                 r->set_example_id(std::string(129, 'x'));
               }).status,
               grpc::INVALID_ARGUMENT, {"example_id", "128", "129"});
+  rig->Expect("129 bytes of a producer", Erase(rig, [](v1::EraseRequest* r) {
+                r->set_producer(std::string(129, 'x'));
+              }).status,
+              grpc::INVALID_ARGUMENT, {"producer", "128", "129"});
 }
 
 void EraseTwice(CatalogueRig* rig) {

@@ -81,6 +81,18 @@ TEST_F(CommandTest, TheLoopWorksFromAShell) {
   const auto receipt = RunJson("erase toy --id nobody");
   ASSERT_EQ(receipt.size(), 1u);
   EXPECT_EQ(Run("erase toy").code, 1);
+  EXPECT_EQ(Run("erase toy --id one --producer p").code, 1);
+  const testing::Finished blamed = Run("blame toy --since 1h");
+  EXPECT_EQ(blamed.code, 0) << blamed.output;
+  EXPECT_NE(blamed.output.find("accuracy %"), std::string::npos) << blamed.output;
+  EXPECT_EQ(Run("blame toy --since yesterday").code, 2);
+  const auto before = RunJson("blame toy");
+  ASSERT_EQ(before.size(), 1u);
+  ASSERT_EQ(before[0].at("producers").size(), 1u) << "a rollback left what was learned";
+  const std::string producer = before[0].at("producers")[0].at("name");
+  const testing::Finished unlearned = Run("erase toy --producer " + producer);
+  EXPECT_EQ(unlearned.code, 0) << unlearned.output;
+  EXPECT_EQ(RunJson("blame toy")[0].at("producers").size(), 0u);
   EXPECT_EQ(Run("model pause toy").code, 0);
   EXPECT_TRUE(model.Describe().paused());
   EXPECT_EQ(Run("model resume toy").code, 0);

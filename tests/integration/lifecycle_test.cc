@@ -138,7 +138,7 @@ TEST_F(LifecycleTest, ASecondServerOnTheFolderIsRefused) {
   const auto finished = testing::RunToEnd(testing::ServerCommand(options_), absl::Seconds(10),
                                           scratch_.path() + "/second.log");
   ASSERT_TRUE(finished.ok()) << finished.status();
-  EXPECT_NE(finished->code, 0);
+  EXPECT_EQ(finished->code, 73);  // EX_CANTCREAT
   EXPECT_NE(finished->output.find("in use"), std::string::npos) << finished->output;
   EXPECT_NE(finished->output.find(std::to_string(server_->pid())), std::string::npos)
       << "names the process: " << finished->output;

@@ -123,6 +123,9 @@ void ModelBench::Build() {
   context.statistics = std::make_shared<server::ModelStatistics>();
   context.wake = [woken = woken_] { *woken = true; };
   context.deadline_set = [] {};
+  context.on_guard = [this](const server::GuardAction& action) {
+    guard_actions.push_back(action);
+  };
   const auto rows = *store_->catalog().List();
   for (const storage::ModelRow& row : rows) {
     if (row.uid == row_.uid) row_ = row;
@@ -169,6 +172,14 @@ Answer<server::Accepted> ModelBench::Send(v1::LearnMessage message, uint64_t epo
 
 Answer<server::Accepted> ModelBench::Learn(std::vector<v1::Example> examples) {
   return Send(MakeMessage(next_producer_sequence++, std::move(examples)));
+}
+
+Answer<server::Accepted> ModelBench::LearnFrom(const std::string& producer,
+                                               std::vector<v1::Example> examples) {
+  auto answer = NewAnswer<server::Accepted>();
+  model_->Learn(producer, 0, MakeMessage(++others_next_[producer], std::move(examples)),
+                Into<server::Accepted>(answer));
+  return answer;
 }
 
 Answer<server::Accepted> ModelBench::Boundary(absl::string_view next_task) {
@@ -223,6 +234,20 @@ Answer<v1::EraseResponse> ModelBench::Erase(const std::string& id, const std::st
 
 v1::EraseResponse ModelBench::EraseNow(const std::string& id, const std::string& subject) {
   const auto answer = Erase(id, subject);
+  Settle();
+  return Value(answer);
+}
+
+Answer<v1::EraseResponse> ModelBench::EraseProducer(const std::string& producer) {
+  auto answer = NewAnswer<v1::EraseResponse>();
+  v1::EraseRequest request;
+  request.set_producer(producer);
+  model_->Erase(request, Into<v1::EraseResponse>(answer));
+  return answer;
+}
+
+v1::EraseResponse ModelBench::EraseProducerNow(const std::string& producer) {
+  const auto answer = EraseProducer(producer);
   Settle();
   return Value(answer);
 }

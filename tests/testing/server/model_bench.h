@@ -2,6 +2,7 @@
 // happen when a test asks for them. Single-threaded.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -52,6 +53,9 @@ class ModelBench {
   // Sends, commits and returns the answer. `Rejection` is its rejection or error.
   server::Accepted LearnNow(std::vector<v1::Example> examples);
   server::Accepted BoundaryNow(absl::string_view next_task = "");
+  // As another producer than "p".
+  Answer<server::Accepted> LearnFrom(const std::string& producer,
+                                     std::vector<v1::Example> examples);
   absl::Status Rejection(v1::LearnMessage message);
 
   Answer<v1::Checkpoint> Checkpoint(const std::string& label = "");
@@ -59,6 +63,8 @@ class ModelBench {
   // Exactly one of them.
   Answer<v1::EraseResponse> Erase(const std::string& id, const std::string& subject);
   v1::EraseResponse EraseNow(const std::string& id, const std::string& subject);
+  Answer<v1::EraseResponse> EraseProducer(const std::string& producer);
+  v1::EraseResponse EraseProducerNow(const std::string& producer);
   v1::Checkpoint CheckpointNow(const std::string& label = "");
   v1::RollbackResponse RollbackNow(const std::string& checkpoint);
 
@@ -79,11 +85,14 @@ class ModelBench {
   void Reopen(bool crash = true);
 
   uint64_t next_producer_sequence = 1;
+  // What the guard did, as the audit log would be told.
+  std::vector<server::GuardAction> guard_actions;
 
  private:
   void Build();
 
   v1::ModelSpec spec_;
+  std::map<std::string, uint64_t> others_next_;  // sequences of other producers
   v1::Limits limits_;
   v1::Retention retention_;
   FakeClock clock_;

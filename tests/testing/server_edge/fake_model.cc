@@ -309,6 +309,21 @@ absl::Status FakeModel::DeleteCheckpoint(absl::string_view id) {
   return GetCheckpoint(id).status();
 }
 
+absl::StatusOr<v1::BlameResponse> FakeModel::Blame(const v1::BlameRequest&,
+                                                   const std::function<bool()>& left) {
+  OnBlame blame;
+  {
+    base::MutexLock lock(&mutex_);
+    blame = blame_;
+  }
+  return blame == nullptr ? v1::BlameResponse() : blame(left);
+}
+
+void FakeModel::SetBlame(OnBlame blame) {
+  base::MutexLock lock(&mutex_);
+  blame_ = std::move(blame);
+}
+
 // Nothing matches.
 void FakeModel::Erase(const v1::EraseRequest&,
                       std::function<void(absl::StatusOr<v1::EraseResponse>)> done) {

@@ -72,6 +72,10 @@ class FakeModel : public server::ModelRuntime {
   void AddCheckpoint(v1::Checkpoint checkpoint);
   void AddLoss(v1::Loss loss);
   void SetGauges(strategies::LearnerGauges gauges);
+  // What Blame answers; without, an empty answer.
+  using OnBlame =
+      std::function<absl::StatusOr<v1::BlameResponse>(const std::function<bool()>& left)>;
+  void SetBlame(OnBlame blame);
 
   // --- ModelRuntime ---
   const std::string& name() const override { return name_; }
@@ -109,6 +113,8 @@ class FakeModel : public server::ModelRuntime {
   uint64_t Watch(std::function<void(const v1::ReportEvent&)> observer) override;
   void Unwatch(uint64_t id) override;
   absl::StatusOr<v1::EvaluateResponse> Evaluate(const v1::EvaluateRequest& request) override;
+  absl::StatusOr<v1::BlameResponse> Blame(const v1::BlameRequest& request,
+                                          const std::function<bool()>& left) override;
   void CreateCheckpoint(const v1::CreateCheckpointRequest& request,
                         std::function<void(absl::StatusOr<v1::Checkpoint>)> done) override;
   absl::StatusOr<std::vector<v1::Checkpoint>> ListCheckpoints() const override;
@@ -157,6 +163,7 @@ class FakeModel : public server::ModelRuntime {
   std::vector<v1::Checkpoint> checkpoints_ ABSL_GUARDED_BY(mutex_);
   std::vector<v1::Loss> losses_ ABSL_GUARDED_BY(mutex_);
   strategies::LearnerGauges gauges_ ABSL_GUARDED_BY(mutex_);
+  OnBlame blame_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace engram::testing

@@ -217,6 +217,27 @@ TEST(AdmissionTest, ABoundaryNeedsAnExampleToLearnFrom) {
                   "task \"b\" has 0 examples");
 }
 
+TEST(AdmissionTest, ABoundaryWaitsForAsManyExamplesAsTheModelAsksFor) {
+  v1::ModelSpec spec = MakeSpec();
+  spec.set_min_task_examples(3);
+  ModelBench bench(spec);
+  bench.LearnNow({MakeExample(1), MakeHeldOut(1), MakeExample(2)});
+  EXPECT_REJECTED(bench.Rejection(MakeBoundary(2)), IsFailedPrecondition,
+                  "task \"task-1\" has 2 examples to learn from since the last boundary; expected "
+                  "at least 3 (min_task_examples of model \"digits\"): learn more of it first");
+  bench.next_producer_sequence = 3;
+  bench.LearnNow({MakeExample(1)});
+  EXPECT_EQ(bench.BoundaryNow("b").ended_task, "task-1");
+  bench.LearnNow({MakeExample(1), MakeExample(2)});
+  EXPECT_REJECTED(bench.Rejection(MakeBoundary(bench.next_producer_sequence++)),
+                  IsFailedPrecondition, "task \"b\" has 2 examples");
+  bench.Restart();  // what was counted is in the log
+  EXPECT_REJECTED(bench.Rejection(MakeBoundary(bench.next_producer_sequence++)),
+                  IsFailedPrecondition, "task \"b\" has 2 examples");
+  bench.LearnNow({MakeExample(3)});
+  EXPECT_EQ(bench.BoundaryNow("c").ended_task, "b");
+}
+
 TEST(AdmissionTest, TasksAreLimited) {
   ModelBench bench;
   bench.limits().set_tasks(2);

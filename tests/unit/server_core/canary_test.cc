@@ -183,6 +183,11 @@ TEST(CanaryGateTest, RollsBackToTheCheckpointBeforeThePoisonAndRecoveryRepeatsIt
   EXPECT_EQ(bench.model().statistics().automatic_rollbacks, 1u);
   EXPECT_EQ(bench.model().statistics().manual_rollbacks, 0u);
   EXPECT_FALSE(bench.model().Describe().paused());
+  ASSERT_EQ(bench.guard_actions.size(), 1u);
+  EXPECT_EQ(bench.guard_actions[0].method, "engram.v1.Checkpoints/Rollback");
+  EXPECT_EQ(bench.guard_actions[0].model, "digits");
+  EXPECT_EQ(bench.guard_actions[0].checkpoint, good.id());
+  EXPECT_TRUE(bench.guard_actions[0].outcome.ok());
   const uint64_t version = bench.model().Live().version();
   EXPECT_EQ(version, report.rollbacks(0).sequence());
   bench.Restart();
@@ -192,6 +197,7 @@ TEST(CanaryGateTest, RollsBackToTheCheckpointBeforeThePoisonAndRecoveryRepeatsIt
   bench.Restart();
   EXPECT_EQ(bench.learner().digest(), digest) << "a replay of the whole log";
   EXPECT_EQ(bench.model().Report().rollbacks_size(), 1) << "and no second one";
+  EXPECT_EQ(bench.guard_actions.size(), 1u) << "what is repeated was told";
 }
 
 TEST(CanaryGateTest, WithoutACheckpointFromBeforeItOnlyReports) {
@@ -204,6 +210,7 @@ TEST(CanaryGateTest, WithoutACheckpointFromBeforeItOnlyReports) {
   ASSERT_EQ(report.canaries_size(), 1);
   EXPECT_EQ(report.canaries(0).outcome(), Fired::REPORTED);
   EXPECT_EQ(report.rollbacks_size(), 0);
+  EXPECT_TRUE(bench.guard_actions.empty()) << "nothing was done";
 }
 
 TEST(CanaryGateTest, PausesWithTheLastRollbackThatIsAllowedUntilResumed) {
@@ -217,6 +224,8 @@ TEST(CanaryGateTest, PausesWithTheLastRollbackThatIsAllowedUntilResumed) {
   Poison(&bench);
   ASSERT_EQ(bench.model().Report().canaries_size(), 2);
   EXPECT_EQ(bench.model().Report().canaries(1).outcome(), Fired::ROLLBACK_AND_PAUSE);
+  ASSERT_EQ(bench.guard_actions.size(), 3u);
+  EXPECT_EQ(bench.guard_actions[2].method, "engram.v1.Models/PauseTraining");
   v1::Model model = bench.model().Describe();
   EXPECT_TRUE(model.paused());
   EXPECT_EQ(model.state(), v1::Model::SERVING);
@@ -269,6 +278,8 @@ TEST(CanaryGateTest, ADamagedCheckpointLeavesAReport) {
   EXPECT_EQ(bench.model().Report().canaries_size(), 1);
   EXPECT_EQ(bench.model().Report().rollbacks_size(), 0);
   EXPECT_FALSE(bench.model().Describe().paused());
+  ASSERT_EQ(bench.guard_actions.size(), 1u);
+  EXPECT_FALSE(bench.guard_actions[0].outcome.ok());
   EXPECT_THAT(bench.model().DeleteCheckpoint(id).ToString(), Not(HasSubstr("pinned")));
 }
 

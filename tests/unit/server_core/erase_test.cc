@@ -102,6 +102,10 @@ TEST(EraseTest, ASelectorThatWouldMatchEverythingIsRefused) {
   EXPECT_THAT(refusal(request), HasSubstr("selector: would match everything"));
   request.set_example_id(std::string(129, 'x'));
   EXPECT_THAT(refusal(request), HasSubstr("example_id: at most 128 bytes, got 129"));
+  request.set_producer("");
+  EXPECT_THAT(refusal(request), HasSubstr("selector: would match everything"));
+  request.set_producer(std::string(129, 'x'));
+  EXPECT_THAT(refusal(request), HasSubstr("producer: at most 128 bytes, got 129"));
 }
 
 TEST(EraseTest, AnUnknownSubjectGetsAReceiptOfNothing) {
@@ -185,6 +189,104 @@ TEST(EraseTest, ARepeatGetsTheSameReceiptAndLaterExamplesANewOne) {
   bench.Settle();
   EXPECT_EQ(bench.EraseNow("", "ann").erased_examples(), 1);
   EXPECT_EQ(bench.model().statistics().erasures.load(), 1u);
+}
+
+// The examples of one producer that are in the log.
+std::vector<uint64_t> SentBy(ModelBench* bench, const std::string& producer) {
+  std::vector<uint64_t> sequences;
+  for (const auto& record : LogOf(bench)) {
+    if (record.producer == producer) sequences.push_back(record.sequence);
+  }
+  return sequences;
+}
+
+TEST(EraseTest, WithoutAProducerIsWhatAReplayWithoutItGives) {
+  ModelBench bench;
+  v1::Example shared = Of("ann", 1);
+  shared.set_id("one");
+  for (int i = 0; i < 4; ++i) bench.LearnNow({shared, Of("bob", 2), Of("carol", 1)});
+  bench.CheckpointNow("before");
+  for (int i = 0; i < 5; ++i) {
+    bench.LearnFrom("liar", {shared, Of("bob", 7)});
+    bench.LearnNow({Of("bob", 2), Of("carol", 1)});
+  }
+  bench.LearnFrom("liar", {MakeHeldOut(7)});
+  bench.CheckpointNow("after");
+  bench.BoundaryNow("next");
+  bench.LearnFrom("liar", {Of("ann", 3)});
+  bench.LearnNow({shared, Of("bob", 2)});
+  bench.Settle();
+  const std::vector<uint64_t> lies = SentBy(&bench, "liar");
+  ASSERT_EQ(lies.size(), 12u);
+  const auto before = LogOf(&bench);
+
+  // The name of a producer is no id and no subject, nor are their receipts one another's.
+  EXPECT_EQ(bench.EraseNow("liar", "").data(), EraseResponse::NOTHING_FOUND);
+  EXPECT_EQ(bench.EraseProducerNow("one").data(), EraseResponse::NOTHING_FOUND);
+  const EraseResponse receipt = bench.EraseProducerNow("liar");
+  EXPECT_EQ(receipt.data(), EraseResponse::DATA_REMOVED);
+  EXPECT_EQ(receipt.weights(), EraseResponse::WEIGHTS_REBUILT);
+  EXPECT_EQ(receipt.erased_examples(), 12);
+  EXPECT_EQ(receipt.erased_held_out(), 1);
+  EXPECT_EQ(receipt.rebuilt_from(), 12u);
+  EXPECT_EQ(receipt.first_sequence(), lies.front());
+  EXPECT_EQ(receipt.last_sequence(), lies.back());
+  EXPECT_EQ(bench.EraseNow("", "liar").data(), EraseResponse::NOTHING_FOUND);
+  // Every other record is as it was, the example with the same id among them.
+  const auto after = LogOf(&bench);
+  ASSERT_GE(after.size(), before.size());
+  for (size_t i = 0; i < before.size(); ++i) {
+    const bool erased = after[i].kind == static_cast<uint8_t>(RecordKind::kErased);
+    EXPECT_EQ(erased, before[i].producer == "liar") << i;
+    if (!erased) EXPECT_EQ(after[i].payload, before[i].payload) << i;
+    if (!erased) EXPECT_EQ(after[i].producer, before[i].producer) << i;
+  }
+  EXPECT_FALSE(Remembers(&bench, lies));
+  EXPECT_EQ(StateOf(&bench), StateOfReplay(&bench, MakeSpec()));
+  bench.Restart();
+  EXPECT_EQ(StateOf(&bench), StateOfReplay(&bench, MakeSpec()));
+  EXPECT_EQ(bench.EraseNow("one", "").erased_examples(), 5) << "those of the others";
+}
+
+TEST(EraseTest, AnErasedProducerGoesOnWhereItWasAndARepeatGetsTheSameReceipt) {
+  ModelBench bench;
+  bench.LearnNow({Of("ann", 1), Of("bob", 2), Of("ann", 3)});
+  bench.LearnFrom("liar", {Of("ann", 4), Of("bob", 4)});
+  bench.Settle();
+  const EraseResponse first = bench.EraseProducerNow("liar");
+  EXPECT_EQ(first.erased_examples(), 2);
+  EXPECT_EQ(bench.EraseProducerNow("liar").SerializeAsString(), first.SerializeAsString());
+  bench.Restart();
+  EXPECT_EQ(bench.EraseProducerNow("liar").SerializeAsString(), first.SerializeAsString());
+  const auto next = bench.LearnFrom("liar", {Of("ann", 5)});
+  bench.Settle();
+  ASSERT_TRUE(next->has_value() && (*next)->ok()) << (*next)->status();
+  EXPECT_FALSE((**next)->duplicate);
+  EXPECT_EQ(bench.EraseProducerNow("liar").erased_examples(), 1);
+}
+
+TEST(EraseTest, OfATrimmedLogAProducerLosesWhatTheLogStillHolds) {
+  v1::ModelSpec spec = MakeSpec();
+  spec.set_keep_automatic_checkpoints(1);
+  ModelBench bench(spec);
+  bench.retention().set_log_seconds(1);
+  bench.retention().set_log_bytes(0);
+  bench.Restart(false);
+  bench.LearnFrom("liar", {MakeHeldOut(2), Of("ann", 2)});
+  for (int i = 0; i < 4; ++i) bench.LearnNow({Of("ann", 1), Of("bob", 2), Of("carol", 1)});
+  bench.CheckpointNow("old");
+  bench.clock().Advance(absl::Seconds(10));
+  bench.LearnFrom("liar", {Of("ann", 2), Of("bob", 1)});
+  bench.CheckpointNow("young");
+  ASSERT_GT(bench.store().log().TrimMark(bench.uid()), 2u);
+  const std::vector<uint64_t> lies = SentBy(&bench, "liar");
+  ASSERT_EQ(lies.size(), 2u);
+  const EraseResponse receipt = bench.EraseProducerNow("liar");
+  EXPECT_EQ(receipt.erased_examples(), 2);
+  EXPECT_FALSE(Remembers(&bench, lies));
+  // A row says not who sent it: the held-out one stays.
+  EXPECT_EQ(receipt.erased_held_out(), 0);
+  EXPECT_TRUE(Remembers(&bench, {1}));
 }
 
 TEST(EraseTest, PredictionsAndLearningGoOnWhileItLearnsAgain) {
@@ -298,6 +400,15 @@ class KilledEraseTest : public ::testing::TestWithParam<int> {};
 
 TEST_P(KilledEraseTest, KilledAtAnyStepItIsFinishedAtTheNextStart) {
   const bool trimmed = GetParam() == 1;
+  const bool by_producer = GetParam() == 2;
+  // Bob's examples go between those of others, from a producer of his own where that is erased.
+  const auto learn = [&](ModelBench* bench, const v1::Example& before, const v1::Example& bobs,
+                         const v1::Example& after) {
+    if (!by_producer) return (void)bench->LearnNow({before, bobs, after});
+    bench->LearnNow({before});
+    bench->LearnFrom("bob", {bobs});
+    bench->LearnNow({after});
+  };
   v1::ModelSpec spec = MakeSpec();
   spec.set_checkpoint_every_examples(5);
   bool finished = false;
@@ -310,20 +421,22 @@ TEST_P(KilledEraseTest, KilledAtAnyStepItIsFinishedAtTheNextStart) {
       bench.retention().set_log_bytes(0);
       bench.Restart(false);
     }
-    for (int i = 0; i < 6; ++i) bench.LearnNow({Of("ann", 1), Of("bob", 2), Of("carol", 1)});
+    for (int i = 0; i < 6; ++i) learn(&bench, Of("ann", 1), Of("bob", 2), Of("carol", 1));
     const v1::Checkpoint middle = bench.CheckpointNow("middle");
     bench.clock().Advance(absl::Seconds(10));
-    for (int i = 0; i < 6; ++i) bench.LearnNow({Of("dan", 3), Of("bob", 2), Of("carol", 1)});
+    for (int i = 0; i < 6; ++i) learn(&bench, Of("dan", 3), Of("bob", 2), Of("carol", 1));
     bench.RollbackNow(middle.id());
-    for (int i = 0; i < 3; ++i) bench.LearnNow({Of("dan", 3), Of("bob", 2), Of("carol", 1)});
+    for (int i = 0; i < 3; ++i) learn(&bench, Of("dan", 3), Of("bob", 2), Of("carol", 1));
     bench.CheckpointNow();
     const std::vector<uint64_t> bobs = *bench.store().log().FindNamed(
         bench.uid(), storage::RecordName::kSubject, "bob");
-    const auto erased = bench.Erase("", "bob");
+    if (by_producer) ASSERT_EQ(SentBy(&bench, "bob"), bobs);
+    const auto erased = by_producer ? bench.EraseProducer("bob") : bench.Erase("", "bob");
     for (int i = 0; i < steps; ++i) Step(&bench, i);
     finished = erased->has_value();
     bench.Restart();
-    const EraseResponse receipt = bench.EraseNow("", "bob");
+    const EraseResponse receipt =
+        by_producer ? bench.EraseProducerNow("bob") : bench.EraseNow("", "bob");
     EXPECT_EQ(receipt.data(), EraseResponse::DATA_REMOVED);
     EXPECT_EQ(receipt.weights(), trimmed ? EraseResponse::WEIGHTS_NOT_REBUILT
                                          : EraseResponse::WEIGHTS_REBUILT);
@@ -337,7 +450,7 @@ TEST_P(KilledEraseTest, KilledAtAnyStepItIsFinishedAtTheNextStart) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Logs, KilledEraseTest, ::testing::Values(0, 1));
+INSTANTIATE_TEST_SUITE_P(Logs, KilledEraseTest, ::testing::Values(0, 1, 2));
 
 // Anything that may happen to a model, erasures among it, killed at any moment.
 class RandomEraseTest : public ::testing::TestWithParam<int> {

@@ -292,6 +292,34 @@ TEST(QuarantineModelTest, AnErasureTakesItFromTheListAndFromWhatWasReleased) {
   EXPECT_THAT(ListedSequences(&bench), ElementsAre(62));
 }
 
+TEST(QuarantineModelTest, AnErasureByProducerFindsWhatWasReleased) {
+  ModelBench bench(JudgingSpec());
+  LearnHonestly(&bench);
+  bench.LearnFrom("liar", {Lie(1, 2), Lie(2, 1), Lie(1, 2)});
+  bench.Settle();
+  ASSERT_TRUE(Release(&bench, {62}).ok());
+  bench.LearnNow(MakeExamples(2));
+  bench.Settle();
+  ASSERT_THAT(bench.learner().trained(), Contains(64));
+  EXPECT_EQ(bench.EraseProducerNow("liar").erased_examples(), 4) << "61 to 63, and 62 as 64";
+  EXPECT_THAT(bench.learner().trained(), Not(Contains(64)));
+  EXPECT_THAT(ListedSequences(&bench), IsEmpty());
+}
+
+TEST(QuarantineModelTest, BlameCountsWhatIsSetAside) {
+  ModelBench bench(JudgingSpec());
+  LearnHonestly(&bench);
+  bench.LearnFrom("liar", {Lie(1, 2), MakeExample(1), Lie(2, 1)});
+  bench.Settle();
+  const auto blame = bench.model().Blame({}, [] { return false; });
+  ASSERT_TRUE(blame.ok()) << blame.status();
+  ASSERT_EQ(blame->producers_size(), 2);
+  EXPECT_EQ(blame->producers(0).name(), "liar");
+  EXPECT_EQ(blame->producers(0).examples(), 3);
+  EXPECT_EQ(blame->producers(0).quarantined(), 2);
+  EXPECT_EQ(blame->producers(1).quarantined(), 0);
+}
+
 TEST(QuarantineModelTest, WhereTheWeightsStayTheListForgetsAllTheSame) {
   ModelBench bench(JudgingSpec());
   LearnHonestly(&bench);

@@ -135,6 +135,19 @@ TEST_F(AuthorityTest, BindingsHoldBothWays) {
   EXPECT_FALSE(bindings->Admit(other, "camera-7").ok());
 }
 
+TEST_F(AuthorityTest, AWriterWithoutBoundariesMarksNone) {
+  config_.mutable_authentication()->mutable_bindings(0)->set_no_boundaries(true);
+  Make();
+  const auto bindings = authority_->bindings();
+  const absl::Status status = bindings->AdmitBoundary({Role::kWriter, "w"});
+  EXPECT_EQ(status.code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_EQ(status.message(),
+            "writer \"w\" may not mark boundaries (no_boundaries of its binding)");
+  EXPECT_TRUE(bindings->Admit({Role::kWriter, "w"}, "desk").ok()) << "it learns all the same";
+  EXPECT_TRUE(bindings->AdmitBoundary({Role::kWriter, "x"}).ok());
+  EXPECT_TRUE(bindings->AdmitBoundary({Role::kAdmin, "w"}).ok());
+}
+
 TEST_F(AuthorityTest, BindingsThatMeanNothingAreRefused) {
   config_.mutable_authentication()->mutable_bindings(0)->add_producers("a*b");
   EXPECT_THAT(std::string(Authority::Make(config_).status().message()),

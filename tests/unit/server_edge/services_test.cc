@@ -2,6 +2,7 @@
 #include <future>
 #include <thread>
 
+#include "absl/synchronization/notification.h"
 #include "engram/v1/admin.grpc.pb.h"
 #include "engram/v1/checkpoints.grpc.pb.h"
 #include "engram/v1/evaluation.grpc.pb.h"
@@ -90,6 +91,7 @@ TEST_F(ServicesTest, EveryUnaryCallNamesABodyThatDoesNotParse) {
       {"/engram.v1.Learning/Erase", "EraseRequest"},
       {"/engram.v1.Evaluation/Evaluate", "EvaluateRequest"},
       {"/engram.v1.Checkpoints/Rollback", "RollbackRequest"},
+      {"/engram.v1.Admin/Blame", "BlameRequest"},
       {"/engram.v1.Admin/GetLimits", "GetLimitsRequest"}};
   for (const auto& [method, message] : calls) {
     const RawReply reply = CallRaw(rig_.channel(), method, "\x0a\xff\xff\xff\xff\x0f");
@@ -280,6 +282,46 @@ TEST_F(ServicesTest, AdminShowsStrategiesLimitsAndServer) {
       Call<v1::Admin>(&v1::Admin::Stub::GetServerInfo, v1::GetServerInfoRequest(), &facts).ok());
   EXPECT_EQ(facts.version(), "0.0.1");
   EXPECT_EQ(facts.models(), 0);
+}
+
+TEST_F(ServicesTest, BlameRunsOnceAtATimeAndEndsWithItsCaller) {
+  rig_.AddDigits();
+  absl::Notification begun;
+  absl::Notification over;
+  rig_.digits()->SetBlame([&](const std::function<bool()>& left)
+                              -> absl::StatusOr<v1::BlameResponse> {
+    begun.Notify();
+    while (!left()) absl::SleepFor(absl::Milliseconds(1));
+    over.Notify();
+    return absl::CancelledError("left");
+  });
+  v1::BlameRequest request;
+  v1::BlameResponse response;
+  request.set_model("letters");
+  EXPECT_EQ(Call<v1::Admin>(&v1::Admin::Stub::Blame, request, &response).error_code(),
+            grpc::StatusCode::NOT_FOUND);
+  request.set_model("digits");
+  grpc::ClientContext context;
+  const auto stub = v1::Admin::NewStub(rig_.channel());
+  std::thread first([&] {
+    v1::BlameResponse none;
+    EXPECT_EQ(stub->Blame(&context, request, &none).error_code(), grpc::StatusCode::CANCELLED);
+  });
+  begun.WaitForNotification();
+  const grpc::Status second = Call<v1::Admin>(&v1::Admin::Stub::Blame, request, &response);
+  EXPECT_EQ(second.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_THAT(second.error_message(), HasSubstr("one at a time"));
+  EXPECT_TRUE(FindDetail<google::rpc::RetryInfo>(second).has_value());
+  context.TryCancel();
+  first.join();
+  over.WaitForNotification();
+  rig_.digits()->SetBlame(nullptr);
+  // Until its thread has said that it is free.
+  grpc::Status third = second;
+  while (third.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED) {
+    third = Call<v1::Admin>(&v1::Admin::Stub::Blame, request, &response);
+  }
+  EXPECT_TRUE(third.ok()) << third.error_message();
 }
 
 TEST_F(ServicesTest, UnknownMethodsAreUnimplemented) {

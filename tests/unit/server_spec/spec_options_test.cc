@@ -92,6 +92,27 @@ TEST(SpecOptionsTest, ASendersShareStaysWhatItWasAndAllIsNoCap) {
               HasSubstr("spec.max_sender_share: cannot change on a live model"));
 }
 
+TEST(SpecOptionsTest, CapsOnStepsAndBoundariesStayWhatTheyWere) {
+  v1::ModelSpec spec = Minimal();
+  spec.set_min_task_examples(1);
+  const auto open = CompleteSpec(spec);
+  ASSERT_TRUE(open.ok()) << open.status();
+  EXPECT_EQ(open->min_task_examples(), 0) << "as in a model from before the field";
+  EXPECT_EQ(ToModelOptions(*open).max_update_norm, 0);
+  spec.set_max_update_norm(0.5);
+  const auto capped = CompleteSpec(spec);
+  ASSERT_TRUE(capped.ok()) << capped.status();
+  EXPECT_EQ(ToModelOptions(*capped).max_update_norm, 0.5);
+  EXPECT_THAT(std::string(CheckLiveChange(*capped, *open).message()),
+              HasSubstr("spec.max_update_norm: cannot change on a live model"));
+  spec.set_max_update_norm(0);
+  spec.set_min_task_examples(1000000);
+  const auto rare = CompleteSpec(spec);
+  ASSERT_TRUE(rare.ok()) << rare.status();
+  EXPECT_THAT(std::string(CheckLiveChange(*open, *rare).message()),
+              HasSubstr("cannot change on a running model: added: min_task_examples: 1000000"));
+}
+
 TEST(SpecOptionsTest, StrategiesBecomeTheirRegistryNamesAndParameters) {
   v1::ModelSpec spec = Minimal();
   auto* replay = spec.add_strategies()->mutable_experience_replay();
@@ -191,6 +212,16 @@ TEST(SpecOptionsTest, RefusesWhatCannotBeNamingTheField) {
        [](v1::ModelSpec* s) { s->set_max_sender_share(0); }},
       {"spec.max_sender_share", [](v1::ModelSpec* s) { s->set_max_sender_share(1.1); }},
       {"spec.max_sender_share", [](v1::ModelSpec* s) { s->set_max_sender_share(NAN); }},
+      {"spec.max_update_norm", [](v1::ModelSpec* s) { s->set_max_update_norm(-1); }},
+      {"spec.max_update_norm", [](v1::ModelSpec* s) { s->set_max_update_norm(2e9); }},
+      {"spec.max_update_norm", [](v1::ModelSpec* s) { s->set_max_update_norm(NAN); }},
+      {"spec.max_update_norm: strategy slda does not learn by updates",
+       [](v1::ModelSpec* s) {
+         s->set_max_update_norm(1);
+         s->add_strategies()->mutable_slda();
+       }},
+      {"spec.min_task_examples", [](v1::ModelSpec* s) { s->set_min_task_examples(-1); }},
+      {"spec.min_task_examples", [](v1::ModelSpec* s) { s->set_min_task_examples(1000001); }},
       {"spec.hidden", [](v1::ModelSpec* s) { s->mutable_mlp()->add_hidden(0); }},
       {"spec.labels[1]",
        [](v1::ModelSpec* s) {

@@ -61,6 +61,7 @@ TEST(RwalkTest, ImportanceIsThatOfTheScalarLoop) {
 // An observer of nothing: whoever observes makes the optimizer write the gradient.
 class Bystander final : public UpdateObserver {
   void AfterUpdate(const UpdatedBlock&) override {}
+  std::vector<at::Tensor> Written() const override { return {}; }
 };
 
 TEST(RwalkTest, TheWalkIsTheSameInsideTheUpdateAndObservingIt) {

@@ -195,6 +195,7 @@ class Witness : public UpdateObserver {
     before.push_back(Copy(block.before, block.count));
     after.push_back(Copy(block.after, block.count));
   }
+  std::vector<at::Tensor> Written() const override { return {}; }
   std::vector<at::Tensor> gradient, before, after;
 };
 
