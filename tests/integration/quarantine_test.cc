@@ -67,7 +67,8 @@ class QuarantineTest : public ServerTest {
     request.set_model(name);
     *request.mutable_examples() =
         Rows(Digits().test, 0, kTestRows, /*lie=*/false).examples();
-    const auto judged = testing::Call(*stubs_->evaluation, &v1::Evaluation::Stub::Evaluate, request);
+    const auto judged =
+        testing::Call(*stubs_->evaluation, &v1::Evaluation::Stub::Evaluate, request);
     EXPECT_TRUE(judged.ok()) << judged.status.error_message();
     return judged.reply.accuracy();
   }
