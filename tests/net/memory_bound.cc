@@ -31,6 +31,9 @@
 
 ABSL_FLAG(double, seconds, 60, "how long the flood lasts");
 ABSL_FLAG(double, canary_seconds, 30, "the longest that the canary may take; 0 = none");
+ABSL_FLAG(bool, strict, true,
+          "every prediction in time, no growth over the second half, memory given back; without it "
+          "the bound alone, and that predictions are answered at all");
 ABSL_FLAG(int, clients, 64, "producers that flood, and as many that never read");
 ABSL_FLAG(int64_t, examples_rate, 2000, "examples a second that the server lets in: 16 KiB each");
 
@@ -46,6 +49,7 @@ constexpr int64_t kMiB = int64_t{1} << 20;
 constexpr absl::Duration kSampleEvery = absl::Milliseconds(20);
 // One that fails to come this long was not answered.
 constexpr absl::Duration kPredictPatience = absl::Seconds(10);
+constexpr absl::Duration kArrival = absl::Seconds(30);
 constexpr absl::Duration kRestPatience = absl::Seconds(20);
 
 struct Limits {
@@ -102,18 +106,22 @@ class Sessions {
 };
 
 struct Counts {
+  std::atomic<int> arrived{0};  // streams that were opened
   std::atomic<uint64_t> messages{0};     // written by those that flood
   std::atomic<uint64_t> unread{0};       // by those that never read
   std::atomic<uint64_t> predictions{0};  // of the flood
   std::atomic<uint64_t> witnessed{0};    // of the one that must get each
   std::atomic<int64_t> longest_us{0};    // of these
   std::atomic<uint64_t> unanswered{0};
+  base::Mutex mutex;
+  std::string first_failure ABSL_GUARDED_BY(mutex);  // of those
 };
 
 class Flood {
  public:
   explicit Flood(std::string address) : address_(std::move(address)) {}
 
+  // Returns once everybody is connected.
   void Start() {
     const int clients = absl::GetFlag(FLAGS_clients);
     const auto add = [this](int count, void (Flood::*body)(int)) {
@@ -124,17 +132,24 @@ class Flood {
     add(clients, &Flood::Stream);
     add(clients, &Flood::NeverRead);
     add(kPredictors, &Flood::Predict);
+    const absl::Time late = absl::Now() + kArrival;
+    while (counts_.arrived < 2 * clients && absl::Now() < late) {
+      absl::SleepFor(absl::Milliseconds(5));
+    }
     threads_.emplace_back([this] { Witness(); });
   }
   void Stop() {
     sessions_.Stop();
     JoinAll(&threads_);
   }
-  const Counts& counts() const { return counts_; }
+  Counts& counts() { return counts_; }
 
  private:
-  static bool OpenOrPause(testing::LearnSession* session, const std::string& producer) {
-    if (session->Open(kModel, producer)) return true;
+  bool OpenOrPause(testing::LearnSession* session, const std::string& producer) {
+    if (session->Open(kModel, producer)) {
+      ++counts_.arrived;
+      return true;
+    }
     absl::SleepFor(absl::Milliseconds(20));
     return false;
   }
@@ -195,8 +210,15 @@ class Flood {
       const int64_t took_us = absl::ToInt64Microseconds(absl::Now() - began);
       counts_.longest_us = std::max<int64_t>(counts_.longest_us, took_us);
       ++(answer.ok() ? counts_.witnessed : counts_.unanswered);
+      if (!answer.ok()) NoteFailure(answer.status);
       absl::SleepFor(absl::Milliseconds(5));
     }
+  }
+
+  void NoteFailure(const grpc::Status& status) {
+    base::MutexLock lock(&counts_.mutex);
+    if (!counts_.first_failure.empty()) return;
+    counts_.first_failure = absl::StrCat(status.error_code(), " ", status.error_message());
   }
 
   static v1::PredictRequest Rows(int64_t count) {
@@ -298,7 +320,8 @@ bool Check(bool good, const std::string& what) {
 std::string InMiB(double bytes) { return absl::StrCat(static_cast<int64_t>(bytes / kMiB), " MiB"); }
 
 bool Judge(const std::vector<double>& samples, double rest, double bound, double after,
-           const Counts& counts) {
+           Counts* flood) {
+  Counts& counts = *flood;
   const double peak = *std::max_element(samples.begin(), samples.end());
   const std::vector<double> second_half(
       samples.begin() + static_cast<std::ptrdiff_t>(samples.size() / 2), samples.end());
@@ -308,10 +331,14 @@ bool Judge(const std::vector<double>& samples, double rest, double bound, double
               counts.messages.load(), counts.unread.load(), counts.predictions.load(),
               counts.witnessed.load(), static_cast<double>(counts.longest_us) / 1e6);
   bool good = Check(peak <= bound, absl::StrCat("at most ", InMiB(peak), ", bound ", InMiB(bound)));
+  good &= Check(counts.witnessed > 0, "predictions were answered");
+  if (!absl::GetFlag(FLAGS_strict)) return good;
   good &= Check(rise <= 0.1 * (bound - rest),
                 absl::StrCat("rose by ", InMiB(rise), " over the second half"));
-  good &= Check(counts.unanswered == 0 && counts.witnessed > 0,
-                absl::StrCat(counts.unanswered.load(), " predictions not answered"));
+  base::MutexLock lock(&counts.mutex);
+  good &= Check(counts.unanswered == 0,
+                absl::StrCat(counts.unanswered.load(), " predictions not answered",
+                             counts.unanswered > 0 ? ", first: " : "", counts.first_failure));
   good &= Check(after <= rest + 0.9 * (peak - rest),
                 absl::StrCat(InMiB(after), " afterwards, ", InMiB(rest), " before"));
   return good;
@@ -330,11 +357,11 @@ absl::StatusOr<bool> Limited(const std::string& folder, int64_t* bound) {
   flood.Stop();
   ENGRAM_RETURN_IF_ERROR(samples.status());
   const double peak = *std::max_element(samples->begin(), samples->end());
-  ENGRAM_ASSIGN_OR_RETURN(
-      const double after,
-      AfterTheFlood(*server, static_cast<double>(rest) + 0.9 * (peak - static_cast<double>(rest))));
+  const double enough = static_cast<double>(rest) + 0.9 * (peak - static_cast<double>(rest));
+  ENGRAM_ASSIGN_OR_RETURN(const double after,
+                          AfterTheFlood(*server, absl::GetFlag(FLAGS_strict) ? enough : peak));
   const bool good = Judge(*samples, static_cast<double>(rest), static_cast<double>(*bound), after,
-                          flood.counts());
+                          &flood.counts());
   ENGRAM_RETURN_IF_ERROR(DrainToZero(server.get()));
   return good;
 }
