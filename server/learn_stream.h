@@ -9,11 +9,11 @@
 // (quota.h): that slows a producer without losing anything.
 //
 // What closes the stream: credentials that do not allow it, its producer or its boundaries
-// (authority.h; nothing that a rejected message could be mended into), a frame that does not parse (INVALID_ARGUMENT with its number), a gap or a stale epoch (the model's
+// (authority.h; a rejected boundary would use up the sequence of what cannot be mended), a frame
+// that does not parse (INVALID_ARGUMENT with its number), a gap or a stale epoch (the model's
 // status), an end record that does not match (DATA_LOSS), no end record (ABORTED), acks that nobody
 // reads, a stream or a boundary too many, a quota or a queue that stays full (RESOURCE_EXHAUSTED),
-// a drain (UNAVAILABLE). Before it closes, everything accepted is
-// waited for and acked.
+// a drain (UNAVAILABLE). Before it closes, everything accepted is waited for and acked.
 //
 // Threading: gRPC's reactions, the model's callbacks and alarms meet under one mutex; the model is
 //   never called with it held.

@@ -34,6 +34,7 @@ v1::ModelSpec DigitSpec(v1::Guard::Action action) {
   spec.set_held_out_max_per_task(kCanaryRows);
   spec.set_evaluate_every_examples(kEvaluateEvery);
   spec.set_checkpoint_every_examples(kEvaluateEvery);
+  spec.set_keep_automatic_checkpoints(60);  // the lesson makes one a message
   spec.set_seed(5);
   spec.mutable_guard()->set_canary_drop(kAllowed);
   spec.mutable_guard()->set_action(action);

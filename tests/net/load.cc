@@ -48,7 +48,7 @@ std::vector<std::thread> StartGently(int count, const std::function<void(int)>& 
   for (int i = 0; i < count; ++i) {
     threads.emplace_back([body, i] {
       errno = 0;
-      ENGRAM_CHECK(nice(19) != -1 || errno == 0);  // of the thread alone, on Linux
+      ENGRAM_CHECK(nice(5) != -1 || errno == 0);  // of the thread alone, on Linux
       body(i);
     });
   }

@@ -23,8 +23,8 @@ absl::StatusOr<int64_t> ResidentBytes(pid_t pid);
 // The sum of a metric over its labels; NOT_FOUND when there is none.
 absl::StatusOr<double> MetricSum(const std::string& http_address, const std::string& metric);
 
-// `count` threads that run `body` with their number, at the lowest priority: a client in the
-// harness must not take from the server what a client elsewhere would not.
+// `count` threads that run `body` with their number, at a lower priority: a client in the harness
+// must not take from the server what a client elsewhere would not.
 std::vector<std::thread> StartGently(int count, const std::function<void(int)>& body);
 void JoinAll(std::vector<std::thread>* threads);
 

@@ -1,8 +1,9 @@
 // memory_bound: what a server holds stays below what its limits add up to, whatever comes: 64
 // producers that stream the largest messages it takes as fast as it takes them, 64 that send and
 // never read an answer, and a flood of predictions, all at once. One client beside them asks for a
-// prediction again and again and must get each. Memory does not grow over the second half, and what
-// the flood took is given back.
+// prediction again and again and must get each. Memory does not grow over the second half, and once
+// the flood is over nothing of it is on its way any more. What it took stays with the allocator for
+// the next one, so how much is resident then is printed and not judged.
 //
 // The canary is the same flood on a server whose limits are as wide as they can be set: it must go
 // through the bound, or the bound says nothing.
@@ -31,6 +32,9 @@
 
 ABSL_FLAG(double, seconds, 60, "how long the flood lasts");
 ABSL_FLAG(double, canary_seconds, 30, "the longest that the canary may take; 0 = none");
+ABSL_FLAG(bool, strict, true,
+          "every prediction in time and no growth over the second half; without it the bound, and "
+          "that predictions are answered at all");
 ABSL_FLAG(int, clients, 64, "producers that flood, and as many that never read");
 ABSL_FLAG(int64_t, examples_rate, 2000, "examples a second that the server lets in: 16 KiB each");
 
@@ -46,6 +50,7 @@ constexpr int64_t kMiB = int64_t{1} << 20;
 constexpr absl::Duration kSampleEvery = absl::Milliseconds(20);
 // One that fails to come this long was not answered.
 constexpr absl::Duration kPredictPatience = absl::Seconds(10);
+constexpr absl::Duration kArrival = absl::Seconds(30);
 constexpr absl::Duration kRestPatience = absl::Seconds(20);
 
 struct Limits {
@@ -102,18 +107,22 @@ class Sessions {
 };
 
 struct Counts {
+  std::atomic<int> arrived{0};  // streams that were opened
   std::atomic<uint64_t> messages{0};     // written by those that flood
   std::atomic<uint64_t> unread{0};       // by those that never read
   std::atomic<uint64_t> predictions{0};  // of the flood
   std::atomic<uint64_t> witnessed{0};    // of the one that must get each
   std::atomic<int64_t> longest_us{0};    // of these
   std::atomic<uint64_t> unanswered{0};
+  base::Mutex mutex;
+  std::string first_failure ABSL_GUARDED_BY(mutex);  // of those
 };
 
 class Flood {
  public:
   explicit Flood(std::string address) : address_(std::move(address)) {}
 
+  // Returns once everybody is connected.
   void Start() {
     const int clients = absl::GetFlag(FLAGS_clients);
     const auto add = [this](int count, void (Flood::*body)(int)) {
@@ -124,17 +133,24 @@ class Flood {
     add(clients, &Flood::Stream);
     add(clients, &Flood::NeverRead);
     add(kPredictors, &Flood::Predict);
+    const absl::Time late = absl::Now() + kArrival;
+    while (counts_.arrived < 2 * clients && absl::Now() < late) {
+      absl::SleepFor(absl::Milliseconds(5));
+    }
     threads_.emplace_back([this] { Witness(); });
   }
   void Stop() {
     sessions_.Stop();
     JoinAll(&threads_);
   }
-  const Counts& counts() const { return counts_; }
+  Counts& counts() { return counts_; }
 
  private:
-  static bool OpenOrPause(testing::LearnSession* session, const std::string& producer) {
-    if (session->Open(kModel, producer)) return true;
+  bool OpenOrPause(testing::LearnSession* session, const std::string& producer) {
+    if (session->Open(kModel, producer)) {
+      ++counts_.arrived;
+      return true;
+    }
     absl::SleepFor(absl::Milliseconds(20));
     return false;
   }
@@ -195,8 +211,15 @@ class Flood {
       const int64_t took_us = absl::ToInt64Microseconds(absl::Now() - began);
       counts_.longest_us = std::max<int64_t>(counts_.longest_us, took_us);
       ++(answer.ok() ? counts_.witnessed : counts_.unanswered);
+      if (!answer.ok()) NoteFailure(answer.status);
       absl::SleepFor(absl::Milliseconds(5));
     }
+  }
+
+  void NoteFailure(const grpc::Status& status) {
+    base::MutexLock lock(&counts_.mutex);
+    if (!counts_.first_failure.empty()) return;
+    counts_.first_failure = absl::StrCat(status.error_code(), " ", status.error_message());
   }
 
   static v1::PredictRequest Rows(int64_t count) {
@@ -275,18 +298,19 @@ absl::StatusOr<std::vector<double>> Sample(pid_t pid, absl::Duration time, int64
   return samples;
 }
 
-// Until nothing is on its way into the log and memory is below `enough`, or patience ends.
-absl::StatusOr<double> AfterTheFlood(const testing::ServerProcess& server, double enough) {
-  double resident = 0;
+// What is resident once nothing is on its way into the log.
+absl::StatusOr<double> AfterTheFlood(const testing::ServerProcess& server) {
   for (const absl::Time end = absl::Now() + kRestPatience; absl::Now() < end;) {
     ENGRAM_ASSIGN_OR_RETURN(const double in_flight,
                             MetricSum(server.http_address(), "engram_in_flight_bytes"));
+    if (in_flight > 0) {
+      absl::SleepFor(absl::Milliseconds(100));
+      continue;
+    }
     ENGRAM_ASSIGN_OR_RETURN(const int64_t bytes, ResidentBytes(server.pid()));
-    resident = static_cast<double>(bytes);
-    if (in_flight == 0 && resident <= enough) return resident;
-    absl::SleepFor(absl::Milliseconds(100));
+    return static_cast<double>(bytes);
   }
-  return resident;
+  return absl::DeadlineExceededError("the flood is over, and some of it is still in flight");
 }
 
 bool Check(bool good, const std::string& what) {
@@ -297,8 +321,8 @@ bool Check(bool good, const std::string& what) {
 
 std::string InMiB(double bytes) { return absl::StrCat(static_cast<int64_t>(bytes / kMiB), " MiB"); }
 
-bool Judge(const std::vector<double>& samples, double rest, double bound, double after,
-           const Counts& counts) {
+bool Judge(const std::vector<double>& samples, double rest, double bound, Counts* flood) {
+  Counts& counts = *flood;
   const double peak = *std::max_element(samples.begin(), samples.end());
   const std::vector<double> second_half(
       samples.begin() + static_cast<std::ptrdiff_t>(samples.size() / 2), samples.end());
@@ -308,12 +332,14 @@ bool Judge(const std::vector<double>& samples, double rest, double bound, double
               counts.messages.load(), counts.unread.load(), counts.predictions.load(),
               counts.witnessed.load(), static_cast<double>(counts.longest_us) / 1e6);
   bool good = Check(peak <= bound, absl::StrCat("at most ", InMiB(peak), ", bound ", InMiB(bound)));
+  good &= Check(counts.witnessed > 0, "predictions were answered");
+  if (!absl::GetFlag(FLAGS_strict)) return good;
   good &= Check(rise <= 0.1 * (bound - rest),
                 absl::StrCat("rose by ", InMiB(rise), " over the second half"));
-  good &= Check(counts.unanswered == 0 && counts.witnessed > 0,
-                absl::StrCat(counts.unanswered.load(), " predictions not answered"));
-  good &= Check(after <= rest + 0.9 * (peak - rest),
-                absl::StrCat(InMiB(after), " afterwards, ", InMiB(rest), " before"));
+  base::MutexLock lock(&counts.mutex);
+  good &= Check(counts.unanswered == 0,
+                absl::StrCat(counts.unanswered.load(), " predictions not answered",
+                             counts.unanswered > 0 ? ", first: " : "", counts.first_failure));
   return good;
 }
 
@@ -329,12 +355,11 @@ absl::StatusOr<bool> Limited(const std::string& folder, int64_t* bound) {
                               std::numeric_limits<int64_t>::max());
   flood.Stop();
   ENGRAM_RETURN_IF_ERROR(samples.status());
-  const double peak = *std::max_element(samples->begin(), samples->end());
-  ENGRAM_ASSIGN_OR_RETURN(
-      const double after,
-      AfterTheFlood(*server, static_cast<double>(rest) + 0.9 * (peak - static_cast<double>(rest))));
-  const bool good = Judge(*samples, static_cast<double>(rest), static_cast<double>(*bound), after,
-                          flood.counts());
+  ENGRAM_ASSIGN_OR_RETURN(const double after, AfterTheFlood(*server));
+  const bool good = Judge(*samples, static_cast<double>(rest), static_cast<double>(*bound),
+                          &flood.counts());
+  std::printf("  %s resident afterwards, %s before\n", InMiB(after).c_str(),
+              InMiB(static_cast<double>(rest)).c_str());
   ENGRAM_RETURN_IF_ERROR(DrainToZero(server.get()));
   return good;
 }

@@ -46,7 +46,8 @@ constexpr char kModel[] = "crowded";
 constexpr int kCrowd = 10;
 constexpr int64_t kFeatures = 256;
 constexpr int kExamples = 32;  // a message
-constexpr absl::Duration kWarm = absl::Milliseconds(300);
+// For everybody to be connected and answered once.
+constexpr absl::Duration kArrival = absl::Seconds(30);
 constexpr int64_t kInFlightBytes = 1 << 20;
 
 std::string Config(int64_t in_flight_bytes) {
@@ -58,6 +59,7 @@ std::string Config(int64_t in_flight_bytes) {
 struct Tally {
   std::atomic<int64_t> acked{0};  // examples
   std::atomic<int64_t> refused{0};
+  std::atomic<int> arrived{0};  // producers of this crowd that have had an answer
   base::Mutex mutex;
   std::vector<std::string> violations ABSL_GUARDED_BY(mutex);
 
@@ -81,13 +83,14 @@ class Sender {
   }
 
   void Run(const std::atomic<bool>& stop, Tally* tally) {
-    while (!stop) {
+    for (bool first = true; !stop; first = false) {
       request_.set_producer_sequence(acked_ + 1);
       for (int i = 0; i < kExamples; ++i) {
         request_.mutable_examples(i)->set_id(absl::StrCat(acked_ + 1, ".", i));
       }
       const auto answer =
           testing::Call(*stubs_.learning, &v1::Learning::Stub::LearnBatch, request_);
+      if (first) ++tally->arrived;
       if (answer.ok()) {
         ++acked_;
         tally->acked += kExamples;
@@ -129,10 +132,14 @@ class Sender {
 // The first `count` senders, for as long as it lives.
 class Crowd {
  public:
+  // Returns once all are there.
   Crowd(const std::vector<std::unique_ptr<Sender>>& senders, int count, Tally* tally) {
+    tally->arrived = 0;
     threads_ = StartGently(count, [this, &senders, tally](int i) {
       senders[static_cast<size_t>(i)]->Run(stop_, tally);
     });
+    const absl::Time late = absl::Now() + kArrival;
+    while (tally->arrived < count && absl::Now() < late) absl::SleepFor(absl::Milliseconds(5));
   }
   ~Crowd() {
     stop_ = true;
@@ -175,14 +182,12 @@ class Play {
   // Of the few, when all is well.
   double Measure(absl::Duration time) {
     const Crowd crowd(senders_, few(), &tally_);
-    absl::SleepFor(kWarm);
     return Rate(tally_, time);
   }
 
   // Of the many; `largest_in_flight` is what /metrics said meanwhile.
   absl::StatusOr<double> Overload(absl::Duration time, double* largest_in_flight) {
     const Crowd crowd(senders_, kCrowd * few(), &tally_);
-    absl::SleepFor(kWarm);
     const int64_t before = tally_.acked;
     const absl::Time began = absl::Now();
     while (absl::Now() - began < time) {
