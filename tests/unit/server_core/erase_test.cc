@@ -75,14 +75,16 @@ bool Remembers(ModelBench* bench, const std::vector<uint64_t>& sequences) {
     return std::find(sequences.begin(), sequences.end(), sequence) != sequences.end();
   };
   bool found = false;
-  for (const auto& key : *bench->store().episodic().Keys(bench->uid())) {
+  const auto keys = bench->store().episodic().Keys(bench->uid());
+  for (const auto& key : *keys) {
     found |= gone(key.sequence);
   }
   EXPECT_TRUE(bench->store().held_out().ForEach(bench->uid(), [&](storage::HeldOutRow row) {
     found |= gone(row.sequence);
     return true;
   }).ok());
-  for (const auto& row : *bench->store().checkpoints().List(bench->uid())) {
+  const auto rows = bench->store().checkpoints().List(bench->uid());
+  for (const auto& row : *rows) {
     for (const auto& member : row.members) found |= gone(member.sequence);
   }
   return found;
