@@ -179,8 +179,8 @@ void Quarantine::Learn(const BatchView& batch, internal::Quarantine* state) cons
   }
 }
 
-void Hold(uint64_t sequence, int32_t task, const Quarantine::Verdict& verdict,
-          internal::Quarantine* state) {
+void AddHeld(uint64_t sequence, int32_t task, const Quarantine::Verdict& verdict,
+             internal::Quarantine* state) {
   internal::Quarantine::Held* held = state->add_held();
   held->set_sequence(sequence);
   held->set_reason(verdict.reason);

@@ -66,8 +66,8 @@ class Quarantine {
 };
 
 // The list, ascending by sequence; the first one leaves when it is full.
-void Hold(uint64_t sequence, int32_t task, const Quarantine::Verdict& verdict,
-          internal::Quarantine* state);
+void AddHeld(uint64_t sequence, int32_t task, const Quarantine::Verdict& verdict,
+             internal::Quarantine* state);
 // These leave it; how many did. `sequences` is ascending.
 int DropHeld(absl::Span<const uint64_t> sequences, internal::StreamState* state);
 

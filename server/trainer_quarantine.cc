@@ -24,7 +24,7 @@ absl::Status Trainer::SetAside(strategies::BatchView* batch) {
 }
 
 void Trainer::HoldRow(uint64_t sequence, int32_t task, const Quarantine::Verdict& verdict) {
-  Hold(sequence, task, verdict, state_.mutable_proto()->mutable_quarantine());
+  AddHeld(sequence, task, verdict, state_.mutable_proto()->mutable_quarantine());
   ++context_.statistics->set_aside[verdict.reason];
 }
 

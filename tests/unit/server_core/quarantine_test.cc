@@ -186,7 +186,7 @@ TEST(QuarantineTest, TheListKeepsTheNewestThousandInOrder) {
   internal::StreamState state;
   internal::Quarantine* list = state.mutable_quarantine();
   for (uint64_t sequence = 1; sequence <= 1003; ++sequence) {
-    Hold(sequence == 900 ? 2000 : sequence, 0, {kOutlier, 1}, list);
+    AddHeld(sequence == 900 ? 2000 : sequence, 0, {kOutlier, 1}, list);
   }
   EXPECT_EQ(list->held_size(), Quarantine::kHeldMax);
   EXPECT_EQ(list->displaced(), 3);
