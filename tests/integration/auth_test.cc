@@ -74,14 +74,11 @@ class AuthTest : public ServerTest {
  protected:
   void SetUp() override {
     credentials_ = std::make_unique<Credentials>(scratch_.Subfolder("credentials"));
-    options_.config = absl::StrReplaceAll(
-        credentials_->Config(),
-        {{"\nauthentication {",
-          "\nauthentication { bindings { writer: \"writer\" producers: \"sensor\" "
-          "no_boundaries: true }"}});
+    options_.config = Config();
     options_.credentials = credentials_->Channel("", credentials_->Token("admin"));
     ServerTest::SetUp();
   }
+  virtual std::string Config() const { return credentials_->Config(); }
 
   std::shared_ptr<grpc::Channel> ChannelOf(const std::string& token) const {
     return server_->NewChannel(credentials_->Channel("", token));
@@ -228,7 +225,18 @@ TEST_F(AuthTest, PagesAreServedOverTlsToThoseWhoMay) {
   EXPECT_FALSE(plain.ok()) << plain->code << ": an answer in the clear";
 }
 
-TEST_F(AuthTest, AWriterWithoutBoundariesLearnsAndMarksNone) {
+class BoundWriterTest : public AuthTest {
+ protected:
+  std::string Config() const override {
+    return absl::StrReplaceAll(
+        AuthTest::Config(),
+        {{"\nauthentication {",
+          "\nauthentication { bindings { writer: \"writer\" producers: \"sensor\" "
+          "no_boundaries: true }"}});
+  }
+};
+
+TEST_F(BoundWriterTest, LearnsWithoutTheRightToBoundariesAndMarksNone) {
   ToyModel(stubs_.get(), "toy", "owner").Create(ToySpec());
   const testing::Stubs writer(ChannelOf(credentials_->Token("writer")));
   const auto refused_as_such = [](const grpc::Status& status) {
