@@ -3,7 +3,7 @@
 #include <iostream>
 
 #include "absl/strings/str_cat.h"
-#include "client/datasets/digit_generator.h"
+#include "tests/integration/digits.h"
 #include "tests/integration/server_test.h"
 
 namespace engram::integration {
@@ -14,46 +14,14 @@ constexpr int kLiar = 3;
 constexpr int kRounds = 6;
 constexpr int kPerMessage = 100;  // four batches: a message shares none with another
 constexpr int kBatch = 25;
-constexpr int kHeldOutRows = 1000;
 
-const datasets::RowSplit& Digits() {
-  static const auto* const digits = [] {
-    datasets::DigitGeneratorOptions options;
-    options.train_per_class = kProducers * kRounds * kPerMessage / 10;
-    options.test_per_class = kHeldOutRows / 10;
-    return new datasets::RowSplit(datasets::GenerateDigits(options).value());
-  }();
-  return *digits;
-}
-
-v1::ModelSpec DigitSpec() {
-  v1::ModelSpec spec;
-  spec.set_feature_count(Digits().train.FeatureCount());
-  spec.mutable_mlp()->add_hidden(64);
-  spec.mutable_optimizer()->set_learning_rate(0.1);
+v1::ModelSpec BatchSpec() {
+  v1::ModelSpec spec = DigitSpec();
   spec.set_batch_size(kBatch);
   spec.set_max_batch_wait_ms(0);
-  spec.set_held_out_fraction(0);
-  spec.set_held_out_max_per_task(kHeldOutRows);
-  spec.set_evaluate_every_examples(0);
+  spec.set_held_out_max_per_task(kTestDigits);
   spec.set_checkpoint_every_examples(2000);
-  spec.set_seed(5);
   return spec;
-}
-
-// A lie is the next digit.
-v1::LearnBatchRequest Rows(const datasets::RowSet& set, int64_t begin, bool lie,
-                           v1::Split split = v1::TRAIN) {
-  v1::LearnBatchRequest request;
-  for (int64_t row = begin; row < begin + kPerMessage; ++row) {
-    v1::Example* example = request.add_examples();
-    example->mutable_features()->set_dense_uint8(set.Pixels(row),
-                                                 static_cast<size_t>(set.PixelsPerImage()));
-    const int64_t label = set.labels[static_cast<size_t>(row)];
-    example->mutable_label()->set_number(lie ? (label + 1) % 10 : label);
-    example->set_split(split);
-  }
-  return request;
 }
 
 std::string ProducerName(int producer) { return absl::StrCat("producer-", producer); }
@@ -63,9 +31,10 @@ class BlameTest : public ServerTest {
   // Everybody's messages in turn; without the liar's where it is absent. Held-out rows first.
   void Teach(const std::string& name, bool liar_is_there) {
     ToyModel keeper(stubs_.get(), name, "keeper");
-    keeper.Create(DigitSpec());
-    for (int64_t i = 0; i < kHeldOutRows; i += kPerMessage) {
-      ASSERT_TRUE(keeper.Send(Rows(Digits().test, i, false, v1::HELD_OUT)).ok());
+    keeper.Create(BatchSpec());
+    for (int64_t i = 0; i < kTestDigits; i += kPerMessage) {
+      const auto rows = DigitRows(Digits().test, i, kPerMessage, /*lie=*/false, v1::HELD_OUT);
+      ASSERT_TRUE(keeper.Send(rows).ok());
     }
     std::vector<ToyModel> producers;
     for (int i = 0; i < kProducers; ++i) {
@@ -76,7 +45,7 @@ class BlameTest : public ServerTest {
       for (int i = 0; i < kProducers; ++i, next += kPerMessage) {
         if (i == kLiar && !liar_is_there) continue;
         const auto sent = producers[static_cast<size_t>(i)].Send(
-            Rows(Digits().train, next, /*lie=*/i == kLiar));
+            DigitRows(Digits().train, next, kPerMessage, /*lie=*/i == kLiar));
         ASSERT_TRUE(sent.ok()) << sent.status.error_message();
       }
     }
@@ -89,28 +58,6 @@ class BlameTest : public ServerTest {
     const auto blame = testing::Call(*stubs_->admin, &v1::Admin::Stub::Blame, request);
     EXPECT_TRUE(blame.ok()) << blame.status.error_message();
     return blame.reply;
-  }
-  double Accuracy(const std::string& name) {
-    v1::EvaluateRequest request;
-    request.set_model(name);
-    for (int64_t i = 0; i < kHeldOutRows; i += kPerMessage) {
-      request.mutable_examples()->MergeFrom(Rows(Digits().test, i, false).examples());
-    }
-    const auto measured =
-        testing::Call(*stubs_->evaluation, &v1::Evaluation::Stub::Evaluate, request);
-    EXPECT_TRUE(measured.ok()) << measured.status.error_message();
-    return measured->accuracy();
-  }
-  std::string Scores(const std::string& name) {
-    v1::PredictRequest request;
-    request.set_model(name);
-    const v1::LearnBatchRequest rows = Rows(Digits().test, 0, false);
-    for (const v1::Example& example : rows.examples()) {
-      request.mutable_features()->mutable_dense_uint8()->append(example.features().dense_uint8());
-    }
-    const auto reply = testing::Call(*stubs_->prediction, &v1::Prediction::Stub::Predict, request);
-    EXPECT_TRUE(reply.ok()) << reply.status.error_message();
-    return ScoreBits(reply.reply);
   }
 };
 
@@ -133,7 +80,7 @@ TEST_F(BlameTest, TheLiarComesFirstAndTheModelWithoutItIsTheOneThatNeverHadIt) {
     EXPECT_DOUBLE_EQ(each.share(), 0.1) << each.name();
   }
 
-  const double with = Accuracy("lied-to");
+  const double with = DigitAccuracy(*stubs_, "lied-to");
   v1::EraseRequest request;
   request.set_model("lied-to");
   request.set_producer(liar.name());
@@ -143,12 +90,12 @@ TEST_F(BlameTest, TheLiarComesFirstAndTheModelWithoutItIsTheOneThatNeverHadIt) {
   EXPECT_EQ(receipt->erased_examples(), kRounds * kPerMessage);
   // Its messages were whole batches, so its tombstones leave the batches of all others as they
   // would have been without it.
-  const double without = Accuracy("lied-to");
+  const double without = DigitAccuracy(*stubs_, "lied-to");
   std::cout << "held-out accuracy " << with << " with the lies, " << without << " without"
             << std::endl;
   EXPECT_GT(without, 0.8);
-  EXPECT_EQ(without, Accuracy("honest"));
-  EXPECT_EQ(Scores("lied-to"), Scores("honest")) << "bit by bit";
+  EXPECT_EQ(without, DigitAccuracy(*stubs_, "honest"));
+  EXPECT_EQ(DigitScores(*stubs_, "lied-to"), DigitScores(*stubs_, "honest")) << "bit by bit";
   const v1::BlameResponse after = Blame("lied-to");
   EXPECT_EQ(after.producers_size(), kProducers - 1);
   for (const auto& each : after.producers()) EXPECT_NE(each.name(), ProducerName(kLiar));

@@ -3,59 +3,27 @@
 #include <algorithm>
 
 #include "absl/time/clock.h"
-#include "client/datasets/digit_generator.h"
+#include "tests/integration/digits.h"
 #include "tests/integration/server_test.h"
 #include "tests/testing/process/http_get.h"
 
 namespace engram::integration {
 namespace {
 
-constexpr int kCanaryRows = 1000;
 constexpr int kPerMessage = 100;
 constexpr int64_t kEvaluateEvery = 500;
 constexpr double kAllowed = 0.05;
 
-const datasets::RowSplit& Digits() {
-  static const auto* const digits = [] {
-    datasets::DigitGeneratorOptions options;
-    options.train_per_class = 1000;
-    options.test_per_class = kCanaryRows / 10;
-    return new datasets::RowSplit(datasets::GenerateDigits(options).value());
-  }();
-  return *digits;
-}
-
-v1::ModelSpec DigitSpec(v1::Guard::Action action) {
-  v1::ModelSpec spec;
-  spec.set_feature_count(Digits().train.FeatureCount());
-  spec.mutable_mlp()->add_hidden(64);
-  spec.mutable_optimizer()->set_learning_rate(0.1);
-  spec.set_held_out_fraction(0);
-  spec.set_held_out_max_per_task(kCanaryRows);
+v1::ModelSpec GuardedSpec(v1::Guard::Action action) {
+  v1::ModelSpec spec = DigitSpec();
+  spec.set_held_out_max_per_task(kTestDigits);
   spec.set_evaluate_every_examples(kEvaluateEvery);
   spec.set_checkpoint_every_examples(kEvaluateEvery);
   spec.set_keep_automatic_checkpoints(60);  // the lesson makes one a message
-  spec.set_seed(5);
   spec.mutable_guard()->set_canary_drop(kAllowed);
   spec.mutable_guard()->set_action(action);
   spec.mutable_guard()->set_max_rollbacks(2);
   return spec;
-}
-
-// `count` rows from `begin`, round the set. A lie is the next digit.
-v1::LearnBatchRequest Rows(const datasets::RowSet& set, int64_t begin, int count, bool lie = false,
-                           v1::Split split = v1::TRAIN) {
-  v1::LearnBatchRequest request;
-  for (int64_t i = begin; i < begin + count; ++i) {
-    const int64_t row = i % set.rows;
-    v1::Example* example = request.add_examples();
-    example->mutable_features()->set_dense_uint8(set.Pixels(row),
-                                                 static_cast<size_t>(set.PixelsPerImage()));
-    const int64_t label = set.labels[static_cast<size_t>(row)];
-    example->mutable_label()->set_number(lie ? (label + 1) % 10 : label);
-    example->set_split(split);
-  }
-  return request;
 }
 
 // One model and the producers that teach it.
@@ -63,10 +31,10 @@ class Lesson {
  public:
   Lesson(const testing::Stubs* stubs, const std::string& name, v1::Guard::Action action)
       : honest_(stubs, name, "honest"), liar_(stubs, name, "liar") {
-    honest_.Create(DigitSpec(action));
+    honest_.Create(GuardedSpec(action));
     ToyModel keeper(stubs, name, "keeper");
-    for (int64_t i = 0; i < kCanaryRows; i += kPerMessage) {
-      Send(&keeper, Rows(Digits().test, i, kPerMessage, false, v1::HELD_OUT));
+    for (int64_t i = 0; i < kTestDigits; i += kPerMessage) {
+      Send(&keeper, DigitRows(Digits().test, i, kPerMessage, false, v1::HELD_OUT));
     }
   }
 
@@ -74,7 +42,7 @@ class Lesson {
   void Learn(int messages, int lies = 0) {
     for (int i = 0; i < messages; ++i, next_ += kPerMessage) {
       const bool lie = next_ / kPerMessage % 10 < lies;
-      Send(lie ? &liar_ : &honest_, Rows(Digits().train, next_, kPerMessage, lie));
+      Send(lie ? &liar_ : &honest_, DigitRows(Digits().train, next_, kPerMessage, lie));
     }
   }
   ToyModel& model() { return honest_; }
@@ -120,19 +88,6 @@ class Lesson {
 class CanaryTest : public ServerTest {
  protected:
   CanaryTest() { options_.config = "live_evaluation_share: 1"; }
-
-  std::string Scores(const std::string& name, uint64_t version) {
-    v1::PredictRequest request;
-    request.set_model(name);
-    request.set_version(version);
-    const v1::LearnBatchRequest rows = Rows(Digits().test, 0, kPerMessage);
-    for (const v1::Example& example : rows.examples()) {
-      request.mutable_features()->mutable_dense_uint8()->append(example.features().dense_uint8());
-    }
-    const auto reply = testing::Call(*stubs_->prediction, &v1::Prediction::Stub::Predict, request);
-    EXPECT_TRUE(reply.ok()) << reply.status.error_message();
-    return ScoreBits(reply.reply);
-  }
 };
 
 TEST_F(CanaryTest, OneProducerInTenThatLiesCostsLittleOrIsNoticed) {
@@ -164,7 +119,8 @@ TEST_F(CanaryTest, AStreamOfLiesIsRolledBackThenPaused) {
   EXPECT_LE(fell.version() - before, 2 * kEvaluateEvery) << "the evaluation that was due";
   const uint64_t restored = report.rollbacks(0).restored_sequence();
   EXPECT_LE(restored, before);
-  EXPECT_EQ(Scores("guarded", 0), Scores("guarded", restored)) << "the good version's, bit by bit";
+  EXPECT_EQ(DigitScores(*stubs_, "guarded", 0), DigitScores(*stubs_, "guarded", restored))
+      << "the good version's, bit by bit";
 
   // It goes on lying: the second rollback is the last.
   lesson.LieUntilFired(2);
@@ -175,7 +131,7 @@ TEST_F(CanaryTest, AStreamOfLiesIsRolledBackThenPaused) {
   EXPECT_EQ(model.state(), v1::Model::SERVING);
   EXPECT_NE(model.state_reason().find("spec.guard after 2 rollbacks"), std::string::npos)
       << model.state_reason();
-  const std::string served = Scores("guarded", 0);
+  const std::string served = DigitScores(*stubs_, "guarded", 0);
   std::vector<std::string> recorded;
   const auto audit =
       testing::Call(*stubs_->admin, &v1::Admin::Stub::ListAudit, v1::ListAuditRequest());
@@ -197,7 +153,7 @@ TEST_F(CanaryTest, AStreamOfLiesIsRolledBackThenPaused) {
             std::string::npos);
   Restart(/*kill=*/true, &lesson.model());
   EXPECT_TRUE(lesson.model().Describe().paused());
-  EXPECT_EQ(Scores("guarded", 0), served);
+  EXPECT_EQ(DigitScores(*stubs_, "guarded", 0), served);
   EXPECT_EQ(lesson.model().Report().rollbacks_size(), 2);
 }
 

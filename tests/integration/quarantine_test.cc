@@ -1,55 +1,25 @@
 // The quarantine on digits: of ten producers' worth of messages one lies. What is set aside, what
 // that does to the accuracy, and what an administrator does about it from a shell.
 #include "absl/strings/str_cat.h"
-#include "client/datasets/digit_generator.h"
+#include "tests/integration/digits.h"
 #include "tests/integration/server_test.h"
 #include "tests/testing/process/http_get.h"
 
 namespace engram::integration {
 namespace {
 
-constexpr int kTestRows = 1000;
 constexpr int kPerMessage = 100;
 constexpr int kMessages = 100;
 constexpr double kMinLabelScore = 0.03;
 
-const datasets::RowSplit& Digits() {
-  static const auto* const digits = [] {
-    datasets::DigitGeneratorOptions options;
-    options.train_per_class = kMessages * kPerMessage / 10;
-    options.test_per_class = kTestRows / 10;
-    return new datasets::RowSplit(datasets::GenerateDigits(options).value());
-  }();
-  return *digits;
-}
-
-v1::ModelSpec DigitSpec(double min_label_score) {
-  v1::ModelSpec spec;
-  spec.set_feature_count(Digits().train.FeatureCount());
-  spec.mutable_mlp()->add_hidden(64);
-  spec.mutable_optimizer()->set_learning_rate(0.1);
-  spec.set_held_out_fraction(0);
-  spec.set_evaluate_every_examples(0);
+v1::ModelSpec JudgingSpec(double min_label_score) {
+  v1::ModelSpec spec = DigitSpec();
   // The average judges, and is judged: it moves less than what the last messages left.
   spec.set_ema_decay(0.99);
-  spec.set_seed(5);
   if (min_label_score == 0) return spec;
   spec.mutable_quarantine()->set_min_label_score(min_label_score);
   spec.mutable_quarantine()->set_after_examples(100);
   return spec;
-}
-
-// `count` rows from `begin`. A lie is the next digit.
-v1::LearnBatchRequest Rows(const datasets::RowSet& set, int64_t begin, int count, bool lie) {
-  v1::LearnBatchRequest request;
-  for (int64_t row = begin; row < begin + count; ++row) {
-    v1::Example* example = request.add_examples();
-    example->mutable_features()->set_dense_uint8(set.Pixels(row),
-                                                 static_cast<size_t>(set.PixelsPerImage()));
-    const int64_t label = set.labels[static_cast<size_t>(row)];
-    example->mutable_label()->set_number(lie ? (label + 1) % 10 : label);
-  }
-  return request;
 }
 
 class QuarantineTest : public ServerTest {
@@ -58,22 +28,15 @@ class QuarantineTest : public ServerTest {
   double Teach(const std::string& name, bool lies, double min_label_score) {
     ToyModel honest(stubs_.get(), name, "honest");
     ToyModel liar(stubs_.get(), name, "liar");
-    honest.Create(DigitSpec(min_label_score));
+    honest.Create(JudgingSpec(min_label_score));
     for (int i = 0; i < kMessages; ++i) {
       const bool lie = lies && i % 10 == 7;
       const auto sent = (lie ? &liar : &honest)
-                            ->Send(Rows(Digits().train, i * kPerMessage, kPerMessage, lie));
+                            ->Send(DigitRows(Digits().train, i * kPerMessage, kPerMessage, lie));
       EXPECT_TRUE(sent.ok()) << sent.status.error_message();
     }
     honest.WaitApplied();
-    v1::EvaluateRequest request;
-    request.set_model(name);
-    *request.mutable_examples() =
-        Rows(Digits().test, 0, kTestRows, /*lie=*/false).examples();
-    const auto judged =
-        testing::Call(*stubs_->evaluation, &v1::Evaluation::Stub::Evaluate, request);
-    EXPECT_TRUE(judged.ok()) << judged.status.error_message();
-    return judged.reply.accuracy();
+    return DigitAccuracy(*stubs_, name);
   }
 
   v1::ListQuarantinedResponse List(const std::string& name) {
