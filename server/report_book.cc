@@ -1,5 +1,6 @@
 #include "server/report_book.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -12,6 +13,7 @@ namespace {
 using strategies::ForgettingReport;
 
 constexpr size_t kCanariesKept = 16;
+constexpr size_t kClassesShown = 1000;
 
 absl::optional<double> CellAccuracy(const v1::AccuracyRow::Cell& cell, bool within_task) {
   if (within_task ? !cell.has_task_accuracy() : !cell.has_accuracy()) return absl::nullopt;
@@ -23,6 +25,20 @@ void FillSummary(const ForgettingReport& from, v1::Summary* summary) {
   if (from.bwt) summary->set_bwt(*from.bwt);
   if (from.fwt) summary->set_fwt(*from.fwt);
   if (from.average_forgetting) summary->set_forgetting(*from.average_forgetting);
+}
+
+// Those with exemplars, in class order.
+std::vector<v1::ClassExemplars> NameClasses(const std::vector<int64_t>& by_class,
+                                            const internal::StreamState& state) {
+  std::vector<v1::ClassExemplars> classes;
+  const size_t named = std::min(by_class.size(), static_cast<size_t>(state.labels_size()));
+  for (size_t i = 0; i < named && classes.size() < kClassesShown; ++i) {
+    if (by_class[i] == 0) continue;
+    classes.emplace_back();
+    *classes.back().mutable_label() = state.labels(static_cast<int>(i));
+    classes.back().set_exemplars(by_class[i]);
+  }
+  return classes;
 }
 
 }  // namespace
@@ -129,7 +145,9 @@ void ReportBook::AnnounceReport(const v1::Report& report) {
   Emit(event);
 }
 
-void ReportBook::SetStream(uint64_t version, const StreamState& state) {
+void ReportBook::SetStream(uint64_t version, const StreamState& state,
+                           const strategies::LearnerGauges& gauges) {
+  std::vector<v1::ClassExemplars> classes = NameClasses(gauges.episodic_by_class, state.proto());
   base::MutexLock lock(&mutex_);
   version_ = version;
   counters_ = state.Counters();
@@ -139,7 +157,11 @@ void ReportBook::SetStream(uint64_t version, const StreamState& state) {
   for (int i = 0; i < state.proto().tasks_size(); ++i) {
     columns_[i].train_examples = state.proto().tasks(i).train_examples();
     if (columns_[i].name.empty()) columns_[i].name = state.proto().tasks(i).name();
+    const size_t column = static_cast<size_t>(i);
+    columns_[i].exemplars =
+        column < gauges.episodic_by_task.size() ? gauges.episodic_by_task[column] : 0;
   }
+  classes_ = std::move(classes);
   if (rewinds_.size() != state.proto().rewinds_size()) {
     rewinds_ = state.proto().rewinds();
     live_.Clear();  // measured on what the rollback undid
@@ -186,6 +208,7 @@ v1::Report ReportBook::Report(
     v1::TaskReport* task = report.add_tasks();
     task->set_task(columns_[i].name);
     task->set_train_examples(columns_[i].train_examples);
+    task->set_exemplars(columns_[i].exemplars);
     auto rows = held_out.find(columns_[i].name);
     if (rows != held_out.end()) task->set_held_out_rows(rows->second);
     auto baseline = baselines_.find(static_cast<int32_t>(i));
@@ -207,6 +230,7 @@ v1::Report ReportBook::Report(
     report.set_dropped_examples(report.dropped_examples() + rollback.second.dropped_examples());
   }
   for (const auto& canary : canaries_) *report.add_canaries() = canary;
+  for (const auto& each : classes_) *report.add_classes() = each;
   return report;
 }
 

@@ -3,7 +3,8 @@
 //
 // Threading: every method from any thread. Observers run under the observers' lock, one at a time,
 //   and must not call Watch or Unwatch.
-// Bounds: one row a boundary; the live row is one; the last 16 firings of the guard.
+// Bounds: one row a boundary; the live row is one; the last 16 firings of the guard;
+//   1 000 classes.
 #pragma once
 
 #include <cstdint>
@@ -23,6 +24,7 @@
 #include "server/stream_state.h"
 #include "storage/base/mutex.h"
 #include "storage/types.h"
+#include "strategies/api/learner.h"
 
 namespace engram::server {
 
@@ -47,8 +49,9 @@ class ReportBook {
   void AnnounceCheckpoint(const std::string& id, uint64_t applied);
   void AnnounceReport(const v1::Report& report);
 
-  // What is applied: counts, columns, rollbacks.
-  void SetStream(uint64_t version, const StreamState& state);
+  // What is applied: counts, columns, rollbacks, and what the learner keeps.
+  void SetStream(uint64_t version, const StreamState& state,
+                 const strategies::LearnerGauges& gauges);
   // Of the stream that was set last.
   Rewinds CurrentRewinds() const;
   // Columns without a baseline and without training up to now.
@@ -69,6 +72,7 @@ class ReportBook {
   struct Column {
     std::string name;
     int64_t train_examples = 0;
+    int64_t exemplars = 0;
   };
   struct Baseline {
     double accuracy = 0;
@@ -89,6 +93,7 @@ class ReportBook {
   std::deque<v1::ReportEvent::Canary> canaries_ ABSL_GUARDED_BY(mutex_);
   uint64_t version_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<Column> columns_ ABSL_GUARDED_BY(mutex_);
+  std::vector<v1::ClassExemplars> classes_ ABSL_GUARDED_BY(mutex_);
   StepCounters counters_ ABSL_GUARDED_BY(mutex_);
   int64_t train_examples_ ABSL_GUARDED_BY(mutex_) = 0;
   v1::TuneReport tune_ ABSL_GUARDED_BY(mutex_);

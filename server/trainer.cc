@@ -211,13 +211,13 @@ absl::Status Trainer::PassBoundary(const storage::LogRecord& record) {
   shadows_.MarkBoundary({role.ended_task, role.next_task, record.sequence}, &state_);
   DecideTuneIfDue();
   ENGRAM_RETURN_IF_ERROR(SetApplied(record.sequence));
+  const bool drift = boundary.source() == internal::BoundaryRecord::DRIFT;
   if (phase_ == Phase::kServing) {
     ModelStatistics& statistics = *context_.statistics;
-    const bool drift = boundary.source() == internal::BoundaryRecord::DRIFT;
     ++(drift ? statistics.drift_boundaries : statistics.client_boundaries);
   }
   StoreImportance(record.sequence, std::move(report));
-  ENGRAM_RETURN_IF_ERROR(EvaluateBoundary(record.sequence, role.ended_task));
+  ENGRAM_RETURN_IF_ERROR(EvaluateBoundary(record.sequence, role.ended_task, drift));
   if (phase_ == Phase::kServing) ENGRAM_RETURN_IF_ERROR(Publish());
   SaveCheckpoint({"", true, nullptr});
   return absl::OkStatus();
@@ -248,10 +248,11 @@ absl::Status Trainer::Publish() {
   published_ = applied_;
   steps_since_publish_ = 0;
   state_.SetCounters(counters_);
-  parts_.report->SetStream(applied_, state_);
+  strategies::LearnerGauges gauges = learner_->Gauges();
+  parts_.report->SetStream(applied_, state_, gauges);
   {
     base::MutexLock lock(&progress_mutex_);
-    gauges_ = learner_->Gauges();
+    gauges_ = std::move(gauges);
   }
   context_.statistics->published_unix_seconds =
       absl::ToDoubleSeconds(context_.clock->Now() - absl::UnixEpoch());

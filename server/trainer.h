@@ -193,11 +193,11 @@ class Trainer {
   // trainer_background.cc: what leaves the strand.
   void PushJob(std::function<void()> job);
   void StoreImportance(uint64_t boundary, strategies::BoundaryReport report);
-  absl::Status EvaluateBoundary(uint64_t boundary, int32_t ended_task);
+  absl::Status EvaluateBoundary(uint64_t boundary, int32_t ended_task, bool drift);
   EvaluationInput MakeEvaluationInput(Served served);
+  // `boundary` is a row without cells.
   void RunEvaluation(const EvaluationInput& input, const EvaluationInput& untrained,
-                     const std::vector<int32_t>& columns, uint64_t boundary,
-                     const std::string& ended_task);
+                     const std::vector<int32_t>& columns, const v1::AccuracyRow& boundary);
   void MaybeEvaluateLive();
   void Judge(const EvaluationInput& input, const v1::AccuracyRow& row, bool boundary);
   void PauseForGuard();

@@ -58,42 +58,44 @@ EvaluationInput Trainer::MakeEvaluationInput(Served served) {
 }
 
 // A replayed boundary that has its row is not evaluated again.
-absl::Status Trainer::EvaluateBoundary(uint64_t boundary, int32_t ended_task) {
+absl::Status Trainer::EvaluateBoundary(uint64_t boundary, int32_t ended_task, bool drift) {
   if (parts_.report->Has(boundary)) return absl::OkStatus();
-  const std::string name = state_.proto().tasks(ended_task).name();
+  v1::AccuracyRow row;
+  row.set_sequence(boundary);
+  row.set_ended_task(state_.proto().tasks(ended_task).name());
+  row.set_drift(drift);
   ENGRAM_ASSIGN_OR_RETURN(Served served, TakeServed());
   const EvaluationInput input = MakeEvaluationInput(std::move(served));
   EvaluationInput untrained = input;
   untrained.served.snapshot = untrained_;
   for (auto& task : untrained.tasks) task.clear_classes();
-  parts_.report->OpenBoundary(boundary, name);
+  parts_.report->OpenBoundary(boundary, row.ended_task());
   parts_.waiters->SetOldestOpenBoundary(parts_.report->OldestOpenBoundary());
   PushJob([this, input, untrained, columns = parts_.report->ColumnsWithoutBaseline(state_),
-           boundary, name] { RunEvaluation(input, untrained, columns, boundary, name); });
+           row] { RunEvaluation(input, untrained, columns, row); });
   return absl::OkStatus();
 }
 
 void Trainer::RunEvaluation(const EvaluationInput& input, const EvaluationInput& untrained,
-                            const std::vector<int32_t>& columns, uint64_t boundary,
-                            const std::string& ended_task) {
+                            const std::vector<int32_t>& columns, const v1::AccuracyRow& boundary) {
+  const uint64_t sequence = boundary.sequence();
   const absl::Status status = [&]() -> absl::Status {
     internal::ReportRow row;
     ENGRAM_ASSIGN_OR_RETURN(*row.mutable_accuracy(), EvaluateRow(input));
-    row.mutable_accuracy()->set_sequence(boundary);
-    row.mutable_accuracy()->set_ended_task(ended_task);
+    row.mutable_accuracy()->MergeFrom(boundary);
     ENGRAM_ASSIGN_OR_RETURN(const auto baselines, EvaluateBaselines(untrained, columns));
     for (const auto& baseline : baselines) *row.add_baselines() = baseline;
     ENGRAM_RETURN_IF_ERROR(ENGRAM_FAILPOINT_STATUS("boundary.before_row"));
-    ENGRAM_RETURN_IF_ERROR(context_.store->catalog().PutReportRow(context_.uid, boundary,
+    ENGRAM_RETURN_IF_ERROR(context_.store->catalog().PutReportRow(context_.uid, sequence,
                                                                   row.SerializeAsString()));
     parts_.report->AddRow(row);
     Judge(input, row.accuracy(), /*boundary=*/true);
     return absl::OkStatus();
   }();
   if (!status.ok()) {
-    parts_.report->DropBoundary(boundary);
+    parts_.report->DropBoundary(sequence);
     Log(LogLevel::kError, "boundary_not_evaluated",
-        {{"model", context_.name}, {"boundary", boundary}, {"status", status}});
+        {{"model", context_.name}, {"boundary", sequence}, {"status", status}});
   }
   parts_.report->AnnounceReport(CurrentReport());
   parts_.waiters->SetOldestOpenBoundary(parts_.report->OldestOpenBoundary());

@@ -89,6 +89,7 @@ struct SavedLearner {
 struct LearnerGauges {
   int64_t parameters = 0;
   std::vector<int64_t> episodic_by_task;  // index = task column; replay memory only
+  std::vector<int64_t> episodic_by_class;  // index = class; the same exemplars
   int64_t episodic_bytes = 0;
   int64_t importance_snapshots = 0;       // consolidations held in the penalty
   // What only some strategies have (classes a generator still draws, free modules ...), by a name

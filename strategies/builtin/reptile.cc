@@ -70,6 +70,7 @@ class Reptile final : public Strategy {
   }
   void AddGauges(LearnerGauges* gauges) const override {
     memory_->CountByTask(&gauges->episodic_by_task);
+    memory_->CountByClass(&gauges->episodic_by_class);
     gauges->episodic_bytes += memory_->Bytes();
   }
 

@@ -154,6 +154,7 @@ absl::Status HerdedReplay::RestoreMembers(absl::Span<const MemberPayload> payloa
 
 void HerdedReplay::AddGauges(LearnerGauges* gauges) const {
   memory_->CountByTask(&gauges->episodic_by_task);
+  memory_->CountByClass(&gauges->episodic_by_class);
   gauges->episodic_bytes += memory_->Bytes();
 }
 

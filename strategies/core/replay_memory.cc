@@ -97,6 +97,7 @@ absl::Status ReplayMemory::RestoreMembers(absl::Span<const MemberPayload> payloa
 
 void ReplayMemory::AddGauges(LearnerGauges* gauges) const {
   memory_->CountByTask(&gauges->episodic_by_task);
+  memory_->CountByClass(&gauges->episodic_by_class);
   gauges->episodic_bytes += memory_->Bytes();
 }
 

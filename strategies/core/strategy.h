@@ -108,7 +108,8 @@ class Strategy {
     return absl::OkStatus();
   }
 
-  // Adds its share (episodic_by_task, episodic_bytes, importance_snapshots, named).
+  // Adds its share (episodic_by_task, episodic_by_class, episodic_bytes, importance_snapshots,
+  // named).
   virtual void AddGauges(LearnerGauges* gauges) const {}
 };
 

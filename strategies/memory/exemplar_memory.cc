@@ -30,6 +30,13 @@ int64_t BytesPerExemplar(const ExemplarMemoryOptions& options) {
          (CapsSenders(options.max_sender_share) ? kSenderOverheadBytes : 0);
 }
 
+void CountEach(const std::vector<int32_t>& indexes, std::vector<int64_t>* counts) {
+  for (const int32_t index : indexes) {
+    if (static_cast<size_t>(index) >= counts->size()) counts->resize(index + 1);
+    ++(*counts)[index];
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ExemplarMemory>> ExemplarMemory::Create(
@@ -176,10 +183,11 @@ int64_t ExemplarMemory::BytesMax() const {
 }
 
 void ExemplarMemory::CountByTask(std::vector<int64_t>* counts) const {
-  for (const int32_t task : tasks_) {
-    if (static_cast<size_t>(task) >= counts->size()) counts->resize(task + 1);
-    ++(*counts)[task];
-  }
+  CountEach(tasks_, counts);
+}
+
+void ExemplarMemory::CountByClass(std::vector<int64_t>* counts) const {
+  CountEach(classes_, counts);
 }
 
 std::vector<MemberKey> ExemplarMemory::Members() const {

@@ -101,8 +101,10 @@ class ExemplarMemory {
   int64_t Bytes() const;
   int64_t BytesMax() const;
 
-  // Adds to counts[task] the exemplars of each task, growing the vector as needed.
+  // Adds to counts[task] the exemplars of each task, to counts[class] those of each class, growing
+  // the vector as needed.
   void CountByTask(std::vector<int64_t>* counts) const;
+  void CountByClass(std::vector<int64_t>* counts) const;
 
   // State: members in slot order (the order matters to draws), one payload for each, and the
   // classes (kTaskRing: tasks) in the order in which they were first offered.

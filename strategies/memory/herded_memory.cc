@@ -187,6 +187,14 @@ void HerdedMemory::CountByTask(std::vector<int64_t>* counts) const {
   }
 }
 
+void HerdedMemory::CountByClass(std::vector<int64_t>* counts) const {
+  for (const Group& group : groups_) {
+    const size_t index = static_cast<size_t>(group.class_index);
+    if (index >= counts->size()) counts->resize(index + 1);
+    (*counts)[index] += static_cast<int64_t>(group.exemplars.size());
+  }
+}
+
 std::vector<int64_t> HerdedMemory::GroupState() const {
   std::vector<int64_t> numbers;
   for (const Group& group : groups_) {

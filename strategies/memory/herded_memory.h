@@ -88,6 +88,7 @@ class HerdedMemory {
 
   int64_t Bytes() const { return size() * (4 * options_.feature_count + kHerdedOverheadBytes); }
   void CountByTask(std::vector<int64_t>* counts) const;
+  void CountByClass(std::vector<int64_t>* counts) const;
 
   // State: four numbers a group, and the members in the order of At.
   std::vector<int64_t> GroupState() const;

@@ -122,6 +122,7 @@ absl::Status TaskMemory::Restore(absl::Span<const MemberPayload> payloads,
 void TaskMemory::AddGauges(LearnerGauges* gauges) const {
   for (size_t task = 0; task <= past_; ++task) {
     memories_[task]->CountByTask(&gauges->episodic_by_task);
+    memories_[task]->CountByClass(&gauges->episodic_by_class);
     gauges->episodic_bytes += memories_[task]->Bytes();
   }
 }

@@ -445,11 +445,13 @@ TEST_P(LearnerContractTest, EveryExemplarHasItsOwnKeyAndReplayIsMemoryZero) {
   for (const StrategySpec& spec : std::get<0>(GetParam()).specs) {
     replays = replays || (*FindStrategy(spec.name))->keeps_exemplars;
   }
-  int64_t replayed = 0, counted = 0;
+  int64_t replayed = 0, counted = 0, counted_by_class = 0;
   for (const MemberKey& member : members) replayed += member.memory == 0 ? 1 : 0;
   for (const int64_t count : learner->Gauges().episodic_by_task) counted += count;
+  for (const int64_t count : learner->Gauges().episodic_by_class) counted_by_class += count;
   EXPECT_EQ(replays, replayed > 0);
   EXPECT_EQ(replayed, counted);
+  EXPECT_EQ(replayed, counted_by_class);
 }
 
 TEST_P(LearnerContractTest, OnlyUnknownPayloadsAreSavedAgain) {

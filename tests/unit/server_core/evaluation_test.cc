@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 
 #include "server/held_out_sets.h"
+#include "server/record_kind.h"
+#include "server/report_book.h"
 #include "server/sequence_hash.h"
 #include "tests/testing/server/model_bench.h"
 
@@ -183,6 +185,67 @@ TEST(ReportTest, BaselinesOutliveARestart) {
   const std::string report = bench.model().Report().DebugString();
   bench.Restart();
   EXPECT_EQ(bench.model().Report().DebugString(), report);
+}
+
+TEST(ReportTest, ABoundaryOfTheDriftDetectorIsMarkedAndStaysMarked) {
+  ModelBench bench(TwoTaskSpec());
+  bench.LearnNow({MakeHeldOut(1), MakeExample(1), MakeExample(1), MakeExample(1)});
+  bench.BoundaryNow("two");
+  internal::BoundaryRecord boundary;
+  boundary.set_next_task("three");
+  boundary.set_source(internal::BoundaryRecord::DRIFT);
+  storage::Submission submission;
+  submission.model = bench.uid();
+  submission.records.push_back(
+      {static_cast<uint8_t>(RecordKind::kBoundary), boundary.SerializeAsString()});
+  ASSERT_TRUE(bench.store().log().Submit(submission, [](const absl::Status&) {}).ok());
+  bench.Settle();
+  for (const bool restarted : {false, true}) {
+    if (restarted) bench.Restart();
+    const v1::Report report = bench.model().Report();
+    ASSERT_EQ(report.rows_size(), 2);
+    EXPECT_FALSE(report.rows(0).drift());
+    EXPECT_TRUE(report.rows(1).drift());
+    EXPECT_EQ(report.rows(1).ended_task(), "two");
+    EXPECT_EQ(report.rows(1).cells(0).accuracy(), 1.0);
+  }
+}
+
+TEST(ReportTest, ExemplarsAreCountedByTaskAndByClassWithTheirNames) {
+  StreamState state = StreamState::Fresh(TwoTaskSpec());
+  v1::Label label;
+  for (const int64_t number : {7, 8, 9}) {
+    label.set_number(number);
+    state.ApplyExample(label, "two", /*held_out=*/false);
+  }
+  strategies::LearnerGauges gauges;
+  gauges.episodic_by_task = {0, 5};
+  gauges.episodic_by_class = {4, 0, 1, 2};  // the last one has no label yet
+  ReportBook book("m");
+  book.SetStream(3, state, gauges);
+  const v1::Report report = book.Report(3, {});
+  ASSERT_EQ(report.tasks_size(), 2);
+  EXPECT_EQ(report.tasks(0).exemplars(), 0);
+  EXPECT_EQ(report.tasks(1).exemplars(), 5);
+  ASSERT_EQ(report.classes_size(), 2);
+  EXPECT_EQ(report.classes(0).label().number(), 7);
+  EXPECT_EQ(report.classes(0).exemplars(), 4);
+  EXPECT_EQ(report.classes(1).label().number(), 9);
+  EXPECT_EQ(report.classes(1).exemplars(), 1);
+}
+
+TEST(ReportTest, ExemplarsOfClassesBeyondAThousandAreNotListed) {
+  StreamState state = StreamState::Fresh(TwoTaskSpec());
+  v1::Label label;
+  for (int64_t number = 0; number < 1001; ++number) {
+    label.set_number(number);
+    state.ApplyExample(label, "", /*held_out=*/false);
+  }
+  strategies::LearnerGauges gauges;
+  gauges.episodic_by_class.assign(1001, 1);
+  ReportBook book("m");
+  book.SetStream(1, state, gauges);
+  EXPECT_EQ(book.Report(1, {}).classes_size(), 1000);
 }
 
 TEST(ReportTest, LiveEvaluationComesBetweenBoundariesWithinItsShare) {

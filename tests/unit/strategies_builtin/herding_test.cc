@@ -167,6 +167,9 @@ TEST_F(HerdedMemoryTest, RestoresToTheSameState) {
   std::vector<int64_t> counts;
   restored->CountByTask(&counts);
   EXPECT_EQ(counts, (std::vector<int64_t>{6, 0, 6}));
+  std::vector<int64_t> by_class;
+  restored->CountByClass(&by_class);
+  EXPECT_EQ(by_class, (std::vector<int64_t>{6, 0, 0, 0, 0, 0, 0, 6}));
 }
 
 TEST_F(HerdedMemoryTest, DamagedStateIsRefusedAndChangesNothing) {

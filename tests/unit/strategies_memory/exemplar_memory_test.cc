@@ -265,14 +265,16 @@ TEST(ExemplarMemoryTest, ADrawDependsOnNothingButTheGenerator) {
   EXPECT_NE(first, between);
 }
 
-TEST(ExemplarMemoryTest, CountsExemplarsByTask) {
+TEST(ExemplarMemoryTest, CountsExemplarsByTaskAndClass) {
   auto memory = MakeMemory(10, AdmissionPolicy::kReservoir);
   Offer(memory.get(), 1, 0, 0);
-  Offer(memory.get(), 2, 0, 2);
+  Offer(memory.get(), 2, 3, 2);
   Offer(memory.get(), 3, 0, 2);
   std::vector<int64_t> counts;
   memory->CountByTask(&counts);
   EXPECT_EQ(counts, (std::vector<int64_t>{1, 0, 2}));
+  memory->CountByClass(&counts);  // adds
+  EXPECT_EQ(counts, (std::vector<int64_t>{3, 0, 2, 1}));
 }
 
 TEST(ExemplarMemoryTest, ClearForgetsEverything) {

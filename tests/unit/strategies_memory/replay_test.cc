@@ -159,6 +159,7 @@ TEST_F(ReplayTest, GaugesCountByTaskAndInBytes) {
   LearnerGauges gauges;
   strategy_->AddGauges(&gauges);
   EXPECT_EQ(gauges.episodic_by_task, (std::vector<int64_t>{4, 0, 6}));
+  EXPECT_EQ(gauges.episodic_by_class, (std::vector<int64_t>{4, 6}));
   EXPECT_EQ(gauges.episodic_bytes, 10 * (4 * kFeatures + 36));
 }
 
