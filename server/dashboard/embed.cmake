@@ -1,4 +1,5 @@
-# Writes the C++ source of dashboard_files.h. cmake -DOUTPUT=FILE -DFILES=URL|FILE;... -P embed.cmake
+# Writes the C++ source of dashboard_files.h:
+#   cmake -DOUTPUT=FILE "-DFILES=URL|FILE;..." -P embed.cmake
 # Bytes are written as numbers: a string literal would have to know what the file may hold.
 cmake_minimum_required(VERSION 3.25)
 
@@ -12,7 +13,7 @@ function(content_type_of name variable)
   elseif(name MATCHES "\\.svg$")
     set(type "image/svg+xml")
   else()
-    message(FATAL_ERROR "dashboard: ${name}: no content type is known for it; add one to embed.cmake")
+    message(FATAL_ERROR "dashboard: ${name}: no content type is known; add one to embed.cmake")
   endif()
   set(${variable} "${type}" PARENT_SCOPE)
 endfunction()
@@ -30,8 +31,8 @@ foreach(entry IN LISTS FILES)
   file(READ "${file}" hex HEX)
   string(REGEX REPLACE "(..)" "0x\\1," bytes "${hex}")
   string(APPEND arrays "constexpr unsigned char kFile${number}[] = {${bytes}};\n")
-  string(APPEND rows "      {\"${url}\", \"${type}\", Text(kFile${number}, sizeof(kFile${number})),\n"
-    "       \"\\\"${hash}\\\"\"},\n")
+  string(APPEND rows "      {\"${url}\", \"${type}\",\n"
+    "       Text(kFile${number}, sizeof(kFile${number})), \"\\\"${hash}\\\"\"},\n")
   math(EXPR number "${number} + 1")
 endforeach()
 
