@@ -25,12 +25,13 @@ export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-// Calls `draw` only when `key` differs from the last for this element.
+// Calls `draw` only when `key` differs from the last for this element; whether it did.
 export function whenChanged(element, key, draw) {
   const text = JSON.stringify(key);
-  if (element.drawnKey === text) return;
+  if (element.drawnKey === text) return false;
   element.drawnKey = text;
   draw(element);
+  return true;
 }
 
 // Term and description pairs of a <dl>, keyed by term: values change in place.

@@ -27,7 +27,7 @@ export function showMatrix(report, reading, all) {
       columns.map((column) => value(row.cells[column])),
     ]),
   ];
-  whenChanged(byId('matrix'), key, (element) => {
+  const drawn = whenChanged(byId('matrix'), key, (element) => {
     if (report.tasks.length === 0)
       return element.replaceChildren(
         make(
@@ -43,10 +43,11 @@ export function showMatrix(report, reading, all) {
       make('tbody', {}, ...rows.map((row) => rowOf(row, report, columns, value))),
     );
     if (reading === 'class') table.append(make('tfoot'));
-    element.replaceChildren(table);
-    return element.scrollTo(table.scrollWidth, table.scrollHeight); // the newest are there
+    return element.replaceChildren(table);
   });
   showNow(report, columns);
+  const view = byId('matrix');
+  if (drawn) view.scrollTo(view.scrollWidth, view.scrollHeight); // the newest are there
 }
 
 // The last row: what the served model has, which changes more often than the rows of R.
