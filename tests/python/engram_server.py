@@ -6,7 +6,6 @@ operators and power cuts do. It ends with the test process, however that ends.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
@@ -17,21 +16,16 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-_PR_SET_PDEATHSIG = 1
 _PROGRAMS = Path(__file__).resolve().parents[2] / "build" / "release"
-# Loaded before fork: between fork and exec nothing may allocate.
-_LIBC = ctypes.CDLL(None)
+# A test that its time limit kills runs no fixture's end; the kernel ends the server then. By a
+# program rather than preexec_fn, which is not safe where threads run, and gRPC has some.
+_DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL")
 
 
 def program(name: str) -> Path:
     """The built `engramd` or `engram`; ctest names it by the variable ENGRAMD or ENGRAM."""
     folder = {"engramd": "server", "engram": "client"}[name]
     return Path(os.environ.get(name.upper(), _PROGRAMS / folder / name))
-
-
-def _die_with_parent() -> None:
-    """A test that its time limit kills runs no fixture's end; the kernel ends the server then."""
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class EngramServer:
@@ -79,6 +73,7 @@ class EngramServer:
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
                 [
+                    *_DIE_WITH_PARENT,
                     str(program("engramd")),
                     f"--data_dir={self.data_dir}",
                     f"--listen={self.grpc_address}",
@@ -89,7 +84,6 @@ class EngramServer:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                preexec_fn=_die_with_parent,
             )
         deadline = time.monotonic() + self._ready_within_seconds
         while not self._is_ready(endpoints):

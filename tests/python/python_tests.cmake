@@ -6,7 +6,7 @@ set(ENGRAM_PYTHON_STUBS ${CMAKE_BINARY_DIR}/python_stubs)
 
 # engram_add_python_test(NAME PATH [LABELS label] [TIMEOUT seconds] [PYTHONPATH folder...]
 #                        [ENVIRONMENT name=value...])
-# One ctest entry that runs pytest on PATH (a file, or a folder with test_*.py) in the shared
+# One ctest entry that runs pytest on PATH (files, or a folder with test_*.py) in the shared
 # environment, with the stubs and tests/python on the path and the fixture engram_server at hand.
 # Entries run serially: they start servers, and servers that share two cores are slow rather than wrong.
 function(engram_add_python_test name path)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import socket
+import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +80,49 @@ def channel_arguments() -> Sequence[tuple[str, int]]:
         ("grpc.max_reconnect_backoff_ms", 1_000),
         ("grpc.enable_retries", 0),
     )
+
+
+# Before a connection that is ready again cuts a delay short: whatever answers UNAVAILABLE at once
+# must not be asked in a circle.
+_LEAST_PAUSE_SECONDS = 0.05
+
+
+def pause(
+    channel: grpc.Channel,
+    seconds: float,
+    in_full: bool,
+    stopping: threading.Event | None = None,
+) -> None:
+    """Waits before a repeat; unless in_full, no longer than until the server is back.
+
+    gRPC for Python connects only while somebody looks: asleep without that, every repeat would find
+    the failure of the one before.
+    """
+    stopped = stopping or threading.Event()
+    wake = threading.Event()
+    ready = grpc.channel_ready_future(channel)
+    try:
+        least = seconds if in_full else min(seconds, _LEAST_PAUSE_SECONDS)
+        if stopped.wait(least):
+            return
+        ready.add_done_callback(lambda _: wake.set())
+        deadline = time.monotonic() + seconds - least
+        while not wake.is_set() and not stopped.is_set() and time.monotonic() < deadline:
+            wake.wait(min(_LEAST_PAUSE_SECONDS, max(0.0, deadline - time.monotonic())))
+    finally:
+        ready.cancel()
+
+
+async def pause_async(channel: grpc.aio.Channel, seconds: float, in_full: bool) -> None:
+    """The same for asyncio, whose channels connect by themselves."""
+    if in_full:
+        await asyncio.sleep(seconds)
+        return
+    await asyncio.sleep(min(seconds, _LEAST_PAUSE_SECONDS))
+    try:
+        await asyncio.wait_for(channel.channel_ready(), max(0.0, seconds - _LEAST_PAUSE_SECONDS))
+    except asyncio.TimeoutError:
+        pass
 
 
 def _pem(given: Pem) -> bytes:

@@ -29,7 +29,8 @@ class StreamOptions:
     first_sequence: the producer sequence of the first message that will be sent. Messages that the
     server has from an earlier run are then skipped, so that a program that was cut may run again
     from its beginning. None: after the last one that the server has.
-    give_up_after_seconds: without an ack while the connection is down.
+    give_up_after_seconds: without an ack while the connection is down. retry: delays between
+    connections; its attempts bound only the tries for the first welcome.
     """
 
     model: str
@@ -87,6 +88,7 @@ class Window:
         self._bytes = 0
         self._sent = 0
         self._stuck_since: float | None = None
+        self._failures_before_welcome = 0
         self._backoff = Backoff(options.retry)
 
     # What the caller sends.
@@ -261,11 +263,14 @@ class Window:
         if self._stuck_since is None:
             self._stuck_since = now
             self._backoff.reset()
-        patience = self.options.give_up_after_seconds
-        if now - self._stuck_since > patience:
+        if now - self._stuck_since > self.options.give_up_after_seconds:
             raise error
         if self.opened:
             self.summary.reconnects += 1
+        else:
+            self._failures_before_welcome += 1
+            if self._failures_before_welcome >= self.options.retry.attempts:
+                raise error
         return self._backoff.next(error.retry_delay_seconds)
 
     def _is_mendable(self, error: EngramError) -> bool:

@@ -12,11 +12,17 @@ import numpy.typing as npt
 
 from engram import _calls, _requests
 from engram._calls import Reply, UnaryCall
-from engram._connection import ConnectionOptions, Pem, channel_arguments, default_producer
+from engram._connection import (
+    ConnectionOptions,
+    Pem,
+    channel_arguments,
+    default_producer,
+    pause_async,
+)
 from engram._retry import Repeats, RetryOptions
 from engram._window import StreamOptions
-from engram.errors import from_rpc_error
 from engram.aio_learn import AsyncLearnStream
+from engram.errors import from_rpc_error
 from engram.examples import AnyExample, Examples, LearnDefaults
 from engram.results import Ack, LearnSummary, Prediction, RejectedError, to_prediction
 from engram.v1 import (
@@ -180,9 +186,10 @@ class AsyncClient:
         called with each ack. window: the further fields of StreamOptions: first_sequence,
         window_messages, window_bytes, handshake_seconds, give_up_after_seconds, retry.
         """
+        window.setdefault("retry", self._retry)
         options = StreamOptions(model, producer or self.producer, **window)
         defaults = LearnDefaults(task, held_out, uint8_scale, batch)
-        return AsyncLearnStream(self._open_learn, options, defaults, on_ack)
+        return AsyncLearnStream(self._channel, self._options.metadata(), options, defaults, on_ack)
 
     async def boundary(
         self, model: str, next_task: str = "", *, producer: str | None = None
@@ -335,13 +342,8 @@ class AsyncClient:
                 return reply
             except grpc.RpcError as failure:
                 error = from_rpc_error(failure)
-            await asyncio.sleep(repeats.delay_after(error))
-
-    def _open_learn(self) -> Any:
-        method = self._channel.stream_stream(
-            _calls.LEARN, response_deserializer=learning_pb2.LearnResponse.FromString
-        )
-        return method(metadata=self._options.metadata())
+            delay = repeats.delay_after(error)
+            await pause_async(self._channel, delay, error.retry_delay_seconds is not None)
 
 
 async def _send_and_finish(

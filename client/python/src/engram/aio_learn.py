@@ -7,21 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterable, Callable
+from collections.abc import AsyncIterable, Callable, Sequence
 from types import TracebackType
 from typing import Any
 
 import grpc
 import numpy.typing as npt
 
+from engram._calls import LEARN
+from engram._connection import pause_async
 from engram._window import Outgoing, StreamOptions, Window
-from engram.errors import EngramError, from_rpc_error
+from engram.errors import EngramError, error_of, from_rpc_error
 from engram.examples import AnyExample, Examples, LearnDefaults, messages_of, one_or_many
 from engram.results import Ack, LearnSummary
 from engram.v1 import learning_pb2
-
-# Opens a call on the client's channel.
-Open = Callable[[], Any]
 
 
 class AsyncLearnStream:
@@ -32,12 +31,17 @@ class AsyncLearnStream:
 
     def __init__(
         self,
-        open_call: Open,
+        channel: grpc.aio.Channel,
+        metadata: Sequence[tuple[str, str]],
         options: StreamOptions,
         defaults: LearnDefaults,
         on_ack: Callable[[Ack], None] | None = None,
     ) -> None:
-        self._open_call = open_call
+        self._channel = channel
+        self._metadata = metadata
+        self._method = channel.stream_stream(
+            LEARN, response_deserializer=learning_pb2.LearnResponse.FromString
+        )
         self._options = options
         self.defaults = defaults
         self._on_ack = on_ack
@@ -173,17 +177,18 @@ class AsyncLearnStream:
 
     async def _run_one_connection(self) -> bool:
         """True: the stream is over. Raises what no other connection mends."""
-        call = self._open_call()
+        call = self._method(metadata=self._metadata)
         error: EngramError | None
         try:
             error = await self._speak(call)
         except grpc.RpcError as failure:
-            error = from_rpc_error(failure)
+            error = _broken(failure)
         finally:
             call.cancel()
         if error is None:
             return True
-        await asyncio.sleep(self._window.reconnect_delay(error, time.monotonic()))
+        delay = self._window.reconnect_delay(error, time.monotonic())
+        await pause_async(self._channel, delay, error.retry_delay_seconds is not None)
         return False
 
     async def _speak(self, call: Any) -> EngramError | None:
@@ -241,3 +246,12 @@ class AsyncLearnStream:
                 await call.done_writing()
                 return
             await call.write(outgoing.count(pending))
+
+
+def _broken(failure: grpc.RpcError) -> EngramError:
+    """A write that fails before the server's status is there gives grpc.aio a status of its own;
+    the sync client would say UNAVAILABLE, which is what it is."""
+    error = from_rpc_error(failure)
+    if error.code is grpc.StatusCode.INTERNAL and error.message == "Internal error from Core":
+        return error_of(grpc.StatusCode.UNAVAILABLE, "the connection broke while writing")
+    return error

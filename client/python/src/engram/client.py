@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import queue
-import time
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any
@@ -13,7 +12,7 @@ import numpy.typing as npt
 
 from engram import _calls, _requests
 from engram._calls import Reply, UnaryCall
-from engram._connection import ConnectionOptions, Pem, channel_arguments, default_producer
+from engram._connection import ConnectionOptions, Pem, channel_arguments, default_producer, pause
 from engram._retry import Repeats, RetryOptions
 from engram._window import StreamOptions
 from engram.errors import from_rpc_error
@@ -183,9 +182,10 @@ class Client:
         StreamOptions: first_sequence, window_messages, window_bytes, handshake_seconds,
         give_up_after_seconds, retry.
         """
+        window.setdefault("retry", self._retry)
         options = StreamOptions(model, producer or self.producer, **window)
         defaults = LearnDefaults(task, held_out, uint8_scale, batch)
-        return LearnStream(self._open_learn, options, defaults, on_ack)
+        return LearnStream(self._channel, self._options.metadata(), options, defaults, on_ack)
 
     def boundary(
         self, model: str, next_task: str = "", *, producer: str | None = None
@@ -337,10 +337,5 @@ class Client:
                 return reply
             except grpc.RpcError as failure:
                 error = from_rpc_error(failure)
-            time.sleep(repeats.delay_after(error))
-
-    def _open_learn(self, requests: Iterator[bytes]) -> Any:
-        method = self._channel.stream_stream(
-            _calls.LEARN, response_deserializer=learning_pb2.LearnResponse.FromString
-        )
-        return method(requests, metadata=self._options.metadata())
+            delay = repeats.delay_after(error)
+            pause(self._channel, delay, error.retry_delay_seconds is not None)

@@ -9,21 +9,20 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any
 
 import grpc
 import numpy.typing as npt
 
+from engram._calls import LEARN
+from engram._connection import pause
 from engram._window import Outgoing, StreamOptions, Window
 from engram.errors import EngramError, from_rpc_error
 from engram.examples import AnyExample, Examples, LearnDefaults, messages_of, one_or_many
 from engram.results import Ack, LearnSummary
 from engram.v1 import learning_pb2
-
-# request bytes, metadata -> responses; made by the client of its channel.
-Open = Callable[[Iterator[bytes]], Any]
 
 
 class _Connection:
@@ -46,14 +45,19 @@ class LearnStream:
 
     def __init__(
         self,
-        open_call: Open,
+        channel: grpc.Channel,
+        metadata: Sequence[tuple[str, str]],
         options: StreamOptions,
         defaults: LearnDefaults,
         on_ack: Callable[[Ack], None] | None = None,
     ) -> None:
         """Blocks until the server's welcome. on_ack is called on the stream's own thread, in
         order, and must not call into the stream."""
-        self._open_call = open_call
+        self._channel = channel
+        self._metadata = metadata
+        self._method = channel.stream_stream(
+            LEARN, response_deserializer=learning_pb2.LearnResponse.FromString
+        )
         self._options = options
         self.defaults = defaults
         self._on_ack = on_ack
@@ -63,7 +67,7 @@ class LearnStream:
         self._connection = _Connection()
         self._call: Any = None
         self._finishing = False
-        self._stopping = False
+        self._stopping = threading.Event()
         self._over = False
         self._error: Exception | None = None
         self._keeper = threading.Thread(target=self._keep, name="engram-learn", daemon=True)
@@ -126,7 +130,7 @@ class LearnStream:
     def cancel(self) -> None:
         """Ends a stream that was not finished; what was not acked may or may not be stored."""
         with self._changed:
-            self._stopping = True
+            self._stopping.set()
             call = self._call
             self._changed.notify_all()
         if call is not None:
@@ -176,19 +180,21 @@ class LearnStream:
         """True: the stream is over, well or by cancel(). Raises what no other connection mends."""
         connection = _Connection()
         with self._changed:
-            if self._stopping:
+            if self._stopping.is_set():
                 return True
             self._connection = connection
-            self._call = call = self._open_call(self._outgoing(connection))
+            self._call = call = self._method(
+                self._outgoing(connection), metadata=self._metadata
+            )
         error = self._read_all(connection, call)
         if error is None:
             return True
         with self._changed:
-            if self._stopping:
+            if self._stopping.is_set():
                 return True
             delay = self._window.reconnect_delay(error, time.monotonic())
-            self._changed.wait_for(lambda: self._stopping, delay)
-            return self._stopping
+        pause(self._channel, delay, error.retry_delay_seconds is not None, self._stopping)
+        return self._stopping.is_set()
 
     def _read_all(self, connection: _Connection, call: Any) -> EngramError | None:
         """Until the server's status; what was wrong with it."""

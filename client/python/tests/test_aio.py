@@ -1,0 +1,138 @@
+"""The asyncio client: the same calls, and the same promises of its stream."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
+
+import engram
+import numpy as np
+import pytest
+from engram_server import EngramServer
+
+from conftest import FEATURES, toy_spec
+from tcp_proxy import TcpProxy
+
+PATIENT = engram.RetryOptions(attempts=50)
+
+
+def run(address: str, body: Callable[[engram.AsyncClient], Awaitable[None]]) -> None:
+    async def main() -> None:
+        async with engram.AsyncClient(address, retry=PATIENT) as client:
+            await body(client)
+
+    asyncio.run(main())
+
+
+def test_both_clients_have_the_same_calls() -> None:
+    def surface(kind: type) -> dict[str, list[str]]:
+        return {
+            name: list(inspect.signature(method).parameters)
+            for name, method in inspect.getmembers(kind, inspect.isfunction)
+            if not name.startswith("_")
+        }
+
+    assert surface(engram.AsyncClient) == surface(engram.Client)
+    streams = surface(engram.AsyncLearnStream)
+    del streams["open"]  # what LearnStream does as it is made
+    assert streams == surface(engram.LearnStream)
+
+
+def test_a_session(shared_server: EngramServer, toy_rows: Any) -> None:
+    rows, labels = toy_rows(400)
+
+    async def body(client: engram.AsyncClient) -> None:
+        await client.create_model("aio", toy_spec())
+        assert "aio" in [each.name for each in await client.list_models()]
+        assert (await client.learn("aio", rows, labels)).accepted_examples == 400
+        acks = [each async for each in client.learn_acks("aio", rows, labels, batch=50)]
+        assert sum(each.examples for each in acks) == 400
+        kept = await client.create_checkpoint("aio", "kept")
+        marked = await client.boundary("aio", "next")
+        await client.wait_applied("aio", marked.sequence, evaluated=True)
+        prediction = await client.predict("aio", rows)
+        assert np.mean(prediction.labels == labels) > 0.9
+        assert (await client.evaluate("aio", rows[:9], labels[:9])).examples == 9
+        async for event in client.watch("aio"):
+            assert event.report.model == "aio"
+            break
+        undone = await client.rollback("aio", "kept", dry_run=True)
+        assert undone.restored_sequence == kept.applied_sequence
+        assert (await client.erase("aio", producer=client.producer)).erased_examples == 800
+        assert (await client.limits())["examples_per_message"] == "1024"
+        await client.delete_model("aio")
+        with pytest.raises(engram.NotFoundError, match="aio"):
+            await client.report("aio")
+        with pytest.raises(engram.NotFoundError):
+            await client.learn("aio", rows, labels)
+
+    run(shared_server.grpc_address, body)
+
+
+def test_examples_may_come_asynchronously_and_be_rejected(
+    shared_server: EngramServer,
+) -> None:
+    async def examples() -> AsyncIterator[Any]:
+        for number in range(30):
+            await asyncio.sleep(0)
+            value = np.nan if number == 15 else number
+            yield (np.full(FEATURES, value, np.float32), number % 2)
+
+    async def body(client: engram.AsyncClient) -> None:
+        await client.create_model("async-examples", toy_spec())
+        with pytest.raises(engram.RejectedError) as refused:
+            await client.learn("async-examples", examples(), batch=10)
+        assert refused.value.summary.accepted_examples == 20
+        async with client.learn_stream("async-examples") as stream:
+            await stream.send((np.zeros(FEATURES), 1))
+            assert (await stream.flush()).accepted_examples == 1
+            await stream.boundary("next")
+        assert (await client.get_model("async-examples")).current_task == "next"
+
+    run(shared_server.grpc_address, body)
+
+
+def test_a_block_that_raises_cancels_its_stream(shared_server: EngramServer) -> None:
+    async def body(client: engram.AsyncClient) -> None:
+        await client.create_model("cancelled", toy_spec())
+        with pytest.raises(KeyError):
+            async with client.learn_stream("cancelled") as stream:
+                raise KeyError
+        with pytest.raises(ValueError, match="cancelled"):
+            await stream.send((np.zeros(FEATURES), 1))
+
+    run(shared_server.grpc_address, body)
+
+
+def disturbed(count: int, every: int, disturb: Callable[[], None]) -> Iterator[Any]:
+    for number in range(count):
+        if number and number % every == 0:
+            disturb()
+        yield (np.full(FEATURES, number % 7, np.float32), number % 2)
+
+
+def test_cuts_lose_nothing_and_double_nothing(shared_server: EngramServer) -> None:
+    async def body(client: engram.AsyncClient) -> None:
+        await client.create_model("aio-cut", toy_spec())
+        with TcpProxy(shared_server.grpc_address) as proxy:
+            async with engram.AsyncClient(proxy.address, retry=PATIENT) as far:
+                summary = await far.learn("aio-cut", disturbed(3000, 500, proxy.cut), batch=20)
+        assert summary.accepted_examples == 3000
+        await client.wait_applied("aio-cut")
+        assert (await client.report("aio-cut")).train_examples == 3000
+
+    run(shared_server.grpc_address, body)
+
+
+def test_a_server_killed_in_the_middle_of_a_stream(engram_server: EngramServer) -> None:
+    async def body(client: engram.AsyncClient) -> None:
+        await client.create_model("m", toy_spec())
+        examples = disturbed(4000, 2000, lambda: engram_server.restart(kill=True))
+        summary = await client.learn("m", examples, batch=25)
+        assert (summary.accepted_examples, summary.reconnects >= 1) == (4000, True)
+        await client.wait_applied("m")
+        assert (await client.report("m")).train_examples == 4000
+
+    run(engram_server.grpc_address, body)
