@@ -13,8 +13,8 @@ import { obstacleOf, showFacts, showTiles } from './summary.js';
 import { Tasks } from './tasks.js';
 
 const pollMs = 1500;
-const backOffMaxMs = 15000;
-const lostAfterMs = 10000;
+const backOffMaxMs = 8000;
+const lostAfterMs = 8000;
 const listEvery = 8; // polls between looks at the list of models and the server
 const shareOfTime = 0.25; // of the page's time that refreshes may take
 
