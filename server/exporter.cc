@@ -281,18 +281,28 @@ void AddServing(const ModelRuntime& model, const ModelStatistics& counts, const 
                   static_cast<double>(counts.predict_rows.load()));
 }
 
+void AddCheckpoints(const ModelRuntime& model, const Labels& labels, Page* page) {
+  const auto kept = model.ListCheckpoints();
+  Optional("engram_checkpoints", "Checkpoints kept", labels, kept.ok(),
+           kept.ok() ? static_cast<double>(kept->size()) : 0, page);
+  const bool any = kept.ok() && !kept->empty();
+  // Newest applied sequence first.
+  const v1::Checkpoint newest = any ? kept->front() : v1::Checkpoint();
+  Optional("engram_checkpoint_newest_sequence", "Applied sequence of the newest checkpoint",
+           labels, any, static_cast<double>(newest.applied_sequence()), page);
+  Optional("engram_checkpoint_newest_timestamp_seconds", "When it was made", labels, any,
+           static_cast<double>(newest.create_time_ms()) / 1000, page);
+  page->Gauge("engram_checkpoint_every_examples", "The model's spec: one is made this often",
+              labels, static_cast<double>(model.spec()->checkpoint_every_examples()));
+}
+
 void AddDurability(const ModelRuntime& model, const ModelStatistics& counts, const Labels& labels,
                    Page* page) {
   page->Latency("engram_checkpoint_seconds", "From saving to the committed row", labels,
                 counts.checkpoint_seconds);
   page->Gauge("engram_checkpoint_bytes", "Tensor file of the last checkpoint", labels,
               static_cast<double>(counts.last_checkpoint_bytes.load()));
-  const auto checkpoints = model.ListCheckpoints();
-  page->Declare("engram_checkpoints", MetricType::Gauge, "Checkpoints kept");
-  if (checkpoints.ok()) {
-    page->Gauge("engram_checkpoints", "Checkpoints kept", labels,
-                static_cast<double>(checkpoints->size()));
-  }
+  AddCheckpoints(model, labels, page);
   Labels manual = labels, automatic = labels;
   manual.push_back({"trigger", "manual"});
   automatic.push_back({"trigger", "auto"});
@@ -347,7 +357,23 @@ void AddOperations(const Edge& edge, Page* page) {
   }
 }
 
-void AddStorage(const ModelHost& host, Page* page) {
+void AddProcess(const absl::optional<ProcessUsage>& at_start, Page* page) {
+  const absl::optional<ProcessUsage> now = MeasureProcess();
+  if (!at_start.has_value() || !now.has_value()) return;
+  page->Gauge("process_start_time_seconds", "When the process started", {},
+              at_start->start_unix_seconds);
+  page->Counter("process_cpu_seconds_total", "Processor time, user and system", {},
+                now->cpu_seconds);
+  page->Gauge("process_resident_memory_bytes", "Memory in RAM", {},
+              static_cast<double>(now->resident_bytes));
+  page->Gauge("process_threads", "Threads", {}, static_cast<double>(now->threads));
+  page->Gauge("process_open_fds", "Open file descriptors", {},
+              static_cast<double>(now->open_files));
+  page->Gauge("process_max_fds", "How many it may have open", {},
+              static_cast<double>(now->open_files_max));
+}
+
+void AddStorage(const ModelHost& host, int64_t reserve_bytes, Page* page) {
   page->Gauge("engram_storage_read_only", "1 when nothing can be learned until a restart", {},
               host.ReadOnlyReason().empty() ? 0 : 1);
   const storage::StoreStatistics counts = host.store().Statistics();
@@ -355,6 +381,12 @@ void AddStorage(const ModelHost& host, Page* page) {
                 static_cast<double>(counts.scrubbed_bytes));
   page->Counter("engram_storage_damaged_files_total", "Found damaged by scrubs", {},
                 static_cast<double>(counts.damaged_files));
+  page->Gauge("engram_storage_free_bytes", "Free on the disk of the data folder", {},
+              static_cast<double>(counts.disk_free_bytes));
+  page->Gauge("engram_storage_size_bytes", "Size of that disk", {},
+              static_cast<double>(counts.disk_total_bytes));
+  page->Gauge("engram_storage_reserve_bytes", "Nothing is learned while less than this is free", {},
+              static_cast<double>(reserve_bytes));
 }
 
 void AddQuotas(const QuotaLedger& quotas, Page* page) {
@@ -395,7 +427,8 @@ std::vector<MetricFamily> Exporter::Collect() const {
               {"libtorch", edge_.fixed_info.libtorch()},
               {"blas", edge_.fixed_info.blas_path()}},
              1);
-  AddStorage(*edge_.host, &page);
+  AddProcess(at_start_, &page);
+  AddStorage(*edge_.host, CurrentConfig(edge_)->limits().disk_reserve_bytes(), &page);
   if (edge_.backups != nullptr) AddBackups(*edge_.backups, &page);
   AddOperations(edge_, &page);
   AddRpcs(*edge_.rpcs, &page);

@@ -10,9 +10,11 @@
 
 #include <vector>
 
+#include "absl/types/optional.h"
 #include "prometheus/collectable.h"
 #include "prometheus/metric_family.h"
 #include "server/edge.h"
+#include "server/process_usage.h"
 
 namespace engram::server {
 
@@ -24,6 +26,8 @@ class Exporter : public prometheus::Collectable {
 
  private:
   const Edge& edge_;
+  // Its start alone is used: see MeasureProcess.
+  const absl::optional<ProcessUsage> at_start_ = MeasureProcess();
 };
 
 }  // namespace engram::server

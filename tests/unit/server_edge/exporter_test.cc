@@ -38,7 +38,8 @@ TEST_F(ExporterTest, EveryFamilyOfTheSurfaceIsThere) {
         "engram_tune_train_seconds_total", "engram_erasures_total", "engram_canary_drops_total",
         "engram_erased_examples_total", "engram_quarantined_examples_total",
         "engram_storage_scrubbed_bytes_total",
-        "engram_storage_damaged_files_total", "engram_limit_met_total"}},
+        "engram_storage_damaged_files_total", "engram_limit_met_total",
+        "process_cpu_seconds_total"}},
       {"histogram",
        {"engram_rpc_server_duration_seconds", "engram_ingest_append_seconds",
         "engram_train_step_seconds", "engram_predict_seconds", "engram_predict_batch_size",
@@ -46,6 +47,14 @@ TEST_F(ExporterTest, EveryFamilyOfTheSurfaceIsThere) {
       {"gauge",
        {"engram_build_info",
         "engram_storage_read_only",
+        "engram_storage_free_bytes",
+        "engram_storage_size_bytes",
+        "engram_storage_reserve_bytes",
+        "process_start_time_seconds",
+        "process_resident_memory_bytes",
+        "process_threads",
+        "process_open_fds",
+        "process_max_fds",
         "engram_connections",
         "engram_in_flight_bytes",
         "engram_ingest_locked",
@@ -74,6 +83,9 @@ TEST_F(ExporterTest, EveryFamilyOfTheSurfaceIsThere) {
         "engram_model_published_timestamp_seconds",
         "engram_checkpoint_bytes",
         "engram_checkpoints",
+        "engram_checkpoint_newest_sequence",
+        "engram_checkpoint_newest_timestamp_seconds",
+        "engram_checkpoint_every_examples",
         "engram_canary_drop",
         "engram_quarantined_examples",
         "engram_recovery_seconds",
@@ -207,6 +219,38 @@ TEST_F(ExporterTest, StrategiesHaveGaugesOfTheirOwnByName) {
   gauges.named["free_modules"] = 7;
   model_->SetGauges(gauges);
   EXPECT_EQ(Scrape().At("engram_strategy_gauge{model=\"digits\",gauge=\"free_modules\"}"), 7);
+}
+
+TEST_F(ExporterTest, TheNewestCheckpointShowsOnceThereIsOne) {
+  Exposition page = Scrape();
+  EXPECT_EQ(page.At("engram_checkpoints{model=\"digits\"}"), 0);
+  EXPECT_FALSE(page.Has("engram_checkpoint_newest_sequence{model=\"digits\"}"));
+  EXPECT_FALSE(page.Has("engram_checkpoint_newest_timestamp_seconds{model=\"digits\"}"));
+  v1::Checkpoint checkpoint;
+  checkpoint.set_applied_sequence(40);
+  checkpoint.set_create_time_ms(1500);
+  model_->AddCheckpoint(checkpoint);
+  page = Scrape();
+  EXPECT_EQ(page.At("engram_checkpoints{model=\"digits\"}"), 1);
+  EXPECT_EQ(page.At("engram_checkpoint_newest_sequence{model=\"digits\"}"), 40);
+  EXPECT_EQ(page.At("engram_checkpoint_newest_timestamp_seconds{model=\"digits\"}"), 1.5);
+}
+
+TEST_F(ExporterTest, TheReserveIsTheConfigsAndTheStartDoesNotMove) {
+  rig_.edge().config.mutable_limits()->set_disk_reserve_bytes(12345);
+  const server::Exporter exporter(rig_.edge());
+  std::vector<double> starts;
+  for (int i = 0; i < 2; ++i) {
+    for (const auto& family : exporter.Collect()) {
+      const double value = family.metric.empty() ? 0 : family.metric[0].gauge.value;
+      if (family.name == "process_start_time_seconds") starts.push_back(value);
+      if (family.name == "engram_storage_reserve_bytes") {
+        EXPECT_EQ(value, 12345);
+      }
+    }
+  }
+  ASSERT_EQ(starts.size(), 2u);
+  EXPECT_EQ(starts[0], starts[1]);
 }
 
 TEST_F(ExporterTest, CallsAreCountedByMethodAndCode) {
