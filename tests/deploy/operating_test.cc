@@ -2,12 +2,14 @@
 #include <sysexits.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <iterator>
 #include <map>
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "server/audit_log.h"
 #include "server/backup_job.h"
 #include "server/exporter.h"
 #include "tests/deploy/operating_page.h"
@@ -28,7 +30,9 @@ const std::string& Source() {
   return *folder;
 }
 std::string Page() { return testing::ReadWholeFile(Source() + "/deploy/OPERATING.md"); }
-std::string RulesFile() { return Source() + "/deploy/prometheus/engram_rules.yml"; }
+std::string Rules(const std::string& name) {
+  return testing::ReadWholeFile(Source() + "/deploy/prometheus/" + name);
+}
 
 Words Without(const Words& all, const Words& some) {
   Words rest;
@@ -87,7 +91,7 @@ TEST(OperatingPageTest, HasARowForEveryExitCode) {
 }
 
 TEST(AlertsTest, EveryAlertHasARow) {
-  ExpectSame(WordsIn(testing::ReadWholeFile(RulesFile()), "- alert: ([A-Za-z]+)"),
+  ExpectSame(WordsIn(Rules("engram_rules.yml"), "- alert: ([A-Za-z]+)"),
              TableColumn(Page(), "alert", 0), 10);
 }
 
@@ -101,6 +105,12 @@ TEST(AlertsTest, EveryMetricIsOneThatTheServerHas) {
   const auto backups = server::BackupJob::Make(config, scratch.path() + "/data", &store);
   ASSERT_TRUE(backups.ok()) << backups.status();
   rig.edge().backups = backups->get();
+  config.mutable_audit()->set_file_bytes(1 << 20);
+  config.mutable_audit()->set_files(2);
+  std::filesystem::create_directory(scratch.path() + "/data");
+  const auto audit = server::AuditLog::Open(scratch.path() + "/data", config.audit());
+  ASSERT_TRUE(audit.ok()) << audit.status();
+  rig.edge().audit = audit->get();
   Words exported;
   for (const auto& family : server::Exporter(rig.edge()).Collect()) {
     exported.insert(family.name);
@@ -108,7 +118,11 @@ TEST(AlertsTest, EveryMetricIsOneThatTheServerHas) {
     for (const char* part : {"_bucket", "_sum", "_count"}) exported.insert(family.name + part);
   }
   rig.edge().backups = nullptr;
-  const Words used = WordsIn(testing::ReadWholeFile(RulesFile()), "\\b(engram_[a-z_]+)\\b");
+  rig.edge().audit = nullptr;
+  // Names with colons are made by the recording rules themselves.
+  const Words used =
+      WordsIn(Rules("engram_rules.yml") + Rules("engram_recording_rules.yml"),
+              "(?:^|[^:\\w])((?:engram|process)_[a-z_]+)\\b(?![:.])");
   EXPECT_GE(used.size(), 12u);
   EXPECT_THAT(Without(used, exported), IsEmpty()) << "are in a rule and not in /metrics";
 }
