@@ -38,7 +38,8 @@ TEST_F(PlantedProcTest, EachNumberIsItsOwnFieldAlsoBehindAStrangeName) {
   Plant("stat", "cpu 1 2 3\nbtime 1700000000\nprocesses 7\n");
   // pid (comm) state ppid pgrp session tty tpgid flags minflt cminflt majflt cmajflt utime stime
   // cutime cstime priority nice threads itrealvalue starttime vsize rss rsslim
-  Plant("self/stat", "42 (a ) b) S 1 2 3 4 5 6 7 8 9 10 300 200 13 14 20 0 17 0 5000 999 31 18446\n");
+  Plant("self/stat",
+        "42 (a ) b) S 1 2 3 4 5 6 7 8 9 10 300 200 13 14 20 0 17 0 5000 999 31 18446\n");
   Plant("self/fd/0", "");
   Plant("self/fd/1", "");
   const auto usage = server::MeasureProcess(scratch_.path());
