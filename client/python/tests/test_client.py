@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import engram
@@ -130,8 +131,11 @@ def test_rejections_do_not_end_a_stream(
 ) -> None:
     rows, labels = toy_rows(30)
     rows[12, 2] = np.nan
-    with pytest.raises(engram.RejectedError, match="10 examples in 1 messages.*20 are durable"):
+    with pytest.raises(engram.RejectedError, match="10 examples in 1 messages.*20 are") as refused:
         client.learn(model, rows, labels, batch=10)
+    assert refused.value.field_violations == {"examples[2].features[2]": "is NaN"}
+    again = pickle.loads(pickle.dumps(refused.value))
+    assert (str(again), again.summary.rejected_examples) == (str(refused.value), 10)
     summary = client.learn(model, rows, labels, batch=10, raise_on_rejection=False)
     (rejection,) = summary.rejections
     assert (rejection.producer_sequence, rejection.examples) == (5, 10)

@@ -61,16 +61,20 @@ class LearnSummary:
     rejections: list[Rejection] = field(default_factory=list)
 
 
-class RejectedError(Exception):
-    """Some messages of learn() were rejected; the rest is durable. `summary` says which."""
+class RejectedError(EngramError):
+    """Some messages of learn() were rejected; the rest is durable. `summary` says which; code and
+    details are those of the first."""
 
     def __init__(self, summary: LearnSummary) -> None:
         first = summary.rejections[0]
         super().__init__(
+            first.error.code,
             f"{summary.rejected_examples} examples in {summary.rejected_messages} messages were "
             f"rejected, {summary.accepted_examples} are durable; message "
-            f"{first.producer_sequence}: {first.error}"
+            f"{first.producer_sequence}: {first.error.message}",
+            first.error.details,
         )
+        self.args = (summary,)  # what a pickle makes it of
         self.summary = summary
 
 
