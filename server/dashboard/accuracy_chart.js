@@ -5,6 +5,7 @@ import { undoneSpans } from './history.js';
 import { colour, faded, lineStyle } from './theme.js';
 
 const shortestLog = 10; // records that the axis shows at least
+const roomAtEnd = 1.03; // what a rollback brought back is seen right after it
 const crowded = 30; // boundaries beyond which their lines grow faint
 
 // Draws behind the lines: undone spans shaded, boundaries and rollbacks upright, checkpoints below.
@@ -134,6 +135,7 @@ function lineOf(task, index, points) {
     },
     pointRadius: ({ raw }) => (raw?.row ? 4 : 0),
     pointHitRadius: 6,
+    clip: 8, // a point at 100 % is drawn whole
     pointBorderColor: ({ raw }) => ink(raw?.undone),
     pointBackgroundColor: ({ raw }) => (raw?.undone ? 'transparent' : style.colour),
   };
@@ -153,7 +155,7 @@ export class AccuracyChart {
     chart.options.plugins.marks.spans = undoneSpans(report);
     chart.options.plugins.marks.events = events;
     chart.options.scales.x.min = 0;
-    chart.options.scales.x.max = Math.max(Number(report.model_version), shortestLog);
+    chart.options.scales.x.max = Math.max(roomAtEnd * Number(report.model_version), shortestLog);
     this.themed.show(describe(report, columns));
   }
 }
