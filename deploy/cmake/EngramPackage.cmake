@@ -10,15 +10,8 @@ execute_process(COMMAND ${ENGRAM_DPKG} --print-architecture
   OUTPUT_VARIABLE ENGRAM_DEBIAN_ARCHITECTURE OUTPUT_STRIP_TRAILING_WHITESPACE)
 
 # What Debian asks of the documentation of a package, and of no other installation.
-find_program(ENGRAM_GZIP gzip)
-file(READ ${debian}/changelog changelog)
-string(REPLACE "@VERSION@" "${PROJECT_VERSION}" changelog "${changelog}")
-file(WRITE ${CMAKE_CURRENT_BINARY_DIR}/changelog "${changelog}")
-if(ENGRAM_GZIP)
-  execute_process(COMMAND ${ENGRAM_GZIP} -9nf ${CMAKE_CURRENT_BINARY_DIR}/changelog
-    COMMAND_ERROR_IS_FATAL ANY)
-  install(FILES ${CMAKE_CURRENT_BINARY_DIR}/changelog.gz DESTINATION share/doc/engram)
-endif()
+configure_file(${debian}/changelog ${CMAKE_CURRENT_BINARY_DIR}/changelog @ONLY)
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/changelog DESTINATION share/doc/engram)
 install(FILES ${debian}/copyright DESTINATION share/doc/engram)
 install(FILES ${debian}/lintian-overrides DESTINATION share/lintian/overrides RENAME engram)
 
@@ -39,6 +32,7 @@ This package holds the server (engramd), its systemd units, the command\n\
 (engram), and alert rules and dashboards for Prometheus and Grafana.")
 set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
 set(CPACK_STRIP_FILES ON)
+set(CPACK_PRE_BUILD_SCRIPTS ${CMAKE_CURRENT_SOURCE_DIR}/cmake/DebianPages.cmake)
 # Named by hand, so that what tests it knows its name.
 set(ENGRAM_PACKAGE_FILE engram_${PROJECT_VERSION}_${ENGRAM_DEBIAN_ARCHITECTURE}.deb
   CACHE INTERNAL "What cpack makes")
