@@ -3,9 +3,9 @@
     PYTHONPATH=build/release/python_client:tests/python \
         build/release/python/bin/python client/python/bench_learn.py [--cores 0,1]
 
-Prints one JSON object a run: rows of 784 float32 (and of uint8) in messages of 256, with the sync and
-the asyncio client. `durable` is until the last ack, `learned` until the served model has all of it;
-client_cpu_share is this process's time on a core.
+Prints one JSON object a run: rows of 784 float32 (and of uint8) in messages of 256, with the sync
+and the asyncio client. `durable` is until the last ack, `learned` until the served model has all of
+it; client_cpu_share is this process's time on a core.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Generates the stubs of engram.v1 while the package is built; everything else is in pyproject.toml.
+"""Generates the stubs of engram.v1 while the package is built; the rest is in pyproject.toml.
 
 The protos are the repository's own (../../proto). A source distribution takes them along as proto/,
 so that a wheel can be built from it without the repository.

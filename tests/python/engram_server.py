@@ -29,7 +29,7 @@ def program(name: str) -> Path:
 
 
 class EngramServer:
-    """engramd on `folder`/state, started at once. `config` is the text of an engram.v1.ServerConfig.
+    """engramd on `folder`/state, started at once. `config`: text of an engram.v1.ServerConfig.
 
     A restarted server gets the ports that it had, as a real one does: what holds its address
     finds it again.
@@ -103,7 +103,9 @@ class EngramServer:
             code = self._process.wait(within_seconds)
         except subprocess.TimeoutExpired:
             self.kill()
-            raise RuntimeError(f"engramd did not drain; its log ends:\n{self.log()[-4000:]}")
+            raise RuntimeError(
+                f"engramd did not drain; its log ends:\n{self.log()[-4000:]}"
+            ) from None
         self._process = None
         return code
 

@@ -50,6 +50,8 @@ def test_a_session(shared_server: EngramServer, toy_rows: Any) -> None:
         acks = [each async for each in client.learn_acks("aio", rows, labels, batch=50)]
         assert sum(each.examples for each in acks) == 400
         kept = await client.create_checkpoint("aio", "kept")
+        exported = await client.export_checkpoint("aio", "kept")
+        assert (await client.import_model("aio-again", exported.content)).name == "aio-again"
         marked = await client.boundary("aio", "next")
         await client.wait_applied("aio", marked.sequence, evaluated=True)
         prediction = await client.predict("aio", rows)

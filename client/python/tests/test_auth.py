@@ -32,7 +32,9 @@ def token(folder: Path, role: str) -> str:
     return (folder / f"{role}.token").read_text().strip()
 
 
-def test_roles_over_tls(secure: EngramServer, folder: Path, toy_rows: Callable[..., object]) -> None:
+def test_roles_over_tls(
+    secure: EngramServer, folder: Path, toy_rows: Callable[..., object]
+) -> None:
     ca = folder / "ca.pem"
     rows, labels = toy_rows(100)  # type: ignore[misc]
     with engram.Client(secure.grpc_address, token=token(folder, "admin"), ca=ca) as admin:

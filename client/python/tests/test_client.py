@@ -54,9 +54,7 @@ def test_learn_takes_arrays_tuples_examples_and_messages(
     assert client.report(model).train_examples == 1800
 
 
-def test_acks_come_out_as_examples_go_in(
-    client: engram.Client, model: str, toy_rows: Any
-) -> None:
+def test_acks_come_out_as_examples_go_in(client: engram.Client, model: str, toy_rows: Any) -> None:
     rows, labels = toy_rows(500)
     acks = list(client.learn_acks(model, rows, labels, batch=50, window_messages=2))
     assert sum(each.examples for each in acks) == 500
@@ -126,9 +124,7 @@ def test_text_labels(client: engram.Client, model: str, toy_rows: Any) -> None:
     assert set(client.predict(model, rows).labels) == {"up", "down"}
 
 
-def test_rejections_do_not_end_a_stream(
-    client: engram.Client, model: str, toy_rows: Any
-) -> None:
+def test_rejections_do_not_end_a_stream(client: engram.Client, model: str, toy_rows: Any) -> None:
     rows, labels = toy_rows(30)
     rows[12, 2] = np.nan
     with pytest.raises(engram.RejectedError, match="10 examples in 1 messages.*20 are") as refused:
@@ -207,6 +203,24 @@ def test_checkpoints_and_rollback(client: engram.Client, model: str, toy_rows: A
     client.create_checkpoint(model, "spare")
     client.delete_checkpoint(model, "spare")
     assert "spare" not in [each.label for each in client.list_checkpoints(model)]
+
+
+def test_a_model_goes_out_and_comes_in(client: engram.Client, model: str, toy_rows: Any) -> None:
+    rows, labels = toy_rows(300)
+    client.learn(model, rows, labels)
+    client.wait_applied(model)
+    kept = client.create_checkpoint(model, "out")
+    exported = client.export_checkpoint(model, "out")
+    assert (exported.checkpoint, exported.model_version) == (kept.id, kept.applied_sequence)
+    assert set(exported.labels) == {0, 1}
+    client.import_model(model + "-again", exported.content)
+    here, there = client.predict(model, rows), client.predict(model + "-again", rows)
+    np.testing.assert_array_equal(here.scores, there.scores)
+    assert client.export_checkpoint(model, torchscript=True).content[:2] == b"PK"
+    with pytest.raises(engram.NotFoundError):
+        client.export_checkpoint(model, "nowhere")
+    with pytest.raises(engram.AlreadyExistsError):
+        client.import_model(model, exported.content)
 
 
 def test_erased_is_gone(client: engram.Client, model: str, toy_rows: Any) -> None:

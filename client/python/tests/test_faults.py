@@ -114,9 +114,7 @@ def test_a_program_that_was_cut_runs_again_from_its_beginning(
     assert_each_was_learned_once(client, model, 1000)
 
 
-def test_a_second_stream_of_a_producer_fences_the_first(
-    client: engram.Client, model: str
-) -> None:
+def test_a_second_stream_of_a_producer_fences_the_first(client: engram.Client, model: str) -> None:
     first = client.learn_stream(model)
     with client.learn_stream(model) as second:
         second.send((np.zeros(FEATURES), 1))
@@ -179,9 +177,7 @@ class _BusyServer(grpc.GenericRpcHandler):
             packed = any_pb2.Any()
             packed.Pack(retry)
             rich = status_pb2.Status(code=8, message="busy", details=[packed])
-            context.set_trailing_metadata(
-                (("grpc-status-details-bin", rich.SerializeToString()),)
-            )
+            context.set_trailing_metadata((("grpc-status-details-bin", rich.SerializeToString()),))
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "busy")
         return model_pb2.Model(name="answered").SerializeToString()
 

@@ -19,7 +19,10 @@ def build(command: str, source: Path, out: Path) -> Path:
     code = f"import setuptools.build_meta as b, sys; b.{command}(sys.argv[1])"
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     subprocess.run(
-        [sys.executable, "-c", code, out], cwd=source, env=environment, check=True,
+        [sys.executable, "-c", code, out],
+        cwd=source,
+        env=environment,
+        check=True,
         capture_output=True,
     )
     (made,) = out.iterdir()

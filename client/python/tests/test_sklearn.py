@@ -27,17 +27,13 @@ SPEC = {"held_out_fraction": 0.0, "seed": 1}
 
 @pytest.fixture
 def classifier(shared_server: EngramServer) -> EngramClassifier:
-    return EngramClassifier(
-        shared_server.grpc_address, hidden=(16,), learning_rate=0.1, spec=SPEC
-    )
+    return EngramClassifier(shared_server.grpc_address, hidden=(16,), learning_rate=0.1, spec=SPEC)
 
 
 def test_scikit_learns_own_checks(start_server: Callable[..., EngramServer]) -> None:
     server = start_server("limits { models: 1000 }")  # each check makes some
     check_estimator(
-        EngramClassifier(
-            server.grpc_address, hidden=(16,), learning_rate=0.1, epochs=5, spec=SPEC
-        )
+        EngramClassifier(server.grpc_address, hidden=(16,), learning_rate=0.1, epochs=5, spec=SPEC)
     )
 
 
@@ -84,7 +80,9 @@ def test_a_shared_model_is_used_as_it_is_and_never_deleted(
     assert client.report("shared").train_examples == 610
 
 
-def test_fit_begins_anew(classifier: EngramClassifier, client: engram.Client, toy_rows: Any) -> None:
+def test_fit_begins_anew(
+    classifier: EngramClassifier, client: engram.Client, toy_rows: Any
+) -> None:
     rows, labels = toy_rows(300)
     named = clone(classifier).set_params(model="anew")
     named.fit(rows, labels)

@@ -23,9 +23,7 @@ def welcomed(last: int = 0, **options: object) -> Window:
 
 
 def aborted(reason: str) -> EngramError:
-    return error_of(
-        grpc.StatusCode.ABORTED, "no", [error_details_pb2.ErrorInfo(reason=reason)]
-    )
+    return error_of(grpc.StatusCode.ABORTED, "no", [error_details_pb2.ErrorInfo(reason=reason)])
 
 
 def test_numbers_go_on_after_the_servers_last() -> None:
@@ -52,9 +50,7 @@ def test_after_a_break_everything_without_an_ack_goes_again_under_its_number() -
         window.push(payload, 10)
     window.on_ack(learning_pb2.LearnAck(producer_sequence=1))
     # The server holds all three; its answer to the repeats says which were rejected.
-    outgoing = window.on_welcome(
-        learning_pb2.LearnWelcome(epoch=2, last_producer_sequence=3)
-    )
+    outgoing = window.on_welcome(learning_pb2.LearnWelcome(epoch=2, last_producer_sequence=3))
     hello = learning_pb2.LearnRequest.FromString(window.hello()).hello
     assert hello.last_acked_sequence == 1
     sent = []
@@ -116,9 +112,12 @@ def test_what_mends_a_stream_and_what_does_not() -> None:
     window = welcomed()
     assert window.reconnect_delay(UNAVAILABLE, now=0) > 0
     assert window.reconnect_delay(aborted("NO_END"), now=0) > 0
-    for final in (aborted("STALE_EPOCH"), aborted("SEQUENCE_GAP"), error_of(
-        grpc.StatusCode.PERMISSION_DENIED, "no"
-    ), error_of(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many producers")):
+    for final in (
+        aborted("STALE_EPOCH"),
+        aborted("SEQUENCE_GAP"),
+        error_of(grpc.StatusCode.PERMISSION_DENIED, "no"),
+        error_of(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many producers"),
+    ):
         with pytest.raises(type(final)):
             window.reconnect_delay(final, now=0)
 

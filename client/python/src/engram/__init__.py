@@ -30,7 +30,7 @@ from engram.errors import (
 )
 from engram.examples import Example, Label
 from engram.learn import LearnStream
-from engram.results import Ack, LearnSummary, Prediction, RejectedError, Rejection
+from engram.results import Ack, ExportedModel, LearnSummary, Prediction, RejectedError, Rejection
 
 __version__ = "0.1.0"
 
@@ -46,6 +46,7 @@ __all__ = [
     "DeadlineExceededError",
     "EngramError",
     "Example",
+    "ExportedModel",
     "FailedPreconditionError",
     "InternalError",
     "InvalidArgumentError",

@@ -1,7 +1,8 @@
 """Every unary call of both clients: its method, its request, its reply, and whether it may repeat.
 
 Reads and whatever carries a producer sequence are repeated after UNAVAILABLE; calls that would act
-twice (create, delete, roll back) only when the server asked for it, which it does before any effect.
+twice (create, delete, roll back) only when the server asked for it, which it does before any
+effect.
 """
 
 from __future__ import annotations
@@ -24,10 +25,13 @@ Reply = TypeVar("Reply", bound=Message)
 
 # Of a call that does not wait for training.
 _SECONDS = 30.0
-# Of one that waits for the trainer's next cut, or for a restored model.
+# Of one that waits for the trainer's next cut, for a restored model, or for a file on its way.
 _TRAINER_SECONDS = 120.0
+FILE_SECONDS = 600.0
 LEARN = "/engram.v1.Learning/Learn"
 WATCH = "/engram.v1.Evaluation/WatchReport"
+EXPORT = "/engram.v1.Checkpoints/Export"
+IMPORT = "/engram.v1.Checkpoints/Import"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,27 +57,19 @@ def get_model(name: str) -> UnaryCall[model_pb2.Model]:
 
 def list_models() -> UnaryCall[model_pb2.ListModelsResponse]:
     request = model_pb2.ListModelsRequest()
-    return UnaryCall(
-        "/engram.v1.Models/ListModels", request, model_pb2.ListModelsResponse, True
-    )
+    return UnaryCall("/engram.v1.Models/ListModels", request, model_pb2.ListModelsResponse, True)
 
 
-def update_model(
-    name: str, spec: Any, promote: bool
-) -> UnaryCall[model_pb2.UpdateModelResponse]:
+def update_model(name: str, spec: Any, promote: bool) -> UnaryCall[model_pb2.UpdateModelResponse]:
     request = model_pb2.UpdateModelRequest(
         name=name, spec=None if promote else spec, promote=promote
     )
-    return UnaryCall(
-        "/engram.v1.Models/UpdateModel", request, model_pb2.UpdateModelResponse, False
-    )
+    return UnaryCall("/engram.v1.Models/UpdateModel", request, model_pb2.UpdateModelResponse, False)
 
 
 def delete_model(name: str) -> UnaryCall[model_pb2.DeleteModelResponse]:
     request = model_pb2.DeleteModelRequest(name=name)
-    return UnaryCall(
-        "/engram.v1.Models/DeleteModel", request, model_pb2.DeleteModelResponse, False
-    )
+    return UnaryCall("/engram.v1.Models/DeleteModel", request, model_pb2.DeleteModelResponse, False)
 
 
 def pause(name: str) -> UnaryCall[model_pb2.Model]:
@@ -97,9 +93,7 @@ def mark_boundary(
 def wait_applied(
     model: str, sequence: int, evaluated: bool, seconds: float
 ) -> UnaryCall[learning_pb2.WaitAppliedResponse]:
-    request = learning_pb2.WaitAppliedRequest(
-        model=model, sequence=sequence, evaluated=evaluated
-    )
+    request = learning_pb2.WaitAppliedRequest(model=model, sequence=sequence, evaluated=evaluated)
     return UnaryCall(
         "/engram.v1.Learning/WaitApplied",
         request,
@@ -214,6 +208,4 @@ def strategies() -> UnaryCall[admin_pb2.ListStrategiesResponse]:
 
 def limits() -> UnaryCall[admin_pb2.GetLimitsResponse]:
     request = admin_pb2.GetLimitsRequest()
-    return UnaryCall(
-        "/engram.v1.Admin/GetLimits", request, admin_pb2.GetLimitsResponse, True
-    )
+    return UnaryCall("/engram.v1.Admin/GetLimits", request, admin_pb2.GetLimitsResponse, True)

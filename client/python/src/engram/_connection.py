@@ -22,7 +22,7 @@ Pem = bytes | str | os.PathLike[str]
 
 
 def default_producer(kind: str) -> str:
-    """A name that stays the same from run to run: the server keeps a counter for each it ever saw."""
+    """The same from run to run: the server keeps a counter for each name that it ever saw."""
     host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname()) or "host"
     return f"{kind}-{host}"[:128]
 
@@ -46,7 +46,7 @@ class ConnectionOptions:
             raise ValueError("certificate: needs the authority of the server too, give ca=")
         if self.token and self.ca is None and not _LOCAL.match(self.address):
             raise ValueError(
-                f"token: goes to {self.address} over TLS only, give the authority of the server: ca="
+                f"token: goes to {self.address} over TLS only; give the server's authority: ca="
             )
 
     def credentials(self) -> grpc.ChannelCredentials | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,10 +11,19 @@ import numpy.typing as npt
 from google.protobuf import json_format
 
 from engram.examples import LearnDefaults, fill_example, fill_features, one_or_many, to_rows
-from engram.v1 import evaluation_pb2, learning_pb2, model_pb2, prediction_pb2, strategy_pb2
+from engram.v1 import (
+    checkpoints_pb2,
+    evaluation_pb2,
+    learning_pb2,
+    model_pb2,
+    prediction_pb2,
+    strategy_pb2,
+)
 
 # Of one Predict call.
 _ROWS_MAX = 1024
+# Of a file on its way.
+_CHUNK_BYTES = 1 << 20
 
 
 def model_spec(
@@ -142,9 +152,7 @@ def erase_request(
     return learning_pb2.EraseRequest(model=model, **chosen)
 
 
-def boundary_request(
-    model: str, summary: Any, next_task: str
-) -> learning_pb2.MarkBoundaryRequest:
+def boundary_request(model: str, summary: Any, next_task: str) -> learning_pb2.MarkBoundaryRequest:
     """The next message of the producer that a welcome told of."""
     request = learning_pb2.MarkBoundaryRequest(
         model=model,
@@ -154,3 +162,25 @@ def boundary_request(
     )
     request.boundary.next_task = next_task
     return request
+
+
+def export_request(model: str, checkpoint: str, torchscript: bool) -> checkpoints_pb2.ExportRequest:
+    """Of a checkpoint by id or label; empty: the newest."""
+    kind = "TORCHSCRIPT" if torchscript else "SAFETENSORS"
+    return checkpoints_pb2.ExportRequest(model=model, checkpoint=checkpoint, format=kind)
+
+
+def import_requests(
+    name: str, content: bytes, spec: model_pb2.ModelSpec | None
+) -> Iterator[checkpoints_pb2.ImportRequest]:
+    """The header, the file in pieces, and an end that says what it was: a cut stream makes no
+    model."""
+    request = checkpoints_pb2.ImportRequest()
+    request.header.name = name
+    if spec is not None:
+        request.header.spec.CopyFrom(spec)
+    yield request
+    for begin in range(0, len(content), _CHUNK_BYTES):
+        yield checkpoints_pb2.ImportRequest(chunk=content[begin : begin + _CHUNK_BYTES])
+    end = model_pb2.CreateModelFromWeightsRequest.End(bytes=len(content), crc32=zlib.crc32(content))
+    yield checkpoints_pb2.ImportRequest(end=end)

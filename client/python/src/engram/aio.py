@@ -24,7 +24,15 @@ from engram._window import StreamOptions
 from engram.aio_learn import AsyncLearnStream
 from engram.errors import from_rpc_error
 from engram.examples import AnyExample, Examples, LearnDefaults
-from engram.results import Ack, LearnSummary, Prediction, RejectedError, to_prediction
+from engram.results import (
+    Ack,
+    ExportedModel,
+    ExportedParts,
+    LearnSummary,
+    Prediction,
+    RejectedError,
+    to_prediction,
+)
 from engram.v1 import (
     admin_pb2,
     checkpoints_pb2,
@@ -89,7 +97,7 @@ class AsyncClient:
         spec: model_pb2.ModelSpec | Mapping[str, Any] | None = None,
         **fields: Any,
     ) -> model_pb2.Model:
-        """`spec`, or what model_spec() takes as keywords: feature_count=784, strategies="ewc" ..."""
+        """`spec`, or what model_spec() takes, as keywords: feature_count=784, hidden=[256] ..."""
         return await self._call(_calls.create_model(name, _requests.to_spec(spec, fields)))
 
     async def get_model(self, name: str) -> model_pb2.Model:
@@ -312,6 +320,47 @@ class AsyncClient:
         return await self._call(
             _calls.rollback(model, checkpoint, dry_run, expected_current_version)
         )
+
+    async def export_checkpoint(
+        self, model: str, checkpoint: str = "", *, torchscript: bool = False
+    ) -> ExportedModel:
+        """The network of a checkpoint ("": the newest) as safetensors, or as a TorchScript module
+        whose forward(rows) gives logits. Checked against the server's SHA-256."""
+        method = self._channel.unary_stream(
+            _calls.EXPORT,
+            request_serializer=checkpoints_pb2.ExportRequest.SerializeToString,
+            response_deserializer=checkpoints_pb2.ExportResponse.FromString,
+        )
+        request = _requests.export_request(model, checkpoint, torchscript)
+        parts = ExportedParts()
+        try:
+            async for part in method(
+                request, timeout=_calls.FILE_SECONDS, metadata=self._options.metadata()
+            ):
+                parts.add(part)
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from None
+        return parts.model()
+
+    async def import_model(
+        self, name: str, content: bytes, spec: model_pb2.ModelSpec | None = None
+    ) -> model_pb2.Model:
+        """A new model from an exported safetensors file; spec: in place of the file's own. Never
+        repeated: it acts once or not at all."""
+        method = self._channel.stream_unary(
+            _calls.IMPORT,
+            request_serializer=checkpoints_pb2.ImportRequest.SerializeToString,
+            response_deserializer=model_pb2.Model.FromString,
+        )
+        try:
+            made: model_pb2.Model = await method(
+                _requests.import_requests(name, content, spec),
+                timeout=_calls.FILE_SECONDS,
+                metadata=self._options.metadata(),
+            )
+            return made
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from None
 
     # The server.
 

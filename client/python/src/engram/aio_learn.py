@@ -194,9 +194,7 @@ class AsyncLearnStream:
     async def _speak(self, call: Any) -> EngramError | None:
         """Hello to status; what was wrong with an end that the server called OK."""
         try:
-            response = await asyncio.wait_for(
-                self._greet(call), self._options.handshake_seconds
-            )
+            response = await asyncio.wait_for(self._greet(call), self._options.handshake_seconds)
         except asyncio.TimeoutError:
             return self._window.no_welcome()
         except asyncio.InvalidStateError:  # the call was over before the hello was written

@@ -65,7 +65,8 @@ class EngramError(Exception):
     def field_violations(self) -> dict[str, str]:
         """BadRequest: field path -> reason; empty without one."""
         bad = self._detail(error_details_pb2.BadRequest)
-        return {} if bad is None else {each.field: each.description for each in bad.field_violations}
+        violations = () if bad is None else bad.field_violations
+        return {each.field: each.description for each in violations}
 
     def _detail(self, kind: type[Message]) -> Any:
         return next((each for each in self.details if isinstance(each, kind)), None)
@@ -155,9 +156,7 @@ _CLASSES: dict[grpc.StatusCode, type[EngramError]] = {
 }
 
 
-def error_of(
-    code: grpc.StatusCode, message: str, details: Iterable[Message] = ()
-) -> EngramError:
+def error_of(code: grpc.StatusCode, message: str, details: Iterable[Message] = ()) -> EngramError:
     """The exception of a status code."""
     return _CLASSES.get(code, UnknownError)(code, message, details)
 

@@ -115,9 +115,7 @@ class LearnDefaults:
             )
 
 
-def fill_example(
-    target: example_pb2.Example, example: AnyExample, defaults: LearnDefaults
-) -> None:
+def fill_example(target: example_pb2.Example, example: AnyExample, defaults: LearnDefaults) -> None:
     """Any of the forms of an example into its message."""
     if isinstance(example, example_pb2.Example):
         target.CopyFrom(example)
@@ -138,9 +136,7 @@ def fill_example(
     _fill_rest(target, example, defaults)
 
 
-def _fill_rest(
-    target: example_pb2.Example, example: Example, defaults: LearnDefaults
-) -> None:
+def _fill_rest(target: example_pb2.Example, example: Example, defaults: LearnDefaults) -> None:
     target.task = example.task or defaults.task
     if example.weight is not None:
         target.weight = example.weight

@@ -183,9 +183,7 @@ class LearnStream:
             if self._stopping.is_set():
                 return True
             self._connection = connection
-            self._call = call = self._method(
-                self._outgoing(connection), metadata=self._metadata
-            )
+            self._call = call = self._method(self._outgoing(connection), metadata=self._metadata)
         error = self._read_all(connection, call)
         if error is None:
             return True

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import grpc
 import numpy as np
 import numpy.typing as npt
 
-from engram.errors import EngramError
+from engram.errors import EngramError, error_of
 from engram.examples import Label, from_label
-from engram.v1 import prediction_pb2
+from engram.v1 import checkpoints_pb2, prediction_pb2
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,17 @@ class RejectedError(EngramError):
 
 
 @dataclass(frozen=True, slots=True)
+class ExportedModel:
+    """A checkpoint's network as a file for other programs: what is served, nothing that learning
+    needs besides. labels: of the outputs, in their order."""
+
+    content: bytes
+    checkpoint: str
+    model_version: int
+    labels: tuple[Label, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Prediction:
     """Of rows, in their order.
 
@@ -116,9 +129,7 @@ def to_prediction(replies: Sequence[prediction_pb2.PredictResponse]) -> Predicti
     return Prediction(
         labels=to_label_array([from_label(row.label) for row in rows]),
         scores=scores,
-        top=tuple(
-            tuple((_ranked(each), float(each.score)) for each in row.top) for row in rows
-        ),
+        top=tuple(tuple((_ranked(each), float(each.score)) for each in row.top) for row in rows),
         tasks=tuple(
             str(row.inferred_task) if row.HasField("inferred_task") else None for row in rows
         ),
@@ -130,3 +141,36 @@ def _ranked(ranked: prediction_pb2.RankedLabel) -> Label:
     label = from_label(ranked.label)
     assert label is not None, "a ranked class has a label"
     return label
+
+
+class ExportedParts:
+    """The parts of an export, put together as they come."""
+
+    def __init__(self) -> None:
+        self._header = checkpoints_pb2.ExportResponse.Header()
+        self._chunks: list[bytes] = []
+
+    def add(self, part: checkpoints_pb2.ExportResponse) -> None:
+        """First the header, then chunks in order."""
+        if part.HasField("header"):
+            self._header.CopyFrom(part.header)
+        else:
+            self._chunks.append(part.chunk)
+
+    def model(self) -> ExportedModel:
+        """Raises DataLossError unless what came is what the header announced."""
+        content = b"".join(self._chunks)
+        digest = hashlib.sha256(content).hexdigest()
+        if digest != self._header.sha256:
+            raise error_of(
+                grpc.StatusCode.DATA_LOSS,
+                f"export: expected {self._header.bytes} bytes of SHA-256 {self._header.sha256}, "
+                f"got {len(content)} of {digest}; export it again",
+            )
+        labels = [from_label(label) for label in self._header.labels]
+        return ExportedModel(
+            content=content,
+            checkpoint=str(self._header.checkpoint),
+            model_version=int(self._header.model_version),
+            labels=tuple(label for label in labels if label is not None),
+        )

@@ -1,9 +1,9 @@
 """A model of Engram behind the verbs of River; River itself is not needed.
 
-    model = EngramClassifier("127.0.0.1:7401", model="phishing", strategies="experience_replay")
-    for x, y in stream:
-        metric.update(y, model.predict_one(x))
-        model.learn_one(x, y)
+model = EngramClassifier("127.0.0.1:7401", model="phishing", strategies="experience_replay")
+for x, y in stream:
+    metric.update(y, model.predict_one(x))
+    model.learn_one(x, y)
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ Features: TypeAlias = Mapping[Any, float]
 class EngramClassifier(Classifier):  # type: ignore[misc]
     """Learns on a server, an example at a time, and predicts from it.
 
-    address, token, ca: as of engram.Client. model: its name at the server, used when it is there and
-    else made of hidden, strategies, learning_rate and spec (further fields of ModelSpec); None: one
-    of its own. features: names in the order of the model's inputs; None: those of the first example,
-    sorted. A feature that an example lacks is 0, one that the model does not have is left out, and
-    warned of once. read_own_writes: predictions wait until what was learned here is applied; else
-    they are of the model as it is served, which lags by milliseconds. producer: one live stream a
-    name and model; None: one of this object's own.
+    address, token, ca: as of engram.Client. model: its name at the server, used when it is there
+    and else made of hidden, strategies, learning_rate and spec (further fields of ModelSpec); None:
+    one of its own. features: names in the order of the model's inputs; None: those of the first
+    example, sorted. A feature that an example lacks is 0; one that the model does not have is left
+    out, with a warning. read_own_writes: predictions wait until what was learned here is applied;
+    else they are of the model as it is served, which lags by milliseconds. producer: one live
+    stream a name and model; None: one of this object's own.
 
-    Examples go over one open stream and are durable soon after; flush() waits for that, close() ends
-    the stream. What the server refuses raises RejectedError in the next call. Labels are int, str or
-    bool.
+    Examples go over one open stream and are durable soon after; flush() waits for that, close()
+    ends the stream. What the server refuses raises RejectedError in the next call. Labels are int,
+    str or bool.
     """
 
     def __init__(

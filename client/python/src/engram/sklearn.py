@@ -1,8 +1,8 @@
 """A model of Engram behind the verbs of scikit-learn; scikit-learn itself is not needed.
 
-    classifier = EngramClassifier("127.0.0.1:7401", model="digits", strategies="ewc")
-    classifier.partial_fit(x, y, classes=range(10))
-    classifier.score(x_test, y_test)
+classifier = EngramClassifier("127.0.0.1:7401", model="digits", strategies="ewc")
+classifier.partial_fit(x, y, classes=range(10))
+classifier.score(x_test, y_test)
 """
 
 from __future__ import annotations
@@ -42,9 +42,8 @@ class EngramClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     address, token, ca, producer: as of engram.Client. model: its name at the server; None: one of
     its own for each estimator that is fitted. An existing model is used as it is; a new one is made
-    of hidden, strategies, learning_rate and spec (further fields of ModelSpec). classes that are
-    known beforehand (partial_fit's argument) fix the order of predict_proba's columns. epochs: passes
-    of fit over its data. timeout: seconds that a call waits for what it sent to be learned.
+    of hidden, strategies, learning_rate and spec (further fields of ModelSpec). epochs: passes of
+    fit over its rows. timeout: seconds that a call waits for what it sent to be learned.
 
     Labels are int or str; whole floats and bools travel as int and come back as what they were.
     """
@@ -98,8 +97,8 @@ class EngramClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     ) -> EngramClassifier:
         """Learns on, with the model at the server or a new one. Returns when it is learned.
 
-        classes: of the first call only, and not required: a new label adds a class, unless the model
-        was made with classes. sample_weight: in (0, 100]; a row of weight 0 is left out.
+        classes: of the first call only, and not required: a new label adds a class. They come
+        first in classes_, sorted. sample_weight: in (0, 100]; a row of weight 0 is left out.
         """
         first = not hasattr(self, "classes_")
         rows, labels = self._checked(X, y, first)
@@ -150,9 +149,7 @@ class EngramClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _client(self) -> Client:
         connected: Client | None = self.__dict__.get("_connected")
         if connected is None:
-            connected = Client(
-                self.address, token=self.token, ca=self.ca, producer=self.producer
-            )
+            connected = Client(self.address, token=self.token, ca=self.ca, producer=self.producer)
             self.__dict__["_connected"] = connected
         return connected
 
