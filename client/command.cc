@@ -1,12 +1,15 @@
 #include "client/command.h"
 
 #include <algorithm>
+#include <iterator>
+#include <numeric>
 #include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "client/manual.h"
 #include "client/scenario/scenario_verb.h"
 #include "client/verbs/verbs.h"
 #include "storage/base/status_macros.h"
@@ -16,16 +19,13 @@ namespace {
 
 constexpr size_t kVerbColumn = 22;
 
-constexpr char kGlobalHelp[] =
-    "global flags, before or after the verb:\n"
-    "  --server HOST:PORT        of engramd (default 127.0.0.1:7401, or $ENGRAM_SERVER)\n"
-    "  --tls_ca FILE             PEM roots: use TLS\n"
-    "  --tls_certificate FILE    this client's own, where the server asks for one\n"
-    "  --tls_key FILE            the key to it\n"
-    "  --token_file FILE         bearer token, sent with every call\n"
-    "  --deadline SECONDS        of a call, repeats included (default 30)\n"
-    "  --json                    one JSON object a line, for scripts\n"
-    "exit codes: 0 success, 1 failed call, 2 wrong usage\n";
+constexpr char kExitCodes[] = "exit codes: 0 success, 1 failed call, 2 wrong usage\n";
+
+std::string GlobalHelp() {
+  std::string text = "global flags, before or after the verb:\n";
+  for (const FlagShape& flag : GlobalFlags()) absl::StrAppend(&text, FlagLine(flag));
+  return absl::StrCat(text, kExitCodes);
+}
 
 absl::Status ApplyGlobal(absl::string_view name, absl::string_view value, VerbContext* context) {
   if (name == "server") {
@@ -48,9 +48,11 @@ absl::Status ApplyGlobal(absl::string_view name, absl::string_view value, VerbCo
   return absl::OkStatus();
 }
 
+// One that takes a value; --json takes none.
 bool IsGlobal(absl::string_view name) {
-  return name == "server" || name == "tls_ca" || name == "tls_certificate" || name == "tls_key" ||
-         name == "token_file" || name == "deadline";
+  return std::any_of(GlobalFlags().begin(), GlobalFlags().end(), [name](const FlagShape& flag) {
+    return flag.name == name && !flag.placeholder.empty();
+  });
 }
 
 // The verb whose words open `args`, and how many they are.
@@ -72,14 +74,21 @@ std::string VerbLine(const Verb& verb) {
 }
 
 // All verbs, or those of one group ("model").
-std::string HelpText(absl::string_view group) {
-  std::string text = "usage: engram [--server HOST:PORT] [--json] VERB ...\n\nverbs:\n";
+std::string VerbLines(absl::string_view group) {
+  std::string text;
   for (const Verb& verb : AllVerbs()) {
     if (group.empty() || absl::StartsWith(verb.name, absl::StrCat(group, " "))) {
       absl::StrAppend(&text, VerbLine(verb));
     }
   }
-  return absl::StrCat(text, "\n\"engram help VERB\" explains one.\n\n", kGlobalHelp);
+  return text;
+}
+
+std::string HelpText(absl::string_view group) {
+  return absl::StrCat(
+      "usage: engram [--server HOST:PORT] [--json] VERB ...\n\nverbs:\n", VerbLines(group),
+      "\n\"engram help VERB\" explains one, \"engram help --man\" all, as a manual page.\n\n",
+      GlobalHelp());
 }
 
 bool IsGroup(absl::string_view word) {
@@ -88,17 +97,75 @@ bool IsGroup(absl::string_view word) {
                      [&prefix](const Verb& verb) { return absl::StartsWith(verb.name, prefix); });
 }
 
+// Edits between two words: letters put in, left out or changed.
+size_t Distance(absl::string_view from, absl::string_view to) {
+  std::vector<size_t> row(to.size() + 1);
+  std::iota(row.begin(), row.end(), size_t{0});
+  for (size_t i = 1; i <= from.size(); ++i) {
+    size_t diagonal = row[0];
+    row[0] = i;
+    for (size_t j = 1; j <= to.size(); ++j) {
+      const size_t changed = diagonal + (from[i - 1] == to[j - 1] ? 0 : 1);
+      diagonal = row[j];
+      row[j] = std::min({row[j] + 1, row[j - 1] + 1, changed});
+    }
+  }
+  return row.back();
+}
+
+// The verb, or the group, that is nearly `words`; empty when none is.
+std::string Meant(const std::vector<std::string>& words) {
+  const std::string two = words.size() > 1 ? absl::StrCat(words[0], " ", words[1]) : words[0];
+  std::string meant;
+  size_t least = 3;
+  const auto consider = [&](absl::string_view typed, absl::string_view known) {
+    const size_t distance = Distance(typed, known);
+    if (distance >= least) return;
+    least = distance;
+    meant = std::string(known);
+  };
+  for (const Verb& verb : AllVerbs()) {
+    consider(absl::StrContains(verb.name, " ") ? two : words[0], verb.name);
+  }
+  for (const Verb& verb : AllVerbs()) consider(words[0], verb.name.substr(0, verb.name.find(' ')));
+  return meant;
+}
+
 int UnknownVerb(const VerbContext& context, const std::vector<std::string>& args) {
-  const bool group = IsGroup(args[0]);
-  *context.err << "engram: "
-               << (group ? absl::StrCat("\"", args[0], "\" needs one more word")
-                         : absl::StrCat("unknown verb \"", args[0], "\""))
-               << "\n"
-               << HelpText(group ? args[0] : "");
+  if (IsGroup(args[0])) {
+    *context.err << "engram: \"" << args[0] << "\" needs one more word"
+                 << (args.size() > 1 ? absl::StrCat(", and \"", args[1], "\" is none of them") : "")
+                 << "\n"
+                 << VerbLines(args[0]);
+    return kExitUsage;
+  }
+  const std::string meant = Meant(args);
+  *context.err << "engram: unknown verb \"" << args[0] << "\""
+               << (meant.empty() ? "" : absl::StrCat("; did you mean \"", meant, "\"?"))
+               << "\n\"engram help\" lists the verbs\n";
   return kExitUsage;
 }
 
+// "help --man": engram.1. "help --man engramd": engramd.8 from what engramd --help prints.
+int PrintManual(const VerbContext& context, const std::vector<std::string>& words) {
+  if (words.size() == 1) {
+    *context.out << CommandManual(DescribeVerbs(), GlobalFlags());
+    return kExitOk;
+  }
+  if (words.size() > 2 || words[1] != "engramd") {
+    *context.err << "engram: expected help --man, or engramd --help | engram help --man engramd\n";
+    return kExitUsage;
+  }
+  const std::string help((std::istreambuf_iterator<char>(*context.in)),
+                         std::istreambuf_iterator<char>());
+  const auto manual = ServerManual(help);
+  if (!manual.ok()) return Fail(context, manual.status());
+  *context.out << *manual;
+  return kExitOk;
+}
+
 int Help(const VerbContext& context, std::vector<std::string> words) {
+  if (!words.empty() && words[0] == "--man") return PrintManual(context, words);
   if (words.empty()) {
     *context.out << HelpText("");
     return kExitOk;
@@ -114,7 +181,42 @@ int Help(const VerbContext& context, std::vector<std::string> words) {
   return verb->run(context, words);
 }
 
+// The scenario verbs find out themselves which one is meant.
+VerbFunction Scenario(const char* word) {
+  return [word](const VerbContext& context, const std::vector<std::string>& args) {
+    std::vector<std::string> words = {word};
+    words.insert(words.end(), args.begin(), args.end());
+    return scenario::ScenarioVerb(context, words);
+  };
+}
+
 }  // namespace
+
+const std::vector<FlagShape>& GlobalFlags() {
+  static const auto* const flags = new std::vector<FlagShape>{
+      {"server", "HOST:PORT", "of engramd", "127.0.0.1:7401, or $ENGRAM_SERVER"},
+      {"tls_ca", "FILE", "PEM roots: use TLS"},
+      {"tls_certificate", "FILE", "this client's own, where the server asks for one"},
+      {"tls_key", "FILE", "the key to it"},
+      {"token_file", "FILE", "bearer token, sent with every call"},
+      {"deadline", "SECONDS", "of a call, repeats included", "30"},
+      {"json", "", "one JSON object a line, for scripts"},
+  };
+  return *flags;
+}
+
+std::vector<VerbShape> DescribeVerbs() {
+  std::vector<VerbShape> shapes;
+  VerbContext context;
+  for (const Verb& verb : AllVerbs()) {
+    context.on_flags = [&](const FlagSet& flags) {
+      shapes.push_back({verb.name, verb.summary, flags.summary(), flags.Synopsis(),
+                        flags.flag_shapes(), flags.argument_shapes()});
+    };
+    verb.run(context, {});
+  }
+  return shapes;
+}
 
 const std::vector<Verb>& AllVerbs() {
   static const auto* const verbs = new std::vector<Verb>{
@@ -146,7 +248,10 @@ const std::vector<Verb>& AllVerbs() {
       {"blame", "who taught a model what, and whose labels disagree", Blame},
       {"strategy list", "list the strategies of the server", StrategyList},
       {"strategy explain", "explain one, with its parameters", StrategyExplain},
-      {"scenario", "benchmark scenarios: run, evaluate, list, protocols", scenario::ScenarioVerb},
+      {"scenario run", "learn a benchmark scenario, print its table", Scenario("run")},
+      {"scenario evaluate", "accuracy of a model on a scenario's tasks", Scenario("evaluate")},
+      {"scenario list", "list the benchmark scenarios", Scenario("list")},
+      {"scenario protocols", "list whose settings a run can have", Scenario("protocols")},
       {"backup create", "copy everything that the server keeps", BackupCreate},
       {"backup verify", "read a backup's files against its manifest", BackupVerify},
       {"backup restore", "make a data folder from a backup", BackupRestore},
@@ -154,6 +259,7 @@ const std::vector<Verb>& AllVerbs() {
       {"reload", "have the server read its configuration again", Reload},
       {"loss acknowledge", "let a model learn again after a loss", LossAcknowledge},
       {"audit", "what administrators did, what was refused", AuditList},
+      {"completion", "print the completion of bash or zsh", Completion},
   };
   return *verbs;
 }
@@ -189,7 +295,7 @@ int RunCommand(VerbContext context, const std::vector<std::string>& args) {
   std::vector<std::string> words = args;
   const absl::Status taken = TakeGlobalFlags(&words, &context);
   if (!taken.ok()) {
-    *context.err << "engram: " << taken.message() << "\n" << kGlobalHelp;
+    *context.err << "engram: " << taken.message() << "\n" << GlobalHelp();
     return kExitUsage;
   }
   if (words.empty()) {

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "client/flags.h"
 #include "client/verb.h"
 
 namespace engram::client {
@@ -20,6 +21,21 @@ struct Verb {
 
 // In the order of the help page.
 const std::vector<Verb>& AllVerbs();
+
+// Of every verb, before or after its words.
+const std::vector<FlagShape>& GlobalFlags();
+
+// All that is told about a verb: what completion and the manual are made from.
+struct VerbShape {
+  std::string name;
+  // In the table, and of the verb itself.
+  std::string summary;
+  std::string about;
+  std::string synopsis;
+  std::vector<FlagShape> flags;
+  std::vector<ArgumentShape> arguments;
+};
+std::vector<VerbShape> DescribeVerbs();
 
 // Runs the command line `args` (without the program's name). `context` brings streams and terminal;
 // its connection is where global flags are not given.

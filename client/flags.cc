@@ -51,60 +51,59 @@ std::string Padded(std::string left) {
 FlagSet::FlagSet(std::string synopsis, std::string summary)
     : synopsis_(std::move(synopsis)), summary_(std::move(summary)) {}
 
-FlagSet& FlagSet::Add(Flag flag) {
-  flags_.push_back(std::move(flag));
+FlagSet& FlagSet::Add(FlagShape shape, Setter set) {
+  flags_.push_back({std::move(shape), std::move(set)});
   return *this;
 }
 
 FlagSet& FlagSet::String(std::string name, std::string* value, std::string help) {
-  return Add(
-      {std::move(name), "TEXT", std::move(help), *value, false, [value](absl::string_view text) {
-         *value = std::string(text);
-         return absl::OkStatus();
-       }});
+  return Add({std::move(name), "TEXT", std::move(help), *value}, [value](absl::string_view text) {
+    *value = std::string(text);
+    return absl::OkStatus();
+  });
 }
 
 FlagSet& FlagSet::Int64(std::string name, int64_t* value, std::string help) {
-  return Add({std::move(name), "N", std::move(help), absl::StrCat(*value), false,
-              NumberSetter(value, kWhole, absl::SimpleAtoi<int64_t>)});
+  return Add({std::move(name), "N", std::move(help), absl::StrCat(*value)},
+             NumberSetter(value, kWhole, absl::SimpleAtoi<int64_t>));
 }
 
 FlagSet& FlagSet::Uint64(std::string name, uint64_t* value, std::string help) {
-  return Add({std::move(name), "N", std::move(help), absl::StrCat(*value), false,
-              NumberSetter(value, kNatural, absl::SimpleAtoi<uint64_t>)});
+  return Add({std::move(name), "N", std::move(help), absl::StrCat(*value)},
+             NumberSetter(value, kNatural, absl::SimpleAtoi<uint64_t>));
 }
 
 FlagSet& FlagSet::Double(std::string name, double* value, std::string help) {
-  return Add({std::move(name), "X", std::move(help), absl::StrCat(*value), false,
-              NumberSetter(value, kNumber, absl::SimpleAtod)});
+  return Add({std::move(name), "X", std::move(help), absl::StrCat(*value)},
+             NumberSetter(value, kNumber, absl::SimpleAtod));
 }
 
 FlagSet& FlagSet::Int64(std::string name, absl::optional<int64_t>* value, std::string help) {
-  return Add({std::move(name), "N", std::move(help), "", false,
-              NumberSetter(value, kWhole, absl::SimpleAtoi<int64_t>)});
+  return Add({std::move(name), "N", std::move(help)},
+             NumberSetter(value, kWhole, absl::SimpleAtoi<int64_t>));
 }
 
 FlagSet& FlagSet::Uint64(std::string name, absl::optional<uint64_t>* value, std::string help) {
-  return Add({std::move(name), "N", std::move(help), "", false,
-              NumberSetter(value, kNatural, absl::SimpleAtoi<uint64_t>)});
+  return Add({std::move(name), "N", std::move(help)},
+             NumberSetter(value, kNatural, absl::SimpleAtoi<uint64_t>));
 }
 
 FlagSet& FlagSet::Double(std::string name, absl::optional<double>* value, std::string help) {
-  return Add({std::move(name), "X", std::move(help), "", false,
-              NumberSetter(value, kNumber, absl::SimpleAtod)});
+  return Add({std::move(name), "X", std::move(help)},
+             NumberSetter(value, kNumber, absl::SimpleAtod));
 }
 
 FlagSet& FlagSet::Bool(std::string name, bool* value, std::string help) {
-  return Add({std::move(name), "", std::move(help), *value ? "true" : "", true,
-              NumberSetter(value, "true or false", absl::SimpleAtob)});
+  return Add({std::move(name), "", std::move(help), *value ? "true" : ""},
+             NumberSetter(value, "true or false", absl::SimpleAtob));
 }
 
 FlagSet& FlagSet::Strings(std::string name, std::vector<std::string>* values, std::string help) {
-  return Add(
-      {std::move(name), "TEXT", std::move(help), "", false, [values](absl::string_view text) {
-         values->emplace_back(text);
-         return absl::OkStatus();
-       }});
+  return Add({std::move(name), "TEXT", std::move(help), "", true},
+             [values](absl::string_view text) {
+               values->emplace_back(text);
+               return absl::OkStatus();
+             });
 }
 
 FlagSet& FlagSet::Int64s(std::string name, std::vector<int64_t>* values, std::string help) {
@@ -119,28 +118,38 @@ FlagSet& FlagSet::Int64s(std::string name, std::vector<int64_t>* values, std::st
     *values = std::move(parsed);
     return absl::OkStatus();
   };
-  return Add(
-      {std::move(name), "N,N,...", std::move(help), absl::StrJoin(*values, ","), false, set});
+  return Add({std::move(name), "N,N,...", std::move(help), absl::StrJoin(*values, ",")}, set);
 }
 
 FlagSet& FlagSet::Positional(std::string name, std::string* value, std::string help) {
-  arguments_.push_back({std::move(name), std::move(help), true, value});
+  arguments_.push_back({{std::move(name), std::move(help), true}, value});
   return *this;
 }
 
 FlagSet& FlagSet::OptionalPositional(std::string name, std::string* value, std::string help) {
-  arguments_.push_back({std::move(name), std::move(help), false, value});
+  arguments_.push_back({{std::move(name), std::move(help), false}, value});
   return *this;
 }
 
 FlagSet& FlagSet::Rest(std::string name, std::vector<std::string>* values, std::string help) {
-  arguments_.push_back({std::move(name), std::move(help), true, nullptr, values});
+  arguments_.push_back({{std::move(name), std::move(help), true, true}, nullptr, values});
+  return *this;
+}
+
+FlagSet& FlagSet::OptionalRest(std::string name, std::vector<std::string>* values,
+                               std::string help) {
+  arguments_.push_back({{std::move(name), std::move(help), false, true}, nullptr, values});
+  return *this;
+}
+
+FlagSet& FlagSet::Takes(std::string placeholder) {
+  flags_.back().shape.placeholder = std::move(placeholder);
   return *this;
 }
 
 FlagSet::Flag* FlagSet::Find(absl::string_view name) {
   const auto found = std::find_if(flags_.begin(), flags_.end(),
-                                  [name](const Flag& flag) { return flag.name == name; });
+                                  [name](const Flag& flag) { return flag.shape.name == name; });
   return found == flags_.end() ? nullptr : &*found;
 }
 
@@ -153,7 +162,7 @@ absl::Status FlagSet::ParseFlag(const std::vector<std::string>& args, size_t* at
   absl::string_view value;
   if (equals != absl::string_view::npos) {
     value = word.substr(equals + 1);
-  } else if (flag->is_switch) {
+  } else if (flag->shape.placeholder.empty()) {
     value = "true";
   } else if (*at + 1 < args.size()) {
     value = args[++*at];
@@ -177,37 +186,56 @@ absl::Status FlagSet::Parse(const std::vector<std::string>& args) {
     } else if (next_argument < arguments_.size()) {
       const Argument& argument = arguments_[next_argument];
       if (argument.values == nullptr) ++next_argument;
-      argument.values == nullptr ? *argument.value = word : argument.values->emplace_back(word);
+      argument.values == nullptr ? * argument.value = word : argument.values->emplace_back(word);
     } else {
       return absl::InvalidArgumentError(absl::StrCat("unexpected argument \"", word, "\""));
     }
   }
-  if (next_argument < arguments_.size() && arguments_[next_argument].required &&
+  if (next_argument < arguments_.size() && arguments_[next_argument].shape.required &&
       (arguments_[next_argument].values == nullptr || arguments_[next_argument].values->empty())) {
     return absl::InvalidArgumentError(
-        absl::StrCat("missing argument ", arguments_[next_argument].name));
+        absl::StrCat("missing argument ", arguments_[next_argument].shape.name));
   }
   return absl::OkStatus();
 }
 
+std::string FlagSet::Synopsis() const {
+  std::string text = absl::StrCat("engram ", synopsis_);
+  for (const Argument& argument : arguments_) {
+    const ArgumentShape& shape = argument.shape;
+    absl::StrAppend(&text, " ", shape.required ? shape.name : absl::StrCat("[", shape.name, "]"));
+  }
+  return absl::StrCat(text, flags_.empty() ? "" : " [FLAGS]");
+}
+
 std::string FlagSet::Usage() const {
-  std::string text = absl::StrCat("usage: engram ", synopsis_);
+  std::string text = absl::StrCat("usage: ", Synopsis(), "\n", summary_, "\n");
   for (const Argument& argument : arguments_) {
-    absl::StrAppend(&text, " ",
-                    argument.required ? argument.name : absl::StrCat("[", argument.name, "]"));
+    absl::StrAppend(&text, Padded(absl::StrCat("  ", argument.shape.name)), argument.shape.help,
+                    "\n");
   }
-  absl::StrAppend(&text, flags_.empty() ? "\n" : " [FLAGS]\n", summary_, "\n");
-  for (const Argument& argument : arguments_) {
-    absl::StrAppend(&text, Padded(absl::StrCat("  ", argument.name)), argument.help, "\n");
-  }
-  for (const Flag& flag : flags_) {
-    const std::string left =
-        absl::StrCat("  --", flag.name, flag.placeholder.empty() ? "" : " ", flag.placeholder);
-    absl::StrAppend(&text, Padded(left), flag.help);
-    if (!flag.default_text.empty()) absl::StrAppend(&text, " (default ", flag.default_text, ")");
-    absl::StrAppend(&text, "\n");
-  }
+  for (const Flag& flag : flags_) absl::StrAppend(&text, FlagLine(flag.shape));
   return text;
+}
+
+std::vector<FlagShape> FlagSet::flag_shapes() const {
+  std::vector<FlagShape> shapes;
+  for (const Flag& flag : flags_) shapes.push_back(flag.shape);
+  return shapes;
+}
+
+std::vector<ArgumentShape> FlagSet::argument_shapes() const {
+  std::vector<ArgumentShape> shapes;
+  for (const Argument& argument : arguments_) shapes.push_back(argument.shape);
+  return shapes;
+}
+
+std::string FlagLine(const FlagShape& flag) {
+  const std::string left =
+      absl::StrCat("  --", flag.name, flag.placeholder.empty() ? "" : " ", flag.placeholder);
+  return absl::StrCat(
+      Padded(left), flag.help,
+      flag.default_text.empty() ? "" : absl::StrCat(" (default ", flag.default_text, ")"), "\n");
 }
 
 }  // namespace engram::client

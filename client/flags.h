@@ -1,4 +1,6 @@
-// The flags of one verb: declared once, then parsed, documented and checked from the declaration.
+// The flags of one verb: declared once, then parsed, documented, checked and completed from the
+// declaration. A placeholder says what stands for a value ("FILE", "MODEL", "csv|jsonl"), and so
+// what a shell completes there (client/completion.h).
 //
 // Accepts --name value and --name=value, --switch and --switch=false, and positional arguments in
 // declared order. "--" ends the flags.
@@ -20,6 +22,25 @@
 #include "absl/types/optional.h"
 
 namespace engram::client {
+
+// What is told about a flag.
+struct FlagShape {
+  std::string name;
+  // What its value is; empty: a switch.
+  std::string placeholder;
+  std::string help;
+  std::string default_text = {};
+  // May be given again.
+  bool many = false;
+};
+
+// What is told about an argument.
+struct ArgumentShape {
+  std::string name;
+  std::string help;
+  bool required = false;
+  bool many = false;
+};
 
 class FlagSet {
  public:
@@ -45,30 +66,36 @@ class FlagSet {
   FlagSet& OptionalPositional(std::string name, std::string* value, std::string help);
   // The last ones, any number but none.
   FlagSet& Rest(std::string name, std::vector<std::string>* values, std::string help);
+  FlagSet& OptionalRest(std::string name, std::vector<std::string>* values, std::string help);
+
+  // The placeholder of the flag that was declared last: a kind of thing, or choices as "a|b".
+  FlagSet& Takes(std::string placeholder);
 
   absl::Status Parse(const std::vector<std::string>& args);
 
+  // "engram model create NAME [FLAGS]".
+  std::string Synopsis() const;
   // Several lines; defaults are what the variables held when they were declared.
   std::string Usage() const;
 
+  const std::string& synopsis() const { return synopsis_; }
+  const std::string& summary() const { return summary_; }
+  std::vector<FlagShape> flag_shapes() const;
+  std::vector<ArgumentShape> argument_shapes() const;
+
  private:
+  using Setter = std::function<absl::Status(absl::string_view)>;
   struct Flag {
-    std::string name;
-    std::string placeholder;
-    std::string help;
-    std::string default_text;
-    bool is_switch = false;
-    std::function<absl::Status(absl::string_view)> set;
+    FlagShape shape;
+    Setter set;
   };
   struct Argument {
-    std::string name;
-    std::string help;
-    bool required = false;
+    ArgumentShape shape;
     std::string* value = nullptr;
     std::vector<std::string>* values = nullptr;  // of all that are left
   };
 
-  FlagSet& Add(Flag flag);
+  FlagSet& Add(FlagShape shape, Setter set);
   absl::Status ParseFlag(const std::vector<std::string>& args, size_t* at);
   Flag* Find(absl::string_view name);
 
@@ -77,5 +104,8 @@ class FlagSet {
   std::vector<Flag> flags_;
   std::vector<Argument> arguments_;
 };
+
+// One line of help, its newline included.
+std::string FlagLine(const FlagShape& flag);
 
 }  // namespace engram::client

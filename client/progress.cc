@@ -26,6 +26,12 @@ Progress::Progress(ProgressOptions options, std::ostream* out)
 
 Progress::~Progress() { Finish(); }
 
+void Progress::Begin(int64_t done) {
+  absl::MutexLock lock(&mu_);
+  done_ = done;
+  done_before_ = done;
+}
+
 void Progress::Set(int64_t done, absl::string_view note) {
   absl::MutexLock lock(&mu_);
   done_ = done;
@@ -72,7 +78,7 @@ void Progress::Erase() {
 
 std::string Progress::Text(absl::Time now) const {
   const double seconds = std::max(absl::ToDoubleSeconds(now - start_), 1e-6);
-  const double rate = static_cast<double>(done_) / seconds;
+  const double rate = static_cast<double>(done_ - done_before_) / seconds;
   std::string text = options_.title;
   if (options_.total > 0) {
     const double share = std::min(1.0, static_cast<double>(done_) / options_.total);

@@ -38,6 +38,9 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
+  // Work that goes on: so many units were done before, and are no part of the rate.
+  void Begin(int64_t done);
+
   // `done` units in all so far; `note` stands at the end of the line.
   void Set(int64_t done, absl::string_view note = "");
 
@@ -57,6 +60,7 @@ class Progress {
   absl::Mutex mu_;
   std::ostream* const out_ ABSL_PT_GUARDED_BY(mu_);
   int64_t done_ ABSL_GUARDED_BY(mu_) = 0;
+  int64_t done_before_ ABSL_GUARDED_BY(mu_) = 0;
   std::string note_ ABSL_GUARDED_BY(mu_);
   absl::Time drawn_ ABSL_GUARDED_BY(mu_) = absl::InfinitePast();
   bool bar_visible_ ABSL_GUARDED_BY(mu_) = false;

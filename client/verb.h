@@ -33,6 +33,10 @@ struct VerbContext {
   bool json = false;
   // Whether `err` is a terminal: progress bars there, plain lines otherwise (client/progress.h).
   bool terminal = false;
+  // Whether the program's own input and output are one that can be drawn on (client/screen.h).
+  bool screen = false;
+  // When set, a verb shows its flags to it and does nothing else.
+  std::function<void(const FlagSet&)> on_flags;
   std::istream* in = &std::cin;
   std::ostream* out = &std::cout;
   std::ostream* err = &std::cerr;
@@ -45,10 +49,10 @@ struct VerbContext {
 using VerbFunction =
     std::function<int(const VerbContext& context, const std::vector<std::string>& args)>;
 
-// Prints "engram: NOT_FOUND: ..." to err.
+// Prints "engram: NOT_FOUND: ..." to err, and what to do about it where that is known.
 int Fail(const VerbContext& context, const absl::Status& status);
 
-// Prints what is wrong and the usage to err.
+// Prints what is wrong to err, how the verb is called, and where its flags are explained.
 int WrongUsage(const VerbContext& context, const absl::Status& status, const FlagSet& flags);
 
 // Parses `args` into `flags`. nullopt: go on. Otherwise the verb is over with this exit code: after

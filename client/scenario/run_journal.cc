@@ -6,9 +6,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
+#include "client/datasets/fingerprint.h"
 #include "storage/base/status_macros.h"
 
 namespace engram::scenario {
@@ -16,26 +16,9 @@ namespace {
 
 using client::Json;
 
-// FNV-1a, 64 bits: fast enough for a set of images, and the same on any machine.
-class Fnv {
- public:
-  void Add(absl::string_view bytes) {
-    for (const char byte : bytes) {
-      hash_ = (hash_ ^ static_cast<unsigned char>(byte)) * 0x100000001b3;
-    }
-  }
-  // The bytes of a flat array.
-  template <typename Array>
-  void AddAll(const Array& values) {
-    Add({reinterpret_cast<const char*>(values.data()), values.size() * sizeof(values[0])});
-  }
-  std::string Hex() const { return absl::StrFormat("%016x", hash_); }
+using datasets::Fingerprint;
 
- private:
-  uint64_t hash_ = 0xcbf29ce484222325;
-};
-
-void AddRows(const datasets::RowSet& set, Fnv* hash) {
+void AddRows(const datasets::RowSet& set, Fingerprint* hash) {
   hash->Add(absl::StrCat(set.rows, "x", set.planes, "x", set.height, "x", set.width, "x",
                          set.columns, ";"));
   hash->AddAll(set.pixels);
@@ -44,7 +27,7 @@ void AddRows(const datasets::RowSet& set, Fnv* hash) {
   for (const std::string& text : set.texts) hash->Add(text);
 }
 
-void AddTask(const Task& task, Fnv* hash) {
+void AddTask(const Task& task, Fingerprint* hash) {
   hash->Add(absl::StrCat(task.name, ";", task.train.size(), ";", task.held_out.size(), ";"));
   hash->AddAll(task.train);
   hash->AddAll(task.held_out);
@@ -108,7 +91,7 @@ absl::Status RunJournal::Append(const std::string& fingerprint, const Json& resu
 }
 
 std::string RowsFingerprint(const datasets::RowSplit& source) {
-  Fnv hash;
+  Fingerprint hash;
   AddRows(source.train, &hash);
   AddRows(source.test, &hash);
   return hash.Hex();
@@ -118,7 +101,7 @@ absl::StatusOr<std::string> RunFingerprint(const RunOptions& options, const Scen
                                            const std::string& rows_fingerprint) {
   ENGRAM_ASSIGN_OR_RETURN(const v1::ModelSpec spec, BuildSpec(options, scenario));
   const Schedule& schedule = options.schedule;
-  Fnv hash;
+  Fingerprint hash;
   hash.Add(spec.SerializeAsString());
   hash.Add(absl::StrCat(schedule.batch_size, ";", schedule.epochs, ";", schedule.iterations, ";",
                         schedule.drop_last, ";", IncrementalName(scenario.incremental), ";",

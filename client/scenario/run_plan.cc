@@ -49,9 +49,11 @@ void AddScenarioFlags(RunFlags* run, client::FlagSet* flags) {
   flags->Positional("SCENARIO", &scenario->name, "see `engram scenario list`")
       .String("data", &run->options.data_path,
               "folder of the scenario's files, or its one file; without it digits are drawn")
+      .Takes("PATH")
       .Bool("previous_label", &run->options.previous_label,
             "streams: the label of the example before is a feature")
       .String("scenario", &run->incremental, "class, task or domain; else the scenario's default")
+      .Takes("class|task|domain")
       .String("protocol", &run->options.protocol,
               "whose settings to begin with, see `engram scenario protocols`")
       .Int64("tasks", &scenario->tasks, "number of tasks; 0 = the scenario's default")
@@ -64,6 +66,7 @@ void AddScenarioFlags(RunFlags* run, client::FlagSet* flags) {
       .Int64("side", &scenario->side, "pad grey pictures to a square of this side; 0 = as they are")
       .Bool("shuffle_classes", &scenario->shuffle_classes, "the seed decides which classes meet")
       .String("angles", &run->angles, "of rotations: even, slices or uniform")
+      .Takes("even|slices|uniform")
       .Uint64("seed", &scenario->seed, "of the order, the permutations and the model");
 }
 
@@ -75,11 +78,14 @@ void AddRunFlags(RunFlags* run, client::FlagSet* flags) {
   flags
       ->Strings("strategy", &run->strategies,
                 "e.g. finetune or experience_replay:memory_size=500+ewc; each one given is run")
+      .Takes("STRATEGY")
       .Int64s("seeds", &run->seeds, "N: seeds 1 to N; or several seeds; instead of --seed")
       .String("resume", &run->resume_file,
               "append each run's result to this file, and skip the runs that it holds")
+      .Takes("FILE")
       .Int64s("hidden", &options->hidden, "units of each hidden layer")
       .String("head", &options->head, "growing, or fixed: every output from the start")
+      .Takes("growing|fixed")
       .String("optimizer", &options->optimizer, "sgd, adam or adamw, e.g. sgd:momentum=0.9")
       .Double("lr", &options->learning_rate, "learning rate")
       .String("penalty_schedule", &options->penalty_schedule,
@@ -94,6 +100,7 @@ void AddRunFlags(RunFlags* run, client::FlagSet* flags) {
       .Bool("drop_last", &options->schedule.drop_last, "a pass ends with its last whole batch")
       .String("model", &options->model,
               "name of the model (of several runs: its beginning); else made up")
+      .Takes("MODEL")
       .Bool("keep_model", &options->keep_model, "do not delete the model at the end")
       .Bool("checkpoints", &options->checkpoints, "a checkpoint after-TASK after each task")
       .Bool("predict_load", &options->predict_load, "predict all the while, and measure it")

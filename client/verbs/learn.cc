@@ -10,6 +10,7 @@
 #include "client/progress.h"
 #include "client/row_reader.h"
 #include "client/status.h"
+#include "client/verbs/learn_run.h"
 #include "client/verbs/row_flags.h"
 #include "client/verbs/verbs.h"
 #include "storage/base/status_macros.h"
@@ -17,25 +18,8 @@
 namespace engram::client {
 namespace {
 
-constexpr char kDefaultProducer[] = "engram-cli";
 // What the server accepts in one message.
 constexpr int64_t kExamplesPerMessageMax = 1024;
-
-struct LearnRun {
-  std::string model;
-  std::string producer = kDefaultProducer;
-  std::string task;
-  bool held_out = false;
-  int64_t batch = 256;
-  bool wait = false;
-  int64_t wait_seconds = 600;
-};
-
-void PrintRejection(const VerbContext& context, const v1::Rejection& rejection) {
-  const absl::Status status = FromRpcStatus(rejection.status());
-  *context.err << absl::StrCat("engram: message ", rejection.producer_sequence(),
-                               " was rejected: ", Describe(status), "\n");
-}
 
 // Sends every row; returns where the stream stood at its end.
 absl::StatusOr<LearnProgress> StreamRows(const LearnRun& run, RowReader* rows, Progress* progress,
@@ -50,8 +34,7 @@ absl::StatusOr<LearnProgress> StreamRows(const LearnRun& run, RowReader* rows, P
         message.mutable_examples()->RemoveLast();
         break;
       }
-      if (!run.task.empty()) example->set_task(run.task);
-      if (run.held_out) example->set_split(v1::HELD_OUT);
+      Mark(run, example);
     }
     if (message.examples_size() == 0) break;
     ENGRAM_RETURN_IF_ERROR(stream->Send(&message).status());
@@ -94,30 +77,71 @@ int LearnFrom(const VerbContext& context, const LearnRun& run, RowReader* rows) 
   shown.terminal = context.terminal;
   shown.quiet = context.json;
   Progress progress(shown, context.err);
-  LearnStreamOptions options;
-  options.model = run.model;
-  options.producer = run.producer;
-  options.retry = context.connection.retry;
-  options.on_rejection = [&context](const v1::Rejection& rejection) {
-    PrintRejection(context, rejection);
-  };
   const absl::Time start = absl::Now();
-  auto stream = LearnStream::Open(*connection, options);
+  auto stream = OpenStream(context, run, *connection, {});
   if (!stream.ok()) return Fail(context, stream.status());
   auto done = StreamRows(run, rows, &progress, stream->get());
   if (!done.ok()) return Fail(context, done.status());
   progress.Set(done->acked_examples);
   progress.Finish();
-  if (run.wait) {
-    const auto applied =
-        LearningClient(*connection)
-            .WaitApplied(run.model, done->durable_sequence, false, absl::Seconds(run.wait_seconds));
-    if (!applied.ok()) return Fail(context, applied.status());
-    done->applied_sequence = applied->applied_sequence();
-  }
+  const auto applied =
+      AwaitApplied(*connection, run, done->durable_sequence, done->applied_sequence);
+  if (!applied.ok()) return Fail(context, applied.status());
+  done->applied_sequence = *applied;
   PrintOutcome(context, run, *done, absl::ToDoubleSeconds(absl::Now() - start));
   return done->rejected_messages > 0 ? kExitFailed : kExitOk;
 }
+
+// Which of --file, --csv, --jsonl and --idx was given, and its files.
+struct FileFlags {
+  std::vector<std::string> csv;
+  std::vector<std::string> json_lines;
+  std::vector<std::string> idx;
+  std::vector<std::string> more;
+
+  bool given() const { return !csv.empty() || !json_lines.empty() || !idx.empty(); }
+  RowFileKind kind() const {
+    if (!csv.empty()) return RowFileKind::kCsv;
+    return json_lines.empty() ? RowFileKind::kIdx : RowFileKind::kJsonLines;
+  }
+  std::vector<std::string> paths() const {
+    std::vector<std::string> paths = csv;
+    paths.insert(paths.end(), json_lines.begin(), json_lines.end());
+    paths.insert(paths.end(), idx.begin(), idx.end());
+    paths.insert(paths.end(), more.begin(), more.end());
+    return paths;
+  }
+
+  void Declare(FlagSet* flags) {
+    flags
+        ->Strings("csv", &csv,
+                  "learn this file of CSV lines, and go on where an earlier try stopped")
+        .Takes("FILE")
+        .Strings("jsonl", &json_lines, "the same with JSON lines")
+        .Takes("FILE")
+        .Strings("idx", &idx, "the same with an idx file of images; the file of labels follows it")
+        .Takes("FILE");
+  }
+
+  absl::Status Check(const LearnRun& run) const {
+    const int kinds = (csv.empty() ? 0 : 1) + (json_lines.empty() ? 0 : 1) + (idx.empty() ? 0 : 1);
+    if (kinds > 1) {
+      return absl::InvalidArgumentError("--csv, --jsonl and --idx exclude each other");
+    }
+    if (kinds == 0 && !more.empty()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("\"", more.front(), "\": say --csv, --jsonl or --idx before a file"));
+    }
+    if (kinds == 0 && run.pass != 1) {
+      return absl::InvalidArgumentError("--pass goes with --csv, --jsonl and --idx");
+    }
+    if (kinds == 1 && run.batch != kMessageExamples) {
+      return absl::InvalidArgumentError(
+          "--batch goes with --file: a file that can be resumed is always cut alike");
+    }
+    return absl::OkStatus();
+  }
+};
 
 // The unary call needs the producer's next sequence, which a stream's welcome tells.
 absl::StatusOr<v1::MarkBoundaryResponse> MarkOn(const std::shared_ptr<Connection>& connection,
@@ -149,14 +173,23 @@ absl::StatusOr<v1::MarkBoundaryResponse> MarkOn(const std::shared_ptr<Connection
 int Learn(const VerbContext& context, const Arguments& args) {
   LearnRun run;
   RowFlags row_flags;
-  FlagSet flags("learn", "Streams labelled rows into a model: CSV or JSON lines, exactly once.");
-  flags.Positional("MODEL", &run.model, "to teach");
+  FileFlags files;
+  FlagSet flags(
+      "learn",
+      "Streams labelled rows into a model, exactly once.\n"
+      "--csv, --jsonl and --idx take files, gzip'd or not, and may be repeated after any break: "
+      "the\n"
+      "same command goes on at the first row without an ack. --file takes rows as they come.");
+  flags.Positional("MODEL", &run.model, "to teach")
+      .OptionalRest("FILE...", &files.more, "more files, of the kind of --csv, --jsonl or --idx");
+  files.Declare(&flags);
   row_flags.Declare(&flags);
   row_flags.DeclareLabel(&flags);
   flags.String("producer", &run.producer, "name of this producer; one live stream a name")
       .String("task", &run.task, "task of every row; empty: the row's own, else the current one")
       .Bool("held_out", &run.held_out, "rows are evaluated on, never trained on")
-      .Int64("batch", &run.batch, "examples a message, 1 to 1024")
+      .Int64("batch", &run.batch, "--file: examples a message, 1 to 1024")
+      .Int64("pass", &run.pass, "2, 3 ...: learn files once more, e.g. after a rollback")
       .Bool("wait", &run.wait, "return only when all of it is learned and served")
       .Int64("wait_seconds", &run.wait_seconds, "longest wait");
   if (const auto exit = ParseOrExit(context, args, &flags)) return *exit;
@@ -166,8 +199,10 @@ int Learn(const VerbContext& context, const Arguments& args) {
   RowReaderOptions options;
   std::ifstream file;
   std::istream* in = nullptr;
-  const absl::Status opened = row_flags.Open(context, &options, &file, &in);
-  if (!opened.ok()) return WrongUsage(context, opened, flags);
+  absl::Status usable = files.Check(run);
+  if (usable.ok()) usable = row_flags.Open(context, &options, &file, &in);
+  if (!usable.ok()) return WrongUsage(context, usable, flags);
+  if (files.given()) return LearnFiles(context, run, files.kind(), files.paths(), options);
   RowReader rows(options, in);
   return LearnFrom(context, run, &rows);
 }

@@ -61,7 +61,7 @@ int OnNamedModel(const VerbContext& context, const Arguments& args, const std::s
                  const std::string& summary, const Call& call) {
   std::string name;
   FlagSet flags(absl::StrCat("model ", verb), summary);
-  flags.Positional("NAME", &name, "of the model");
+  flags.Positional("MODEL", &name, "its name");
   if (const auto exit = ParseOrExit(context, args, &flags)) return *exit;
   const auto connection = context.Connect();
   if (!connection.ok()) return Fail(context, connection.status());
@@ -137,7 +137,7 @@ int ModelUpdate(const VerbContext& context, const Arguments& args) {
   ModelFlags model_flags;
   FlagSet flags("model update",
                 "Changes what may change live: the optimizer's numbers and live parameters.");
-  flags.Positional("NAME", &name, "of the model");
+  flags.Positional("MODEL", &name, "its name");
   model_flags.DeclareLive(&flags);
   if (const auto exit = ParseOrExit(context, args, &flags)) return *exit;
   v1::ModelSpec scratch;

@@ -32,11 +32,14 @@ void ModelFlags::DeclareCreation(FlagSet* flags) {
   flags
       ->String("spec", &spec_file_,
                "file with a ModelSpec in protobuf text form; flags win over it")
+      .Takes("FILE")
       .Int64("features", &features_, "values an example has, e.g. 784")
       .Int64s("hidden", &hidden_, "units of each hidden layer, e.g. 256,256")
       .Bool("no_hidden", &no_hidden_, "no hidden layer: logistic regression")
       .String("head", &head_, "growing, fixed or per_task")
+      .Takes("growing|fixed|per_task")
       .String("labels", &labels_, "labels that have a class from the start, joined by commas")
+      .Takes("LABEL,...")
       .Int64("batch_size", &batch_size_, "examples a step")
       .Int64("max_batch_wait_ms", &max_batch_wait_ms_, "a partial batch trains after this wait")
       .Uint64("seed", &seed_, "of initialisation, reservoirs and draws")
@@ -54,8 +57,10 @@ void ModelFlags::DeclareCreation(FlagSet* flags) {
       .String("weights", &weights_file_,
               "safetensors file to start from; tensors hidden0.weight, hidden0.bias, ... or "
               "those of a PyTorch nn.Sequential")
+      .Takes("FILE")
       .String("weights_scope", &weights_scope_,
-              "trunk (default: the head is drawn) or strict (the head comes from the file too)");
+              "trunk (default: the head is drawn) or strict (the head comes from the file too)")
+      .Takes("trunk|strict");
 }
 
 void ModelFlags::DeclareLive(FlagSet* flags) {
@@ -70,7 +75,8 @@ void ModelFlags::DeclareLive(FlagSet* flags) {
       .String("augment", &augmentation_,
               "views that are trained, e.g. height=28,width=28,crop_padding=4,mixup_alpha=0.2")
       .Strings("strategy", &strategies_,
-               "NAME or NAME:key=value,...; several flags or joined by '+', outermost first");
+               "NAME or NAME:key=value,...; several flags or joined by '+', outermost first")
+      .Takes("STRATEGY");
 }
 
 void ModelFlags::ApplyNumbers(ModelSpec* spec) const {

@@ -6,14 +6,17 @@ namespace engram::client {
 
 void RowFlags::Declare(FlagSet* flags) {
   flags->String("file", &file_, "to read; - is standard input")
+      .Takes("FILE")
       .String("format", &format_, "csv, jsonl, or guess by the first line")
+      .Takes("csv|jsonl|guess")
       .Bool("header", &header_, "CSV: the first line is a header")
       .Double("divide_by", &divide_by_, "every feature is divided by this, e.g. 255");
 }
 
 void RowFlags::DeclareLabel(FlagSet* flags) {
   flags->String("label", &label_column_,
-                "CSV: the label's column in the header line; empty: the first column, no header");
+                "CSV: the label's column in the header line; empty: the first column, no header")
+      .Takes("COLUMN");
 }
 
 absl::Status RowFlags::Open(const VerbContext& context, RowReaderOptions* options,

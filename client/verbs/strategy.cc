@@ -70,7 +70,7 @@ int StrategyList(const VerbContext& context, const Arguments& args) {
 int StrategyExplain(const VerbContext& context, const Arguments& args) {
   std::string name;
   FlagSet flags("strategy explain", "Explains a strategy: idea, paper, cost and parameters.");
-  flags.Positional("NAME", &name, "of the strategy");
+  flags.Positional("STRATEGY", &name, "its name");
   if (const auto exit = ParseOrExit(context, args, &flags)) return *exit;
   const auto connection = context.Connect();
   if (!connection.ok()) return Fail(context, connection.status());

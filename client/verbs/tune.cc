@@ -140,7 +140,7 @@ int TuneStart(const VerbContext& context, const Arguments& args) {
   FlagSet flags("tune start",
                 "Tries other settings in a running model's shadow, from copies of it. With n\n"
                 "candidates an example costs n + 1 steps of training.");
-  flags.Positional("NAME", &name, "of the model");
+  flags.Positional("MODEL", &name, "its name");
   tune_flags.Declare("", &flags);
   if (const auto exit = ParseOrExit(context, args, &flags)) return *exit;
   v1::Tune tune;
@@ -156,7 +156,7 @@ int TuneShow(const VerbContext& context, const Arguments& args) {
   bool watch = false;
   double every_seconds = 1;
   FlagSet flags("tune show", "Shows the scores of a model's last tune.");
-  flags.Positional("NAME", &name, "of the model")
+  flags.Positional("MODEL", &name, "its name")
       .Bool("watch", &watch, "again whenever it has changed, until it is over")
       .Double("every", &every_seconds, "seconds between looks, with --watch");
   if (const auto exit = ParseOrExit(context, args, &flags)) return *exit;
@@ -178,7 +178,7 @@ int TunePromote(const VerbContext& context, const Arguments& args) {
   std::string name;
   FlagSet flags("tune promote",
                 "Makes the proposed candidate the model, with what it has learned.");
-  flags.Positional("NAME", &name, "of the model");
+  flags.Positional("MODEL", &name, "its name");
   if (const auto exit = ParseOrExit(context, args, &flags)) return *exit;
   const auto connection = context.Connect();
   if (!connection.ok()) return Fail(context, connection.status());
@@ -188,7 +188,7 @@ int TunePromote(const VerbContext& context, const Arguments& args) {
 int TuneStop(const VerbContext& context, const Arguments& args) {
   std::string name;
   FlagSet flags("tune stop", "Ends the tune under way; the model stays as it is.");
-  flags.Positional("NAME", &name, "of the model");
+  flags.Positional("MODEL", &name, "its name");
   if (const auto exit = ParseOrExit(context, args, &flags)) return *exit;
   const auto connection = context.Connect();
   if (!connection.ok()) return Fail(context, connection.status());

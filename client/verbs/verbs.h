@@ -51,6 +51,8 @@ int BackupRestore(const VerbContext& context, const Arguments& args);
 
 int Doctor(const VerbContext& context, const Arguments& args);
 
+int Completion(const VerbContext& context, const Arguments& args);
+
 int Reload(const VerbContext& context, const Arguments& args);
 int LossAcknowledge(const VerbContext& context, const Arguments& args);
 int AuditList(const VerbContext& context, const Arguments& args);

@@ -42,6 +42,7 @@ constexpr Origin kOrigins[] = {
     {"spdlog/", "spdlog"},
     {"openssl/", "OpenSSL"},
     {"zlib.h", "zlib"},
+    {"ncurses.h", "ncurses"},
     {"gtest/", "GoogleTest"},
     {"gmock/", "GoogleTest"},
     {"benchmark/", "Google Benchmark"},
@@ -65,7 +66,7 @@ const std::vector<Room>& Rooms() {
         "gRPC", "protobuf", "prometheus-cpp", "CivetWeb", "JSON", "spdlog", "OpenSSL", "zlib"}},
       {"client/",
        {"proto", "storage/base", "storage/backup", "client", "Abseil", "gRPC", "protobuf", "JSON",
-        "zlib"}},
+        "OpenSSL", "zlib", "ncurses"}},
   };
   return *rooms;
 }
@@ -74,7 +75,7 @@ bool IsSystem(const std::string& header) {
   static const std::regex system(
       "[a-z_0-9]+|(std|errno|fcntl|unistd|signal|poll|pthread|sched|dlfcn|link|dirent|termios|"
       "stdint|stdio|sysexits|[a-z]*intrin|stdlib|string|math|time|netdb|cpuid|cblas|spawn|"
-      "limits)\\.h|"
+      "limits|langinfo)\\.h|"
       "(sys|netinet|arpa|linux)/[a-z_/]+\\.h");
   return std::regex_match(header, system);
 }

@@ -2,6 +2,7 @@
 
 #include <cstdio>
 #include <fstream>
+#include <set>
 #include <sstream>
 
 #include "client/json.h"
@@ -12,20 +13,28 @@
 namespace engram::client {
 namespace {
 
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 using ::testing::SizeIs;
+using ::testing::StartsWith;
 
 class CommandTest : public ::testing::Test {
  protected:
   int Run(std::vector<std::string> args, const std::string& input = "") {
+    return RunOn(server_, std::move(args), input);
+  }
+
+  int RunOn(const FakeEngram& server, std::vector<std::string> args,
+            const std::string& input = "") {
     in_.str(input);
     in_.clear();
     out_.str("");
     err_.str("");
     VerbContext context;
-    context.connection.target = server_.target();
+    context.connection.target = server.target();
     context.connection.retry = QuickRetry();
     context.in = &in_;
     context.out = &out_;
@@ -46,7 +55,7 @@ TEST_F(CommandTest, WrongUsageExitsWithTwo) {
   EXPECT_EQ(Run({"model"}), kExitUsage);
   EXPECT_THAT(err_.str(), HasSubstr("model create"));
   EXPECT_EQ(Run({"model", "show"}), kExitUsage);
-  EXPECT_THAT(err_.str(), HasSubstr("missing argument NAME"));
+  EXPECT_THAT(err_.str(), HasSubstr("missing argument MODEL"));
   EXPECT_EQ(Run({"model", "show", "x", "--bogus"}), kExitUsage);
   EXPECT_THAT(err_.str(), HasSubstr("unknown flag --bogus"));
   EXPECT_EQ(Run({"model", "create", "x", "--strategy", "ewk"}), kExitUsage);
@@ -54,6 +63,43 @@ TEST_F(CommandTest, WrongUsageExitsWithTwo) {
   EXPECT_EQ(Run({"doctor", "--deadline", "-1"}), kExitUsage);
   EXPECT_EQ(Run({"doctor", "--token_file", "/nonexistent/token"}), kExitUsage);
   EXPECT_THAT(out_.str(), IsEmpty());
+}
+
+TEST_F(CommandTest, AMistypedVerbIsGuessed) {
+  EXPECT_EQ(Run({"lern", "digits"}), kExitUsage);
+  EXPECT_THAT(err_.str(), HasSubstr("unknown verb \"lern\"; did you mean \"learn\"?"));
+  EXPECT_EQ(Run({"modle", "list"}), kExitUsage);
+  EXPECT_THAT(err_.str(), HasSubstr("did you mean \"model list\"?"));
+  EXPECT_EQ(Run({"model", "fly"}), kExitUsage);
+  EXPECT_THAT(err_.str(), HasSubstr("\"fly\" is none of them"));
+  EXPECT_THAT(err_.str(), HasSubstr("  model create"));
+  EXPECT_EQ(Run({"xyzzy"}), kExitUsage);
+  EXPECT_THAT(err_.str(), Not(HasSubstr("did you mean")));
+}
+
+TEST_F(CommandTest, WrongUsageSaysHowItIsCalledAndWhereItIsExplained) {
+  EXPECT_EQ(Run({"model", "show"}), kExitUsage);
+  EXPECT_EQ(err_.str(),
+            "engram: missing argument MODEL\n"
+            "usage: engram model show MODEL\n"
+            "\"engram help model show\" explains the flags\n");
+}
+
+TEST_F(CommandTest, HelpIsAManualPageToo) {
+  EXPECT_EQ(Run({"help", "--man"}), kExitOk);
+  EXPECT_THAT(out_.str(), HasSubstr(".TH ENGRAM 1"));
+  EXPECT_EQ(Run({"help", "--man", "engramd"}, "no help"), kExitFailed);
+  EXPECT_THAT(err_.str(), HasSubstr("engramd --help"));
+  EXPECT_EQ(Run({"help", "--man", "nothing"}), kExitUsage);
+}
+
+TEST_F(CommandTest, CompletionIsForTwoShells) {
+  EXPECT_EQ(Run({"completion", "bash"}), kExitOk);
+  EXPECT_THAT(out_.str(), HasSubstr("complete -F _engram engram"));
+  EXPECT_EQ(Run({"completion", "zsh"}), kExitOk);
+  EXPECT_THAT(out_.str(), HasSubstr("#compdef engram"));
+  EXPECT_EQ(Run({"completion", "fish"}), kExitUsage);
+  EXPECT_THAT(err_.str(), HasSubstr("expected bash or zsh, got \"fish\""));
 }
 
 TEST_F(CommandTest, AModelIsMadeFromAFileOfWeights) {
@@ -197,6 +243,87 @@ TEST_F(CommandTest, LearnRefusesRowsItCannotRead) {
   EXPECT_EQ(Run({"learn", "digits", "--batch", "2000"}), kExitUsage);
   EXPECT_EQ(Run({"learn", "digits", "--file", "/nonexistent"}), kExitUsage);
   EXPECT_EQ(Run({"learn", "digits", "--format", "xml"}), kExitUsage);
+}
+
+// A file of 1 000 rows, four messages of at most 256.
+class LearnFilesTest : public CommandTest {
+ protected:
+  LearnFilesTest() : path_(::testing::TempDir() + "/learn_files_test.csv") {
+    std::ofstream file(path_);
+    for (int i = 0; i < 1000; ++i) file << i << ",0.5\n";
+  }
+  ~LearnFilesTest() override { std::remove(path_.c_str()); }
+
+  // Every row once, in order.
+  static void ExpectAllRows(const std::vector<v1::LearnMessage>& stored) {
+    int64_t next = 0;
+    for (const v1::LearnMessage& message : stored) {
+      for (const v1::Example& example : message.examples()) {
+        ASSERT_EQ(example.label().number(), next++);
+      }
+    }
+    EXPECT_EQ(next, 1000);
+  }
+
+  const std::string path_;
+  std::set<std::string> producers_;
+};
+
+TEST_F(LearnFilesTest, TheSameCommandGoesOnAfterABreak) {
+  LearnScript script;
+  script.cut_stream = 1;
+  script.cut_after_messages = 2;
+  script.cut_status = grpc::Status(grpc::StatusCode::FAILED_PRECONDITION, "the disk is full");
+  FakeEngram server(script);
+  ASSERT_EQ(RunOn(server, {"learn", "digits", "--csv", path_}), kExitFailed);
+  EXPECT_THAT(err_.str(), HasSubstr("the disk is full"));
+  EXPECT_THAT(err_.str(), HasSubstr("of 1000 rows are durable, the same command goes on"));
+  ASSERT_EQ(RunOn(server, {"learn", "digits", "--csv", path_, "--json"}), kExitOk) << err_.str();
+  const Json result = Json::parse(out_.str());
+  EXPECT_EQ(result["rows_before"], 512);
+  EXPECT_EQ(result["examples"], 488);
+  ExpectAllRows(server.learning().stored());
+  ASSERT_EQ(RunOn(server, {"learn", "digits", "--csv", path_}), kExitOk) << err_.str();
+  EXPECT_THAT(out_.str(), HasSubstr("1000 rows, 1000 of them learned before; 0 examples"));
+  ExpectAllRows(server.learning().stored());
+}
+
+TEST_F(LearnFilesTest, TheProducerIsTheFileAndHowItIsLearned) {
+  for (const std::vector<std::string>& more : std::vector<std::vector<std::string>>{
+           {}, {"--pass", "2"}, {"--task", "t"}, {"--held_out"}, {"--producer", "line-4"}}) {
+    std::vector<std::string> args = {"learn", "digits", "--csv", path_};
+    args.insert(args.end(), more.begin(), more.end());
+    FakeEngram server;
+    ASSERT_EQ(RunOn(server, args), kExitOk) << err_.str();
+    producers_.insert(server.learning().hellos()[0].producer());
+  }
+  EXPECT_THAT(producers_, SizeIs(5));
+  EXPECT_THAT(producers_, Contains(StartsWith("line-4-")));
+}
+
+TEST_F(LearnFilesTest, AFileThatIsShorterThanWhatTheServerHasIsNotTheSame) {
+  LearnScript script;
+  script.last_sequence = 5;
+  FakeEngram server(script);
+  EXPECT_EQ(RunOn(server, {"learn", "digits", "--csv", path_}), kExitFailed);
+  EXPECT_THAT(err_.str(), HasSubstr("the server has 5 messages"));
+}
+
+TEST_F(LearnFilesTest, SeveralFilesFollowEachOther) {
+  FakeEngram server;
+  const std::string other = path_ + ".jsonl";
+  std::ofstream(other) << "{\"features\": [1], \"label\": 7}\n";
+  EXPECT_EQ(RunOn(server, {"learn", "digits", "--jsonl", other, path_}), kExitFailed);
+  EXPECT_THAT(err_.str(), HasSubstr(path_ + ": line 1"));
+  EXPECT_EQ(RunOn(server, {"learn", "digits", "--csv", path_, "--jsonl", other}), kExitUsage);
+  EXPECT_THAT(err_.str(), HasSubstr("exclude each other"));
+  EXPECT_EQ(RunOn(server, {"learn", "digits", path_}), kExitUsage);
+  EXPECT_THAT(err_.str(), HasSubstr("say --csv, --jsonl or --idx before a file"));
+  EXPECT_EQ(RunOn(server, {"learn", "digits", "--csv", path_, "--batch", "9"}), kExitUsage);
+  EXPECT_EQ(RunOn(server, {"learn", "digits", "--pass", "2"}), kExitUsage);
+  EXPECT_EQ(RunOn(server, {"learn", "digits", "--idx", path_}), kExitFailed);
+  EXPECT_THAT(err_.str(), HasSubstr("an even number of files, got 1"));
+  std::remove(other.c_str());
 }
 
 TEST_F(CommandTest, StrategyExplainNamesWhatThereIs) {
