@@ -32,9 +32,11 @@ def classifier(shared_server: EngramServer) -> EngramClassifier:
 
 def test_scikit_learns_own_checks(start_server: Callable[..., EngramServer]) -> None:
     server = start_server("limits { models: 1000 }")  # each check makes some
-    check_estimator(
-        EngramClassifier(server.grpc_address, hidden=(16,), learning_rate=0.1, epochs=5, spec=SPEC)
+    results = check_estimator(
+        EngramClassifier(server.grpc_address, hidden=(16,), learning_rate=0.1, epochs=5, spec=SPEC),
+        on_skip=None,  # those about pandas, where it is not installed
     )
+    assert sum(each["status"] == "passed" for each in results) >= 50
 
 
 def test_a_stream_of_two_tasks(classifier: EngramClassifier, toy_rows: Any) -> None:
