@@ -32,18 +32,19 @@ void RecordRefusal(const Edge& edge, Rpc rpc, const grpc::CallbackServerContext&
 
 }  // namespace
 
+absl::StatusOr<Identity> AdmitCaller(const Edge& edge, Rpc rpc,
+                                     const grpc::CallbackServerContext& context) {
+  if (edge.authority == nullptr) return Identity{Role::kAdmin, ""};
+  absl::StatusOr<Identity> found = Identify(*edge.authority, context);
+  const absl::Status allowed = found.ok() ? CheckRole(*found, rpc) : found.status();
+  if (allowed.ok()) return found;
+  RecordRefusal(edge, rpc, context, found, allowed);
+  return allowed;
+}
+
 absl::StatusOr<Identity> AdmitCall(const Edge& edge, Rpc rpc,
                                    const grpc::CallbackServerContext& context) {
-  Identity caller{Role::kAdmin, ""};
-  if (edge.authority != nullptr) {
-    absl::StatusOr<Identity> found = Identify(*edge.authority, context);
-    const absl::Status allowed = found.ok() ? CheckRole(*found, rpc) : found.status();
-    if (!allowed.ok()) {
-      RecordRefusal(edge, rpc, context, found, allowed);
-      return allowed;
-    }
-    caller = *std::move(found);
-  }
+  ENGRAM_ASSIGN_OR_RETURN(Identity caller, AdmitCaller(edge, rpc, context));
   ENGRAM_RETURN_IF_ERROR(edge.gate->Admit());
   return caller;
 }

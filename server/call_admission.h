@@ -1,5 +1,5 @@
-// The door that every handler of engram.v1 goes through: who calls, whether the row of kRpcs lets
-// them, whether the server takes calls at all, in this order, so that a stranger learns nothing.
+// The door that every handler goes through: who calls, whether the row of kRpcs lets them, whether
+// the server takes calls at all, in this order, so that a stranger learns nothing.
 //
 // Threading: free functions without state.
 // Failure: UNAUTHENTICATED, PERMISSION_DENIED (authority.h), UNAVAILABLE (call_gate.h).
@@ -19,6 +19,10 @@ namespace engram::server {
 // Who it is that may make this call; an admin without a name when authentication is off.
 absl::StatusOr<Identity> AdmitCall(const Edge& edge, Rpc rpc,
                                    const grpc::CallbackServerContext& context);
+
+// The same whether or not the server takes calls: for those that ask just that.
+absl::StatusOr<Identity> AdmitCaller(const Edge& edge, Rpc rpc,
+                                     const grpc::CallbackServerContext& context);
 
 // Whether a stream that was admitted still may go on: streams outlive tokens. `*generation`, 0 at
 // first, is that of the tokens that it was last checked against; it costs a load while they stay.

@@ -81,7 +81,8 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::string&
   auto connections =
       builder.experimental().AddExternalConnectionAcceptor(Connections::FROM_FD, credentials);
   for (const auto make : {MakeModelsService, MakeLearningService, MakePredictionService,
-                          MakeEvaluationService, MakeCheckpointsService, MakeAdminService}) {
+                          MakeEvaluationService, MakeCheckpointsService, MakeAdminService,
+                          MakeInferenceService}) {
     made->services_.push_back(make(edge));
     builder.RegisterService(made->services_.back().get());
   }

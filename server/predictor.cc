@@ -90,34 +90,11 @@ absl::Status ExplainTask(const absl::Status& status, const v1::PredictRequest& r
 
 void FillTop(const float* scores, int64_t classes, const StreamView& view, int k,
              std::vector<int32_t>* order, v1::RowPrediction* row) {
-  order->resize(classes);
-  std::iota(order->begin(), order->end(), 0);
-  std::partial_sort(order->begin(), order->begin() + k, order->end(),
-                    [scores](int32_t a, int32_t b) {
-                      return scores[a] > scores[b] || (scores[a] == scores[b] && a < b);
-                    });
+  RankClasses(scores, classes, k, order);
   for (int i = 0; i < k; ++i) {
     v1::RankedLabel* ranked = row->add_top();
     *ranked->mutable_label() = view.labels[(*order)[i]];
     ranked->set_score(scores[(*order)[i]]);
-  }
-}
-
-void FillResponse(const v1::PredictRequest& request, const Served& served, int64_t rows,
-                  int64_t classes, Scratch* scratch) {
-  v1::PredictResponse& response = scratch->response;
-  response.Clear();
-  response.set_model_version(served.version());
-  for (int64_t i = 0; i < rows; ++i) {
-    const float* scores = scratch->scores.data() + i * classes;
-    v1::RowPrediction* row = response.add_predictions();
-    const int64_t best = std::max_element(scores, scores + classes) - scores;
-    *row->mutable_label() = served.view->labels[best];
-    if (!request.omit_scores()) row->mutable_scores()->Add(scores, scores + classes);
-    if (request.has_top_k()) {
-      FillTop(scores, classes, *served.view, request.top_k(), &scratch->order, row);
-    }
-    if (!scratch->inferred.empty()) FillInferred(scratch->inferred[i], *served.view, row);
   }
 }
 
@@ -134,10 +111,40 @@ void Count(ModelStatistics* statistics, int64_t rows, absl::Duration taken) {
 
 }  // namespace
 
+void RankClasses(const float* scores, int64_t classes, int64_t k, std::vector<int32_t>* order) {
+  order->resize(classes);
+  std::iota(order->begin(), order->end(), 0);
+  std::partial_sort(order->begin(), order->begin() + k, order->end(),
+                    [scores](int32_t a, int32_t b) {
+                      return scores[a] > scores[b] || (scores[a] == scores[b] && a < b);
+                    });
+}
+
 v1::PredictRequest* Predictor::ThreadRequest() { return &ThreadScratch().request; }
 
+grpc::ByteBuffer Predictor::PredictReply(const v1::PredictRequest& request,
+                                         const ScoredRows& rows) {
+  v1::PredictResponse& response = ThreadScratch().response;
+  response.Clear();
+  response.set_model_version(rows.served.version());
+  const StreamView& view = *rows.served.view;
+  for (int64_t i = 0; i < rows.rows; ++i) {
+    const float* scores = rows.scores + i * rows.classes;
+    v1::RowPrediction* row = response.add_predictions();
+    const int64_t best = std::max_element(scores, scores + rows.classes) - scores;
+    *row->mutable_label() = view.labels[best];
+    if (!request.omit_scores()) row->mutable_scores()->Add(scores, scores + rows.classes);
+    if (request.has_top_k()) {
+      FillTop(scores, rows.classes, view, request.top_k(), &ThreadScratch().order, row);
+    }
+    if (!rows.inferred.empty()) FillInferred(rows.inferred[i], view, row);
+  }
+  return ToBytes(response);
+}
+
 absl::Status Predictor::Answer(const v1::PredictRequest& request, ModelRuntime* model,
-                               const Served& served, grpc::ByteBuffer* reply) const {
+                               const Served& served, const Render& render,
+                               grpc::ByteBuffer* reply) const {
   const absl::Duration start = SteadyNow();
   if (served.snapshot == nullptr) return Recovering(*model);
   const std::shared_ptr<const v1::ModelSpec> spec = model->spec();
@@ -148,6 +155,7 @@ absl::Status Predictor::Answer(const v1::PredictRequest& request, ModelRuntime* 
                                   edge_.config.limits().examples_per_message(), &scratch.values,
                                   &rows));
   ENGRAM_RETURN_IF_ERROR(FillTasks(request, *served.view, rows, &scratch.tasks));
+  const absl::Duration read = SteadyNow();
   const int64_t classes = served.snapshot->class_count();
   if (classes == 0) {
     return WrongState("MODEL", model->name(),
@@ -159,13 +167,14 @@ absl::Status Predictor::Answer(const v1::PredictRequest& request, ModelRuntime* 
   ENGRAM_RETURN_IF_ERROR(
       ExplainTask(served.snapshot->Predict(scratch.values, rows, scratch.tasks, &scratch.scores),
                   request, *spec));
-  FillResponse(request, served, rows, classes, &scratch);
-  *reply = ToBytes(scratch.response);
+  *reply = render(request, {served, rows, classes, scratch.scores.data(), scratch.inferred, start,
+                            read, SteadyNow()});
   Count(&model->statistics(), rows, SteadyNow() - start);
   return absl::OkStatus();
 }
 
 absl::optional<absl::Status> Predictor::TryNow(const v1::PredictRequest& request,
+                                               const Render& render,
                                                grpc::ByteBuffer* reply) const {
   const auto model = FindModel(edge_, request.model());
   if (!model.ok()) return model.status();
@@ -176,16 +185,18 @@ absl::optional<absl::Status> Predictor::TryNow(const v1::PredictRequest& request
     if (request.min_applied_sequence() > live.version()) return absl::nullopt;
     if (request.version() != 0 && request.version() != live.version()) return absl::nullopt;
   }
-  return Answer(request, model->get(), live, reply);
+  return Answer(request, model->get(), live, render, reply);
 }
 
 void Predictor::Later(v1::PredictRequest request, absl::Duration deadline,
                       std::function<bool()> abandoned,
-                      std::function<void(const absl::Status&, grpc::ByteBuffer)> done) const {
+                      std::function<void(const absl::Status&, grpc::ByteBuffer)> done,
+                      Render render) const {
   const auto model = FindModel(edge_, request.model());
   if (!model.ok()) return done(model.status(), {});
   const uint64_t wanted = request.min_applied_sequence();
-  auto answer = [this, model = *model, request = std::move(request), deadline, abandoned, done] {
+  auto answer = [this, model = *model, request = std::move(request), render = std::move(render),
+                 deadline, abandoned, done] {
     if (abandoned()) return done(absl::CancelledError("the client cancelled"), {});
     if (SteadyNow() > deadline) {
       return done(absl::DeadlineExceededError("the prediction waited for a thread too long"), {});
@@ -194,7 +205,7 @@ void Predictor::Later(v1::PredictRequest request, absl::Duration deadline,
                                                            : model->Version(request.version());
     grpc::ByteBuffer reply;
     const absl::Status status =
-        served.ok() ? Answer(request, model.get(), *served, &reply) : served.status();
+        served.ok() ? Answer(request, model.get(), *served, render, &reply) : served.status();
     done(status, std::move(reply));
   };
   auto on_pool = [this, answer, done] {

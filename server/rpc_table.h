@@ -15,7 +15,7 @@
 
 namespace engram::server {
 
-// Every method of engram.v1, in the order of kRpcs.
+// Every method of engram.v1 and of inference, in the order of kRpcs.
 enum class Rpc {
   kCreateModel,
   kCreateModelFromWeights,
@@ -51,6 +51,15 @@ enum class Rpc {
   kReleaseQuarantined,
   kListRejected,
   kBlame,
+  kServerLive,
+  kServerReady,
+  kModelReady,
+  kServerMetadata,
+  kModelMetadata,
+  kModelInfer,
+  kModelConfig,
+  kModelStatistics,
+  kRepositoryIndex,
 };
 
 struct RpcRow {
@@ -59,7 +68,7 @@ struct RpcRow {
   Role role;
 };
 
-inline constexpr std::array<RpcRow, 34> kRpcs = {{
+inline constexpr std::array<RpcRow, 43> kRpcs = {{
     {Rpc::kCreateModel, "engram.v1.Models/CreateModel", Role::kAdmin},
     {Rpc::kCreateModelFromWeights, "engram.v1.Models/CreateModelFromWeights", Role::kAdmin},
     {Rpc::kGetModel, "engram.v1.Models/GetModel", Role::kReader},
@@ -94,6 +103,15 @@ inline constexpr std::array<RpcRow, 34> kRpcs = {{
     {Rpc::kReleaseQuarantined, "engram.v1.Admin/ReleaseQuarantined", Role::kAdmin},
     {Rpc::kListRejected, "engram.v1.Admin/ListRejected", Role::kAdmin},
     {Rpc::kBlame, "engram.v1.Admin/Blame", Role::kAdmin},
+    {Rpc::kServerLive, "inference.GRPCInferenceService/ServerLive", Role::kReader},
+    {Rpc::kServerReady, "inference.GRPCInferenceService/ServerReady", Role::kReader},
+    {Rpc::kModelReady, "inference.GRPCInferenceService/ModelReady", Role::kReader},
+    {Rpc::kServerMetadata, "inference.GRPCInferenceService/ServerMetadata", Role::kReader},
+    {Rpc::kModelMetadata, "inference.GRPCInferenceService/ModelMetadata", Role::kReader},
+    {Rpc::kModelInfer, "inference.GRPCInferenceService/ModelInfer", Role::kReader},
+    {Rpc::kModelConfig, "inference.GRPCInferenceService/ModelConfig", Role::kReader},
+    {Rpc::kModelStatistics, "inference.GRPCInferenceService/ModelStatistics", Role::kReader},
+    {Rpc::kRepositoryIndex, "inference.GRPCInferenceService/RepositoryIndex", Role::kReader},
 }};
 
 constexpr bool RowsStandInOrder() {

@@ -1,4 +1,5 @@
-// The services of engram.v1, each in its own *_service.cc, all on the raw callback API.
+// The services of engram.v1 and of the Open Inference Protocol, each in its own *_service.cc, all
+// on the raw callback API.
 //
 // Threading: gRPC's callback threads, about one a core: no handler blocks.
 // Ownership: `edge` outlives the service; the service outlives the gRPC server it is registered
@@ -18,5 +19,6 @@ std::unique_ptr<grpc::Service> MakePredictionService(const Edge& edge);
 std::unique_ptr<grpc::Service> MakeEvaluationService(const Edge& edge);
 std::unique_ptr<grpc::Service> MakeCheckpointsService(const Edge& edge);
 std::unique_ptr<grpc::Service> MakeAdminService(const Edge& edge);
+std::unique_ptr<grpc::Service> MakeInferenceService(const Edge& edge);
 
 }  // namespace engram::server

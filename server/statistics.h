@@ -12,6 +12,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "server/inference_statistics.h"
 
 namespace engram::server {
 
@@ -76,6 +77,7 @@ struct ModelStatistics {
   std::atomic<uint64_t> predict_rows{0};
   // Rows a call, powers of two up to 1 024: index = ceil(log2(rows)).
   std::array<std::atomic<uint64_t>, 12> predict_batch_size{};
+  InferenceStatistics inference;  // of ModelInfer alone, which the above count, too
 
   // By the trainer alone.
   void AddTuneSeconds(double seconds) { tune_seconds = tune_seconds + seconds; }

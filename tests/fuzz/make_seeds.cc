@@ -13,6 +13,7 @@
 #include "engram/v1/learning.pb.h"
 #include "engram/v1/prediction.pb.h"
 #include "google/protobuf/text_format.h"
+#include "inference/grpc_service.pb.h"
 #include "server/stream_state.h"
 #include "storage/checkpoint_row.h"
 #include "storage/codec.h"
@@ -174,6 +175,29 @@ void Configs(const std::string& root) {
   seeds.Add("address_unix", 1, "unix:socket");
 }
 
+void Inferences(const std::string& root) {
+  const SeedFolder seeds(root, "inference");
+  const std::string input = R"({"name":"features","shape":[1,3],"datatype":)";
+  seeds.Add("json", 0,
+            R"({"id":"a","inputs":[)" + input + R"("FP32","data":[[1,-2.5,3e1]]}],"outputs":[{)" +
+                R"("name":"scores","parameters":{"classification":2,"binary_data":true}}]})");
+  seeds.Add("texts", 0, R"({"inputs":[)" + input + R"("BYTES","data":["1","-2.5","3e1"]}]})");
+  seeds.Add("binary", 1,
+            R"({"parameters":{"task":"t","min_applied_sequence":7},"inputs":[)" + input +
+                R"("INT8","parameters":{"binary_data_size":3}}]})" + std::string("\n\1\2\3"));
+  const std::string tensor = "inputs { name: 'features' shape: [1, 3] ";
+  seeds.Add("typed", 2,
+            FromText<inference::ModelInferRequest>(
+                absl::StrCat("model_name: 'm' model_version: '7' id: 'a' ", tensor,
+                             "datatype: 'UINT8' contents { uint_contents: [1, 2, 255] } } ",
+                             "outputs { name: 'label' } parameters { key: 'task' ",
+                             "value { string_param: 't' } }")));
+  seeds.Add("raw", 2,
+            FromText<inference::ModelInferRequest>(absl::StrCat(
+                tensor, "datatype: 'BYTES' } raw_input_contents: '\\001\\000\\000\\0001",
+                "\\001\\000\\000\\0002\\001\\000\\000\\0003'")));
+}
+
 void Checkpoints(const std::string& root) {
   const SeedFolder seeds(root, "checkpoint");
   const SavedState state = Save(*TrainedLearner());
@@ -222,6 +246,7 @@ int main(int argc, char** argv) {
   engram::fuzz::UnaryRequests(root);
   engram::fuzz::StoredRows(root);
   engram::fuzz::Configs(root);
+  engram::fuzz::Inferences(root);
   engram::fuzz::Checkpoints(root);
   engram::fuzz::Weights(root);
   return 0;

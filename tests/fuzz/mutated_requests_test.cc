@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
+#include "inference/grpc_service.pb.h"
 #include "tests/integration/server_test.h"
 #include "tests/testing/process/learn_session.h"
 #include "tests/testing/process/raw_call.h"
@@ -68,6 +69,19 @@ class MutatedRequestsTest : public ServerTest {
     return request;
   }
 
+  inference::ModelInferRequest Inference() {
+    const std::string rows = testing::ToyRows({}, {0, 1}, 1);
+    inference::ModelInferRequest request;
+    request.set_model_name("toy");
+    auto* tensor = request.add_inputs();
+    tensor->set_name("features");
+    tensor->set_datatype("FP32");
+    tensor->add_shape(2);
+    tensor->add_shape(static_cast<int64_t>(rows.size() / sizeof(float) / 2));
+    request.add_raw_input_contents(rows);
+    return request;
+  }
+
   void ExpectServing() {
     model_.WaitApplied();
     EXPECT_EQ(model_.Describe().state(), v1::Model::SERVING);
@@ -95,7 +109,8 @@ TEST_F(MutatedRequestsTest, UnaryCallsAreAnswered) {
       {"/engram.v1.Learning/LearnBatch", Batch().SerializeAsString()},
       {"/engram.v1.Prediction/Predict", predict.SerializeAsString()},
       {"/engram.v1.Models/CreateModel", create.SerializeAsString()},
-      {"/engram.v1.Checkpoints/Rollback", rollback.SerializeAsString()}};
+      {"/engram.v1.Checkpoints/Rollback", rollback.SerializeAsString()},
+      {"/inference.GRPCInferenceService/ModelInfer", Inference().SerializeAsString()}};
   Mutator mutator(kSeed);
   for (const auto& [method, body] : calls) {
     for (int i = 0; i < kMutationsOfEach; ++i) {

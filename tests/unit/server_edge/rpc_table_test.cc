@@ -113,7 +113,7 @@ TEST(RpcTableTest, AMethodWithoutARowIsRefusedBeforeItsHandler) {
     return stream->Finish().error_code();
   };
   EXPECT_EQ(call("/engram.v1.Admin/Forgotten", true), grpc::StatusCode::UNIMPLEMENTED);
-  EXPECT_EQ(call("/inference.GRPCInferenceService/ModelInfer", true),
+  EXPECT_EQ(call("/inference.GRPCInferenceService/ModelStreamInfer", true),
             grpc::StatusCode::UNIMPLEMENTED);
   EXPECT_EQ(call("/engram.v1.Admin/Forgotten", false), grpc::StatusCode::UNAUTHENTICATED);
   EXPECT_EQ(forgotten.calls, 0);
