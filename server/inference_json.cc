@@ -179,17 +179,17 @@ bool AddElement(const Json& value, absl::string_view datatype, InferTensorConten
   return read;
 }
 
-absl::Status ReadData(const Json& data, const std::string& field, int depth,
+absl::Status ReadData(const Json& elements, const std::string& field, int depth,
                       ModelInferRequest::InferInputTensor* tensor) {
   if (depth > kArraysDeep) {
     return BadField(field, absl::StrCat("arrays nest at most ", kArraysDeep, " deep"));
   }
-  for (size_t i = 0; i < data.size(); ++i) {
-    if (data[i].is_array()) {
+  for (size_t i = 0; i < elements.size(); ++i) {
+    if (elements[i].is_array()) {
       ENGRAM_RETURN_IF_ERROR(
-          ReadData(data[i], absl::StrCat(field, "[", i, "]"), depth + 1, tensor));
-    } else if (!AddElement(data[i], tensor->datatype(), tensor->mutable_contents())) {
-      return WrongElement(absl::StrCat(field, "[", i, "]"), data[i], tensor->datatype());
+          ReadData(elements[i], absl::StrCat(field, "[", i, "]"), depth + 1, tensor));
+    } else if (!AddElement(elements[i], tensor->datatype(), tensor->mutable_contents())) {
+      return WrongElement(absl::StrCat(field, "[", i, "]"), elements[i], tensor->datatype());
     }
   }
   return absl::OkStatus();
@@ -250,14 +250,14 @@ absl::Status ReadInput(const Json& input, const std::string& prefix, BinaryTail*
     ENGRAM_RETURN_IF_ERROR(tail->Take(*size, absl::StrCat(prefix, ".parameters.binary_data_size"),
                                       request->add_raw_input_contents()));
   }
-  const Json* data = Member(input, "data");
-  if (data == nullptr) return absl::OkStatus();
-  if (!data->is_array()) return BadField(absl::StrCat(prefix, ".data"), "must be an array");
+  const Json* elements = Member(input, "data");
+  if (elements == nullptr) return absl::OkStatus();
+  if (!elements->is_array()) return BadField(absl::StrCat(prefix, ".data"), "must be an array");
   if (tensor->datatype() == "FP16" || tensor->datatype() == "BF16") {
     return BadField(absl::StrCat(prefix, ".data"),
                     absl::StrCat(tensor->datatype(), " goes as binary data"));
   }
-  return ReadData(*data, absl::StrCat(prefix, ".data"), 1, tensor);
+  return ReadData(*elements, absl::StrCat(prefix, ".data"), 1, tensor);
 }
 
 absl::Status ReadAskedOutput(const Json& output, const std::string& prefix,
@@ -297,28 +297,28 @@ T RawElement(absl::string_view raw, size_t index) {
 }
 
 Json RawToJson(const std::string& datatype, absl::string_view raw) {
-  Json data = Json::array();
+  Json elements = Json::array();
   if (datatype == "BYTES") {
     while (raw.size() >= sizeof(uint32_t)) {
       const auto length = RawElement<uint32_t>(raw, 0);
       raw.remove_prefix(sizeof(length));
-      data.push_back(std::string(raw.substr(0, length)));
+      elements.push_back(std::string(raw.substr(0, length)));
       raw.remove_prefix(std::min<size_t>(length, raw.size()));
     }
   } else if (datatype == "INT64") {
-    for (size_t i = 0; i < raw.size() / 8; ++i) data.push_back(RawElement<int64_t>(raw, i));
+    for (size_t i = 0; i < raw.size() / 8; ++i) elements.push_back(RawElement<int64_t>(raw, i));
   } else {
-    for (size_t i = 0; i < raw.size() / 4; ++i) data.push_back(RawElement<float>(raw, i));
+    for (size_t i = 0; i < raw.size() / 4; ++i) elements.push_back(RawElement<float>(raw, i));
   }
-  return data;
+  return elements;
 }
 
 Json ContentsToJson(const InferTensorContents& contents) {
-  Json data = Json::array();
-  for (const std::string& text : contents.bytes_contents()) data.push_back(text);
-  for (const int64_t number : contents.int64_contents()) data.push_back(number);
-  for (const float number : contents.fp32_contents()) data.push_back(number);
-  return data;
+  Json elements = Json::array();
+  for (const std::string& text : contents.bytes_contents()) elements.push_back(text);
+  for (const int64_t number : contents.int64_contents()) elements.push_back(number);
+  for (const float number : contents.fp32_contents()) elements.push_back(number);
+  return elements;
 }
 
 std::string ContentsToRaw(const InferTensorContents& contents) {

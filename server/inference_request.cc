@@ -46,6 +46,22 @@ absl::Status ReadMinApplied(const ParameterMap& parameters, v1::PredictRequest* 
   return absl::OkStatus();
 }
 
+// Of pixels that a model learned as dense_uint8.
+absl::Status ReadScale(const ParameterMap& parameters, v1::Features* features) {
+  const InferParameter* scale = FindParameter(parameters, "uint8_scale");
+  if (scale == nullptr) return absl::OkStatus();
+  if (features->dense_uint8().empty()) {
+    return BadField("parameters.uint8_scale", "belongs to an input of UINT8");
+  }
+  if (!scale->has_double_param() && !scale->has_int64_param()) {
+    return BadField("parameters.uint8_scale", "must be a number");
+  }
+  features->set_uint8_scale(static_cast<float>(scale->has_double_param()
+                                                   ? scale->double_param()
+                                                   : static_cast<double>(scale->int64_param())));
+  return absl::OkStatus();
+}
+
 absl::Status ReadInputs(ModelInferRequest* request, const InputRules& rules,
                         v1::Features* features) {
   const int raw = request->raw_input_contents_size();
@@ -197,7 +213,9 @@ absl::StatusOr<InferPlan> PlanInference(ModelInferRequest request, const InputRu
   ENGRAM_RETURN_IF_ERROR(ReadTask(request.parameters(), &plan.predict));
   ENGRAM_RETURN_IF_ERROR(ReadMinApplied(request.parameters(), &plan.predict));
   ENGRAM_RETURN_IF_ERROR(ReadOutputs(request, &plan.outputs));
-  ENGRAM_RETURN_IF_ERROR(ReadInputs(&request, rules, plan.predict.mutable_features()));
+  v1::Features* features = plan.predict.mutable_features();
+  ENGRAM_RETURN_IF_ERROR(ReadInputs(&request, rules, features));
+  ENGRAM_RETURN_IF_ERROR(ReadScale(request.parameters(), features));
   plan.version = std::move(*request.mutable_model_version());
   plan.id = std::move(*request.mutable_id());
   return plan;

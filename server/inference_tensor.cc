@@ -242,6 +242,15 @@ absl::Status ReadElements(const Datatype& datatype, InferTensorContents* content
   return AddIntegers(datatype, contents->uint64_contents(), floats);
 }
 
+// As raw ones do, so that a scale may come with them.
+void KeepBytes(v1::Features* features) {
+  for (const float value : features->values()) {
+    features->mutable_dense_uint8()->push_back(static_cast<char>(static_cast<uint8_t>(value)));
+  }
+  features->clear_values();
+  features->set_uint8_scale(1);
+}
+
 absl::Status CheckContents(const Place& place, const InferTensorContents& contents) {
   if (place.datatype.contents.empty()) {
     return BadField(place.Field("contents"), absl::StrCat(place.datatype.name,
@@ -315,7 +324,10 @@ absl::Status ReadInputTensor(int index, inference::ModelInferRequest::InferInput
   ENGRAM_RETURN_IF_ERROR(CheckParameters(place, *tensor));
   if (raw == nullptr) {
     ENGRAM_RETURN_IF_ERROR(CheckContents(place, tensor->contents()));
-    return ReadElements(*datatype, tensor->mutable_contents(), features->mutable_values());
+    ENGRAM_RETURN_IF_ERROR(
+        ReadElements(*datatype, tensor->mutable_contents(), features->mutable_values()));
+    if (datatype->name == "UINT8") KeepBytes(features);
+    return absl::OkStatus();
   }
   if (tensor->contents().ByteSizeLong() > 0) {
     return BadField(place.Field("contents"), "not beside raw_input_contents");

@@ -34,23 +34,23 @@ std::string RefusedBody(const std::string& body,
   return std::string(question.status().message());
 }
 
-std::string Input(const std::string& datatype, const std::string& data) {
+std::string Input(const std::string& datatype, const std::string& elements) {
   return R"({"inputs":[{"name":"features","shape":[2,2],"datatype":")" + datatype + R"(","data":)" +
-         data + "}]}";
+         elements + "}]}";
 }
 
 TEST(InferenceJsonTest, FlatAndNestedArraysAreTheSame) {
-  for (const char* data : {"[1,2,3,4]", "[[1,2],[3,4]]", "[[[1],[2]],[[3],[4]]]"}) {
-    const auto tensor = Parsed(Input("FP32", data)).request.inputs(0);
+  for (const char* elements : {"[1,2,3,4]", "[[1,2],[3,4]]", "[[[1],[2]],[[3],[4]]]"}) {
+    const auto tensor = Parsed(Input("FP32", elements)).request.inputs(0);
     EXPECT_EQ(tensor.name(), "features");
     EXPECT_THAT(tensor.shape(), ElementsAre(2, 2));
-    EXPECT_THAT(tensor.contents().fp32_contents(), ElementsAre(1, 2, 3, 4)) << data;
+    EXPECT_THAT(tensor.contents().fp32_contents(), ElementsAre(1, 2, 3, 4)) << elements;
   }
 }
 
 TEST(InferenceJsonTest, EveryDatatypeGoesIntoItsField) {
-  const auto contents = [](const std::string& datatype, const std::string& data) {
-    return Parsed(Input(datatype, data)).request.inputs(0).contents();
+  const auto contents = [](const std::string& datatype, const std::string& elements) {
+    return Parsed(Input(datatype, elements)).request.inputs(0).contents();
   };
   EXPECT_THAT(contents("FP64", "[1.5,-2,1e300]").fp64_contents(), ElementsAre(1.5, -2, 1e300));
   EXPECT_THAT(contents("BOOL", "[true,false,1,0]").bool_contents(),

@@ -318,6 +318,25 @@ TEST_F(InferencePlanTest, ParametersOfOursAreReadAndOthersLeft) {
   EXPECT_EQ(Refused(), "parameters.task: must be a string");
 }
 
+TEST_F(InferencePlanTest, AScaleBelongsToBytes) {
+  auto& scale = (*request_.mutable_parameters())["uint8_scale"];
+  scale.set_double_param(1.0 / 255);
+  EXPECT_EQ(Refused(), "parameters.uint8_scale: belongs to an input of UINT8");
+  request_.mutable_inputs(0)->set_datatype("UINT8");
+  request_.set_raw_input_contents(0, "\x01\xff");
+  const v1::Features raw = Plan().predict.features();
+  EXPECT_EQ(raw.dense_uint8(), "\x01\xff");
+  EXPECT_EQ(raw.uint8_scale(), 1.0F / 255);
+  request_.clear_raw_input_contents();
+  request_.mutable_inputs(0)->mutable_contents()->add_uint_contents(1);
+  request_.mutable_inputs(0)->mutable_contents()->add_uint_contents(255);
+  EXPECT_EQ(Plan().predict.features().SerializeAsString(), raw.SerializeAsString());
+  scale.set_int64_param(2);
+  EXPECT_EQ(Plan().predict.features().uint8_scale(), 2);
+  scale.set_string_param("2");
+  EXPECT_EQ(Refused(), "parameters.uint8_scale: must be a number");
+}
+
 TEST_F(InferencePlanTest, VersionsAreDecimal) {
   for (const char* version : {"v1", "-1", "+1", " 1", "1.0", "0x1", "18446744073709551616"}) {
     request_.set_model_version(version);
