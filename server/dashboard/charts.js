@@ -1,5 +1,6 @@
 // Chart.js as this page wants it: no animation, quiet grid, colours from the style sheet.
 /* global Chart */
+import { count } from './format.js';
 import { colour, dark, lineStyle } from './theme.js';
 
 const charts = new Set();
@@ -131,7 +132,10 @@ export function bars(canvas) {
       maintainAspectRatio: false,
       scales: {
         x: axis({ grid: { display: false }, ticks: { callback: shortLabel } }),
-        y: axis({ beginAtZero: true, ticks: { precision: 0, maxTicksLimit: 5 } }),
+        y: axis({
+          beginAtZero: true,
+          ticks: { precision: 0, maxTicksLimit: 5, callback: (value) => count(value) },
+        }),
       },
       plugins: { legend: { display: false } },
     },

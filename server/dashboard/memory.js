@@ -32,7 +32,7 @@ export class Memory {
     whenChanged(list, classes, () =>
       list.replaceChildren(
         ...classes.map(([name, exemplars]) =>
-          make('li', {}, name, ' ', make('b', {}, count(exemplars))),
+          make('li', {}, make('bdi', {}, name), ' ', make('b', {}, count(exemplars))),
         ),
       ),
     );
