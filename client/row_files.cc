@@ -68,8 +68,9 @@ class LineCount {
 
 class TextFile : public RowFile {
  public:
-  TextFile(std::string path, RowReaderOptions options, ByteFile file)
-      : path_(std::move(path)),
+  // `options` name the file.
+  TextFile(RowReaderOptions options, ByteFile file)
+      : path_(options.name),
         buffer_(std::move(file)),
         in_(&buffer_),
         reader_(std::move(options), &in_) {}
@@ -101,10 +102,9 @@ class TextFile : public RowFile {
   const std::string& fingerprint() const override { return fingerprint_; }
 
   absl::StatusOr<bool> Next(engram::v1::Example* example) override {
-    const auto more = reader_.Next(example);
+    auto more = reader_.Next(example);
     ENGRAM_RETURN_IF_ERROR(buffer_.status());
-    if (more.ok()) return more;
-    return absl::Status(more.status().code(), absl::StrCat(path_, ": ", more.status().message()));
+    return more;
   }
 
  private:
@@ -152,7 +152,9 @@ class IdxFiles : public RowFile {
 absl::StatusOr<std::unique_ptr<RowFile>> OpenTextFile(const std::string& path,
                                                       const RowReaderOptions& options) {
   ENGRAM_ASSIGN_OR_RETURN(ByteFile file, ByteFile::Open(path));
-  auto text = std::make_unique<TextFile>(path, options, std::move(file));
+  RowReaderOptions named = options;
+  named.name = path;
+  auto text = std::make_unique<TextFile>(std::move(named), std::move(file));
   ENGRAM_RETURN_IF_ERROR(text->Survey(options));
   return std::unique_ptr<RowFile>(std::move(text));
 }

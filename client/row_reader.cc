@@ -48,7 +48,8 @@ RowReader::RowReader(RowReaderOptions options, std::istream* in)
     : options_(std::move(options)), in_(in), label_index_(options_.unlabelled ? -1 : 0) {}
 
 absl::Status RowReader::At(absl::string_view message) const {
-  return absl::InvalidArgumentError(absl::StrCat("line ", line_number_, ": ", message));
+  return absl::InvalidArgumentError(absl::StrCat(options_.name, options_.name.empty() ? "" : ": ",
+                                                 "line ", line_number_, ": ", message));
 }
 
 absl::StatusOr<bool> RowReader::Next(engram::v1::Example* example) {

@@ -7,7 +7,7 @@
 //
 // Threading: one thread.
 // Ownership: borrows the stream.
-// Failure: INVALID_ARGUMENT naming line and column; the reader is then of no further use.
+// Failure: INVALID_ARGUMENT naming file, line and column; the reader is then of no further use.
 // Bounds: one line in memory.
 #pragma once
 
@@ -38,6 +38,8 @@ struct RowReaderOptions {
   bool unlabelled = false;
   // Every feature is divided by this, e.g. 255 for bytes.
   double divide_by = 1.0;
+  // Of the file, before the line in messages; empty: none.
+  std::string name;
 };
 
 class RowReader {

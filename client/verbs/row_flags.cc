@@ -37,6 +37,7 @@ absl::Status RowFlags::Open(const VerbContext& context, RowReaderOptions* option
   if (file_ == "-") return absl::OkStatus();
   file->open(file_);
   if (!*file) return absl::NotFoundError(absl::StrCat("cannot read ", file_));
+  options->name = file_;
   *in = file;
   return absl::OkStatus();
 }

@@ -240,6 +240,11 @@ TEST_F(CommandTest, LearnStreamsRowsInMessages) {
 TEST_F(CommandTest, LearnRefusesRowsItCannotRead) {
   EXPECT_EQ(Run({"learn", "digits"}, "3,0.5\n4,x\n"), kExitFailed);
   EXPECT_THAT(err_.str(), HasSubstr("INVALID_ARGUMENT: line 2"));
+  const std::string path = ::testing::TempDir() + "/command_test_rows.csv";
+  std::ofstream(path) << "3,0.5\n4,x\n";
+  EXPECT_EQ(Run({"learn", "digits", "--file", path}), kExitFailed);
+  EXPECT_THAT(err_.str(), HasSubstr("INVALID_ARGUMENT: " + path + ": line 2"));
+  std::remove(path.c_str());
   EXPECT_EQ(Run({"learn", "digits", "--batch", "2000"}), kExitUsage);
   EXPECT_EQ(Run({"learn", "digits", "--file", "/nonexistent"}), kExitUsage);
   EXPECT_EQ(Run({"learn", "digits", "--format", "xml"}), kExitUsage);
