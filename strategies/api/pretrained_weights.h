@@ -18,7 +18,9 @@ namespace engram::strategies {
 
 struct PretrainedWeights {
   enum class Scope {
-    kTrunk,   // the layers below the head; a head in the file is checked and left out
+    // The layers below the head; a head in the file is checked and left out, those of tasks
+    // (head.TASK.weight) are left out.
+    kTrunk,
     kStrict,  // every layer; the file has all parameters of the model and nothing else
   };
   absl::string_view safetensors;

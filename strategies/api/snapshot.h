@@ -8,10 +8,13 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "strategies/api/network_export.h"
 
 namespace engram::strategies {
 
@@ -48,6 +51,13 @@ class Snapshot {
   virtual absl::Status InferTasks(absl::Span<const float> features, int64_t rows,
                                   std::vector<InferredTask>* inferred) const {
     return absl::FailedPreconditionError("this model infers no task");
+  }
+
+  // What answers, as a file for other programs. FAILED_PRECONDITION when that is no network of
+  // layers, or none that the format can hold.
+  virtual NetworkOutputs Outputs() const { return {}; }
+  virtual absl::StatusOr<std::string> Export(const ExportOptions& options) const {
+    return absl::FailedPreconditionError("this model has no network");
   }
 };
 

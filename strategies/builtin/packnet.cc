@@ -64,6 +64,15 @@ class PackedPass : public ForwardPass {
     });
   }
 
+  absl::optional<NetworkProgram::Value> Describe(int32_t task, const std::vector<int64_t>& units,
+                                                 NetworkProgram* program) const override {
+    return Of(task)->Describe(task, units, program);
+  }
+  absl::optional<NetworkProgram::Value> DescribeEmbedding(int32_t task,
+                                                          NetworkProgram* program) const override {
+    return Of(task)->DescribeEmbedding(task, program);
+  }
+
  private:
   template <typename Body>
   void ForEachGroup(int64_t rows, absl::Span<const int32_t> tasks, Body body) const {

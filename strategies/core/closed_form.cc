@@ -46,6 +46,19 @@ class ClosedFormPass final : public ForwardPass {
     inner_.Embed(features, rows, tasks, scratch, embeddings);
   }
 
+  absl::optional<NetworkProgram::Value> Describe(int32_t task, const std::vector<int64_t>& units,
+                                                 NetworkProgram* program) const override {
+    absl::optional<NetworkProgram::Value> inputs = NetworkProgram::kFeatures;
+    if (embeds_) inputs = DescribeEmbedding(task, program);
+    if (!inputs.has_value()) return absl::nullopt;
+    if (random_ != nullptr) inputs = random_->Describe(*inputs, program);
+    return scores_->Describe(*inputs, units, program);
+  }
+  absl::optional<NetworkProgram::Value> DescribeEmbedding(int32_t task,
+                                                          NetworkProgram* program) const override {
+    return inner_.DescribeEmbedding(task, program);
+  }
+
  private:
   const ForwardPass& inner_;
   bool embeds_;

@@ -45,6 +45,30 @@ void LinearScores::Run(const float* inputs, int64_t rows, int64_t units, float* 
   }
 }
 
+NetworkProgram::Value LinearScores::Describe(NetworkProgram::Value inputs,
+                                             const std::vector<int64_t>& units,
+                                             NetworkProgram* program) const {
+  std::vector<int64_t> known, columns(known_.size(), -1);
+  for (size_t unit = 0; unit < known_.size(); ++unit) {
+    if (!known_[unit]) continue;
+    columns[unit] = static_cast<int64_t>(known.size());
+    known.push_back(static_cast<int64_t>(unit));
+  }
+  if (known.empty()) {
+    const int64_t count = static_cast<int64_t>(units.size());
+    return program->Linear(inputs, at::zeros({count, weights_.size(1)}), at::Tensor());
+  }
+  const int64_t behind = static_cast<int64_t>(known.size());
+  std::vector<int64_t> wanted;
+  for (const int64_t unit : units) {
+    const bool is_known = unit < static_cast<int64_t>(columns.size()) && columns[unit] >= 0;
+    wanted.push_back(is_known ? columns[unit] : behind);
+  }
+  const NetworkProgram::Value scores =
+      program->Linear(inputs, PickRows(weights_, known), PickRows(bias_, known));
+  return program->Pick(program->Join({scores, program->Behind(scores, kBehind)}), wanted);
+}
+
 void LinearScores::Save(StateWriter* writer) const {
   writer->PutTensor("solution", weights_);
   writer->PutTensor("solution_bias", bias_);

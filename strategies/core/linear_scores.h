@@ -13,6 +13,7 @@
 
 #include "absl/status/statusor.h"
 #include "strategies/core/state_archive.h"
+#include "strategies/models/network_program.h"
 
 namespace engram::strategies {
 
@@ -25,6 +26,10 @@ class LinearScores {
   // [rows, width] inputs to [rows, units] scores. `units` may be more than were solved for. A unit
   // that is not known comes behind all that are; without any all score 0.
   void Run(const float* inputs, int64_t rows, int64_t units, float* scores) const;
+
+  // Writes Run down: of `inputs`, the scores of `units`, in their order.
+  NetworkProgram::Value Describe(NetworkProgram::Value inputs, const std::vector<int64_t>& units,
+                                 NetworkProgram* program) const;
 
   const at::Tensor& weights() const { return weights_; }
   const at::Tensor& bias() const { return bias_; }

@@ -52,6 +52,18 @@ class NearestMeanPass final : public ForwardPass {
     inner_.Embed(features, rows, tasks, scratch, embeddings);
   }
 
+  absl::optional<NetworkProgram::Value> Describe(int32_t task, const std::vector<int64_t>& units,
+                                                 NetworkProgram* program) const override {
+    std::call_once(solved_, [this] { prototypes_ = ComputePrototypes(); });
+    const auto embeddings = DescribeEmbedding(task, program);
+    if (!embeddings.has_value()) return absl::nullopt;
+    return prototypes_->Describe(program->UnitLength(*embeddings), units, program);
+  }
+  absl::optional<NetworkProgram::Value> DescribeEmbedding(int32_t task,
+                                                          NetworkProgram* program) const override {
+    return inner_.DescribeEmbedding(task, program);
+  }
+
  private:
   // -|| phi - mu ||^2 = 2 mu phi - |mu|^2 - |phi|^2; both have length 1 or 0.
   std::unique_ptr<const LinearScores> ComputePrototypes() const {

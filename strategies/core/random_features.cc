@@ -35,4 +35,11 @@ void RandomFeatures::Map(const float* inputs, int64_t rows, float* mapped) const
   for (int64_t i = 0; i < rows * outputs_; ++i) mapped[i] = mapped[i] < 0 ? 0.0f : mapped[i];
 }
 
+NetworkProgram::Value RandomFeatures::Describe(NetworkProgram::Value inputs,
+                                               NetworkProgram* program) const {
+  const at::Tensor weights =
+      at::from_blob(const_cast<float*>(weights_.data()), {outputs_, inputs_}, at::kFloat);
+  return program->Relu(program->Linear(inputs, weights, at::Tensor()));
+}
+
 }  // namespace engram::strategies

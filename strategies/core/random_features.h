@@ -11,6 +11,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "strategies/models/network_program.h"
+
 namespace engram::strategies {
 
 class RandomFeatures {
@@ -22,6 +24,8 @@ class RandomFeatures {
 
   // [rows, inputs] to [rows, outputs].
   void Map(const float* inputs, int64_t rows, float* mapped) const;
+  // Writes Map down.
+  NetworkProgram::Value Describe(NetworkProgram::Value inputs, NetworkProgram* program) const;
 
  private:
   int64_t inputs_;

@@ -14,6 +14,8 @@
 #include "strategies/api/compute.h"
 #include "strategies/core/cross_entropy.h"
 #include "strategies/core/kernels.h"
+#include "strategies/core/network_export.h"
+#include "strategies/core/torchscript_writer.h"
 
 namespace engram::strategies {
 namespace {
@@ -129,6 +131,26 @@ absl::Status TorchSnapshot::InferTasks(absl::Span<const float> features, int64_t
   } catch (const std::exception& error) {
     inferred->clear();
     return absl::InternalError(absl::StrCat("task inference failed: ", error.what()));
+  }
+}
+
+NetworkOutputs TorchSnapshot::Outputs() const { return OutputsOf(*units_); }
+
+absl::StatusOr<std::string> TorchSnapshot::Export(const ExportOptions& options) const {
+  ThisThread();
+  try {
+    const c10::InferenceMode guard;
+    ENGRAM_ASSIGN_OR_RETURN(const DescribedNetwork network, DescribeNetwork(pass(), *units_));
+    if (options.format == ExportFormat::kTorchScript) return WriteTorchScript(network, options);
+    // A model made of the file would take the layers for the network that it trains.
+    if (!served_.empty()) {
+      return absl::FailedPreconditionError(
+          "safetensors holds the layers of the network, and something else answers here; export "
+          "it as TorchScript");
+    }
+    return WriteSafetensors(network, options);
+  } catch (const std::exception& error) {
+    return absl::InternalError(absl::StrCat("export failed: ", error.what()));
   }
 }
 

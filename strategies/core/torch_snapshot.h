@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "strategies/api/snapshot.h"
@@ -33,6 +34,8 @@ class TorchSnapshot : public Snapshot {
   bool infers_tasks() const override { return infers_tasks_; }
   absl::Status InferTasks(absl::Span<const float> features, int64_t rows,
                           std::vector<InferredTask>* inferred) const override;
+  NetworkOutputs Outputs() const override;
+  absl::StatusOr<std::string> Export(const ExportOptions& options) const override;
 
  private:
   const ForwardPass& pass() const { return served_.empty() ? *network_pass_ : *served_.back(); }

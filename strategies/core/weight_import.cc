@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "absl/types/optional.h"
 #include "storage/base/status_macros.h"
 #include "strategies/core/state_archive.h"
@@ -139,9 +140,17 @@ absl::Status MatchSequential(const std::vector<TensorInfo>& tensors, std::vector
   return absl::OkStatus();
 }
 
-absl::Status MatchByName(const std::vector<TensorInfo>& tensors, std::vector<Place>* places) {
+// "head.TASK.weight" or "head.TASK.bias", as a model with a head a task is exported.
+bool IsHeadOfTask(absl::string_view name) {
+  return absl::ConsumePrefix(&name, "head.") &&
+         (absl::EndsWith(name, ".weight") || absl::EndsWith(name, ".bias"));
+}
+
+// Without `heads` those of tasks are passed over.
+absl::Status MatchByName(const std::vector<TensorInfo>& tensors, bool heads,
+                         std::vector<Place>* places) {
   for (const TensorInfo& tensor : tensors) {
-    bool known = false;
+    bool known = !heads && IsHeadOfTask(tensor.name);
     for (Place& place : *places) {
       if (place.name != tensor.name) continue;
       place.tensor = tensor;
@@ -159,10 +168,11 @@ absl::Status MatchByName(const std::vector<TensorInfo>& tensors, std::vector<Pla
   return absl::OkStatus();
 }
 
-absl::Status Match(const std::vector<TensorInfo>& tensors, std::vector<Place>* places) {
+absl::Status Match(const std::vector<TensorInfo>& tensors, bool heads,
+                   std::vector<Place>* places) {
   if (tensors.empty()) return Wrong("the file has no tensor");
   if (ParseSequential(tensors.front().name).has_value()) return MatchSequential(tensors, places);
-  return MatchByName(tensors, places);
+  return MatchByName(tensors, heads, places);
 }
 
 // [rows, columns] as the model has them. A head that is left out may have any number of rows.
@@ -241,7 +251,7 @@ absl::Status ImportWeights(const PretrainedWeights& weights, const Network& netw
   if (!strict && places.size() == 2) {
     return Wrong("the model has no layer below its head; give it hidden layers, or scope STRICT");
   }
-  ENGRAM_RETURN_IF_ERROR(Match(reader.Tensors(), &places));
+  ENGRAM_RETURN_IF_ERROR(Match(reader.Tensors(), strict, &places));
   std::vector<std::pair<ParameterId, at::Tensor>> taken;
   for (const Place& place : places) {
     const bool wanted = strict || !place.in_head;

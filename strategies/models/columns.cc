@@ -85,12 +85,59 @@ class Columns::Pass : public ForwardPass {
     });
   }
 
+  absl::optional<NetworkProgram::Value> Describe(int32_t task, const std::vector<int64_t>& units,
+                                                 NetworkProgram* program) const override {
+    const Column& answering = columns_[ColumnOf({&task, 1}, 0)];
+    const Values below = DescribeHidden(answering.trunk, program);
+    const NetworkProgram::Value outputs = DescribeLayer(answering.layers.back(), below, program);
+    return program->Pick(outputs, RowsOfUnits(answering.units, units));
+  }
+  absl::optional<NetworkProgram::Value> DescribeEmbedding(int32_t task,
+                                                          NetworkProgram* program) const override {
+    return DescribeHidden(columns_[ColumnOf({&task, 1}, 0)].trunk, program).back();
+  }
+
  private:
   struct Column {
     std::vector<LayerValues> layers;
     std::vector<int64_t> units;
     size_t trunk = 0;
   };
+  using Values = std::vector<NetworkProgram::Value>;
+
+  // As Columns::RunLayer without its relu, and RunHidden.
+  static NetworkProgram::Value DescribeLayer(const LayerValues& layer, const Values& below,
+                                             NetworkProgram* program) {
+    NetworkProgram::Value input = below.back();
+    int64_t in = layer.own;
+    if (layer.adapter != nullptr) {
+      Values scaled;
+      for (size_t j = 0; j + 1 < below.size(); ++j) {
+        scaled.push_back(program->Scaled(below[j], layer.alpha[j]));
+      }
+      const int64_t earlier = static_cast<int64_t>(scaled.size());
+      const NetworkProgram::Value adapted = program->Relu(
+          program->Linear(program->Join(scaled), layer.adapter, layer.adapter_bias, layer.width,
+                          earlier * layer.own));
+      input = program->Join({input, adapted});
+      in += layer.width;
+    }
+    return program->Linear(input, layer.weight, layer.bias, layer.out, in);
+  }
+
+  Values DescribeHidden(size_t column, NetworkProgram* program) const {
+    Values below(column + 1, NetworkProgram::kFeatures);
+    for (size_t i = 0; i + 1 < columns_[0].layers.size(); ++i) {
+      Values above = below;
+      for (size_t c = laterals_ ? 0 : column; c <= column; ++c) {
+        const auto end = below.begin() + static_cast<ptrdiff_t>(c) + 1;
+        above[c] = program->Relu(
+            DescribeLayer(columns_[c].layers[i], Values(below.begin(), end), program));
+      }
+      below = above;
+    }
+    return below;
+  }
 
   template <typename Body>
   void ForEachGroup(int64_t rows, absl::Span<const int32_t> tasks, Body body) const {

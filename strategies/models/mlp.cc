@@ -49,6 +49,26 @@ class MlpForwardPass : public ForwardPass {
     RunLayer(head - 1, RunHidden(features, head - 1, rows, scratch), rows, embeddings);
   }
 
+  absl::optional<NetworkProgram::Value> Describe(int32_t task, const std::vector<int64_t>& units,
+                                                 NetworkProgram* program) const override {
+    const Layer& head = layers_.back();
+    const auto weight =
+        at::from_blob(const_cast<float*>(head.weight), {head.out, head.in}, at::kFloat);
+    const auto bias = at::from_blob(const_cast<float*>(head.bias), {head.out}, at::kFloat);
+    const NetworkProgram::Value input = *DescribeEmbedding(task, program);
+    return program->Linear(input, PickRows(weight, units), PickRows(bias, units));
+  }
+  absl::optional<NetworkProgram::Value> DescribeEmbedding(int32_t /*task*/,
+                                                          NetworkProgram* program) const override {
+    NetworkProgram::Value value = NetworkProgram::kFeatures;
+    for (size_t i = 0; i + 1 < layers_.size(); ++i) {
+      const Layer& layer = layers_[i];
+      value = program->Linear(value, layer.weight, layer.bias, layer.out, layer.in);
+      value = program->Relu(value);
+    }
+    return value;
+  }
+
  private:
   // The input of layer `end`.
   const float* RunHidden(const float* features, size_t end, int64_t rows,

@@ -84,6 +84,19 @@ class Modules::Pass : public ForwardPass {
     });
   }
 
+  absl::optional<NetworkProgram::Value> Describe(int32_t task, const std::vector<int64_t>& units,
+                                                 NetworkProgram* program) const override {
+    const Answer& answer = AnswerOf(task);
+    const NetworkProgram::Value outputs =
+        program->Linear(DescribeHidden(answer, program), answer.head.weight, answer.head.bias,
+                        static_cast<int64_t>(answer.units.size()), answer.in);
+    return program->Pick(outputs, RowsOfUnits(answer.units, units));
+  }
+  absl::optional<NetworkProgram::Value> DescribeEmbedding(int32_t task,
+                                                          NetworkProgram* program) const override {
+    return DescribeHidden(AnswerOf(task), program);
+  }
+
  private:
   struct Places {
     const float* weight = nullptr;
@@ -95,6 +108,29 @@ class Modules::Pass : public ForwardPass {
     int64_t in = 0;
     std::vector<int64_t> units;
   };
+
+  const Answer& AnswerOf(int32_t task) const {
+    const auto found = by_task_.find(task);
+    return answers_[found == by_task_.end() ? latest_ : found->second];
+  }
+
+  // As RunHidden.
+  NetworkProgram::Value DescribeHidden(const Answer& answer, NetworkProgram* program) const {
+    NetworkProgram::Value input = NetworkProgram::kFeatures;
+    int64_t in = options_.feature_count;
+    size_t next = 0;
+    for (const int64_t width : options_.hidden) {
+      std::vector<NetworkProgram::Value> outputs;
+      for (int64_t n = 0; n < options_.active; ++n, ++next) {
+        const Places& module = answer.modules[next];
+        outputs.push_back(
+            program->Relu(program->Linear(input, module.weight, module.bias, width, in)));
+      }
+      input = program->Sum(outputs);
+      in = width;
+    }
+    return input;
+  }
 
   template <typename Body>
   void ForEachGroup(int64_t rows, absl::Span<const int32_t> tasks, Body body) const {

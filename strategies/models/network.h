@@ -18,12 +18,14 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/types/optional.h"
 #include "absl/types/span.h"
 #include "strategies/api/snapshot.h"
 #include "strategies/core/generator.h"
 #include "strategies/core/parameter_arena.h"
 #include "strategies/core/state_archive.h"
 #include "strategies/core/unit_map.h"
+#include "strategies/models/network_program.h"
 
 namespace engram::strategies {
 
@@ -66,6 +68,19 @@ class ForwardPass {
   // confidence is how far that entropy is below the next task's, as a share of it. One Run a task.
   virtual void InferTasks(const float* features, int64_t rows, const UnitMap& units,
                           ForwardScratch* scratch, absl::Span<InferredTask> inferred) const;
+
+  // Writes Run and Embed down, for rows of one task (-1: heads are not per task): what they answer
+  // is the returned value. Of the logits only those of `units` (of that task), in their order.
+  // Nothing where the answer cannot be written so; what was added to the program then is of no use.
+  virtual absl::optional<NetworkProgram::Value> Describe(int32_t task,
+                                                         const std::vector<int64_t>& units,
+                                                         NetworkProgram* program) const {
+    return absl::nullopt;
+  }
+  virtual absl::optional<NetworkProgram::Value> DescribeEmbedding(int32_t task,
+                                                                  NetworkProgram* program) const {
+    return absl::nullopt;
+  }
 };
 
 class Network {

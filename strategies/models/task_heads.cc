@@ -88,6 +88,16 @@ absl::StatusOr<TaskHeads::Saved> TaskHeads::Read(const StateReader& reader) {
   return saved;
 }
 
+std::vector<int64_t> RowsOfUnits(absl::Span<const int64_t> own, absl::Span<const int64_t> units) {
+  std::vector<int64_t> rows;
+  for (const int64_t unit : units) {
+    const auto found = std::find(own.begin(), own.end(), unit);
+    ENGRAM_CHECK(found != own.end());
+    rows.push_back(std::distance(own.begin(), found));
+  }
+  return rows;
+}
+
 void SpreadUnits(const float* outputs, int64_t rows, absl::Span<const int64_t> units, int64_t width,
                  float* logits) {
   std::fill(logits, logits + rows * width, 0.0f);

@@ -69,6 +69,9 @@ class TaskHeads {
   int64_t placed_ = 0;
 };
 
+// Where in a head with `own` units those of `units` are; all of them are the head's.
+std::vector<int64_t> RowsOfUnits(absl::Span<const int64_t> own, absl::Span<const int64_t> units);
+
 // Outputs of one head, [rows, units.size()], to their places in [rows, width]; the others are 0.
 void SpreadUnits(const float* outputs, int64_t rows, absl::Span<const int64_t> units, int64_t width,
                  float* logits);
