@@ -4,8 +4,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "engram/v1/checkpoints.grpc.pb.h"
+#include "server/export_stream.h"
 #include "server/services.h"
 #include "server/unary_call.h"
+#include "server/weights_stream.h"
 
 namespace engram::server {
 namespace {
@@ -15,7 +17,9 @@ using RawCheckpoints = Checkpoints::WithRawCallbackMethod_CreateCheckpoint<
     Checkpoints::WithRawCallbackMethod_ListCheckpoints<
         Checkpoints::WithRawCallbackMethod_GetCheckpoint<
             Checkpoints::WithRawCallbackMethod_DeleteCheckpoint<
-                Checkpoints::WithRawCallbackMethod_Rollback<Checkpoints::Service>>>>>;
+                Checkpoints::WithRawCallbackMethod_Rollback<
+                    Checkpoints::WithRawCallbackMethod_Export<
+                        Checkpoints::WithRawCallbackMethod_Import<Checkpoints::Service>>>>>>>;
 
 class CheckpointsService final : public RawCheckpoints {
  public:
@@ -88,6 +92,16 @@ class CheckpointsService final : public RawCheckpoints {
         });
   }
 
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* Export(grpc::CallbackServerContext* context,
+                                                     const grpc::ByteBuffer* bytes) override {
+    return StartExportStream(edge_, context, export_bytes_, *bytes);
+  }
+
+  grpc::ServerReadReactor<grpc::ByteBuffer>* Import(grpc::CallbackServerContext* context,
+                                                    grpc::ByteBuffer* reply) override {
+    return StartWeightsStream(edge_, Rpc::kImport, *context, import_bytes_, reply);
+  }
+
  private:
   // What is asked to be in the checkpoint must be applied before it is taken.
   void Create(v1::CreateCheckpointRequest request, absl::Duration deadline,
@@ -110,6 +124,8 @@ class CheckpointsService final : public RawCheckpoints {
   }
 
   const Edge& edge_;
+  const WeightsBytes import_bytes_ = std::make_shared<std::atomic<int64_t>>(0);
+  const ExportBytes export_bytes_ = std::make_shared<std::atomic<int64_t>>(0);
 };
 
 }  // namespace

@@ -20,6 +20,7 @@ set(ENGRAM_SERVER_CORE_SOURCES
   log_walk.cc
   loss_lock.cc
   message_check.cc
+  model_file.cc
   model_host.cc
   quarantine.cc
   quarantine_book.cc

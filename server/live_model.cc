@@ -7,6 +7,7 @@
 #include "server/blame.h"
 #include "server/errors.h"
 #include "server/message_check.h"
+#include "server/model_file.h"
 #include "server/names.h"
 #include "server/spec_options.h"
 #include "storage/base/status_macros.h"
@@ -401,6 +402,26 @@ void LiveModel::Rollback(const v1::RollbackRequest& request,
   if (!status.ok()) return done(status);
   if (request.dry_run()) return done(PlanRollback(request));
   trainer_.RequestRollback(request, std::move(done));
+}
+
+absl::StatusOr<storage::CheckpointRow> LiveModel::FindCheckpoint(absl::string_view id) const {
+  if (!id.empty()) return checkpoints_.Find(id);
+  ENGRAM_ASSIGN_OR_RETURN(const auto rows, checkpoints_.List());
+  const auto newest = std::max_element(
+      rows.begin(), rows.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
+  if (newest != rows.end()) return *newest;
+  return WrongState("MODEL", context_.name, "it has no checkpoint yet; create one first");
+}
+
+absl::StatusOr<ModelFile> LiveModel::Export(const v1::ExportRequest& request) {
+  ENGRAM_ASSIGN_OR_RETURN(const auto row, FindCheckpoint(request.checkpoint()));
+  ENGRAM_ASSIGN_OR_RETURN(const StreamState state, StreamState::Parse(row.stream_state));
+  ENGRAM_ASSIGN_OR_RETURN(const Served served, Version(row.applied));
+  context_.enter_compute_thread();
+  ENGRAM_ASSIGN_OR_RETURN(
+      ModelFile file, MakeModelFile(context_.name, state.spec(), served, request.format()));
+  file.header.set_checkpoint(row.id);
+  return file;
 }
 
 absl::StatusOr<v1::RollbackResponse> LiveModel::PlanRollback(const v1::RollbackRequest& request) {

@@ -96,6 +96,7 @@ class LiveModel : public ModelRuntime {
   absl::Status DeleteCheckpoint(absl::string_view id) override;
   void Rollback(const v1::RollbackRequest& request,
                 std::function<void(absl::StatusOr<v1::RollbackResponse>)> done) override;
+  absl::StatusOr<ModelFile> Export(const v1::ExportRequest& request) override;
   strategies::LearnerGauges Gauges() const override { return trainer_.gauges(); }
 
  private:
@@ -104,6 +105,8 @@ class LiveModel : public ModelRuntime {
   absl::Status CheckReachable(uint64_t sequence) const;
   absl::StatusOr<v1::RollbackResponse> PlanRollback(const v1::RollbackRequest& request);
   absl::StatusOr<Served> LoadVersion(uint64_t version);
+  // By id or label; empty: the newest.
+  absl::StatusOr<storage::CheckpointRow> FindCheckpoint(absl::string_view id) const;
   void ForgetVersions();
 
   const ModelContext context_;

@@ -55,6 +55,12 @@ struct Accepted {
   std::string next_task;
 };
 
+// A checkpoint's network as a file (model_file.h).
+struct ModelFile {
+  v1::ExportResponse::Header header;
+  std::string bytes;
+};
+
 class ModelRuntime {
  public:
   virtual ~ModelRuntime() = default;
@@ -126,6 +132,8 @@ class ModelRuntime {
   virtual absl::Status DeleteCheckpoint(absl::string_view id) = 0;
   virtual void Rollback(const v1::RollbackRequest& request,
                         std::function<void(absl::StatusOr<v1::RollbackResponse>)> done) = 0;
+  // Blocks on disk.
+  virtual absl::StatusOr<ModelFile> Export(const v1::ExportRequest& request) = 0;
 
   virtual strategies::LearnerGauges Gauges() const = 0;
 };

@@ -34,7 +34,8 @@ class ModelsService final : public RawModels {
 
   grpc::ServerReadReactor<grpc::ByteBuffer>* CreateModelFromWeights(
       grpc::CallbackServerContext* context, grpc::ByteBuffer* reply) override {
-    return StartWeightsStream(edge_, *context, weights_bytes_, reply);
+    return StartWeightsStream(edge_, Rpc::kCreateModelFromWeights, *context, weights_bytes_,
+                              reply);
   }
 
   grpc::ServerUnaryReactor* GetModel(grpc::CallbackServerContext* context,

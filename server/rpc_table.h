@@ -40,6 +40,8 @@ enum class Rpc {
   kGetCheckpoint,
   kDeleteCheckpoint,
   kRollback,
+  kExport,
+  kImport,
   kGetServerInfo,
   kListStrategies,
   kGetLimits,
@@ -68,7 +70,7 @@ struct RpcRow {
   Role role;
 };
 
-inline constexpr std::array<RpcRow, 43> kRpcs = {{
+inline constexpr std::array<RpcRow, 45> kRpcs = {{
     {Rpc::kCreateModel, "engram.v1.Models/CreateModel", Role::kAdmin},
     {Rpc::kCreateModelFromWeights, "engram.v1.Models/CreateModelFromWeights", Role::kAdmin},
     {Rpc::kGetModel, "engram.v1.Models/GetModel", Role::kReader},
@@ -92,6 +94,8 @@ inline constexpr std::array<RpcRow, 43> kRpcs = {{
     {Rpc::kGetCheckpoint, "engram.v1.Checkpoints/GetCheckpoint", Role::kReader},
     {Rpc::kDeleteCheckpoint, "engram.v1.Checkpoints/DeleteCheckpoint", Role::kAdmin},
     {Rpc::kRollback, "engram.v1.Checkpoints/Rollback", Role::kAdmin},
+    {Rpc::kExport, "engram.v1.Checkpoints/Export", Role::kReader},
+    {Rpc::kImport, "engram.v1.Checkpoints/Import", Role::kAdmin},
     {Rpc::kGetServerInfo, "engram.v1.Admin/GetServerInfo", Role::kReader},
     {Rpc::kListStrategies, "engram.v1.Admin/ListStrategies", Role::kReader},
     {Rpc::kGetLimits, "engram.v1.Admin/GetLimits", Role::kReader},

@@ -8,11 +8,13 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "engram/v1/checkpoints.pb.h"
 #include "engram/v1/model.pb.h"
 #include "grpcpp/alarm.h"
 #include "server/byte_buffer_messages.h"
 #include "server/call_admission.h"
 #include "server/errors.h"
+#include "server/model_file.h"
 #include "server/steady_alarm.h"
 #include "storage/base/mutex.h"
 #include "storage/base/status_macros.h"
@@ -25,21 +27,53 @@ using Request = v1::CreateModelFromWeightsRequest;
 
 constexpr std::chrono::milliseconds kRetryWhenOthersAreDone{1000};
 
+// The two calls that bring a file. Their parts differ in form only: those of Import become the
+// other's.
+struct Upload {
+  Rpc rpc;
+  const char* message;  // what a frame is
+  const char* first;    // the part that comes first
+  bool (*parse)(const grpc::ByteBuffer& frame, Request* part);
+  absl::Status (*complete)(v1::CreateModelRequest* request);
+};
+
+bool ParseImport(const grpc::ByteBuffer& frame, Request* part) {
+  v1::ImportRequest import;
+  part->Clear();
+  if (!ParseMessage(frame, &import)) return false;
+  if (import.has_header()) {
+    part->mutable_create()->mutable_name()->swap(*import.mutable_header()->mutable_name());
+    if (import.header().has_spec()) {
+      part->mutable_create()->mutable_spec()->Swap(import.mutable_header()->mutable_spec());
+    }
+  } else if (import.has_chunk()) {
+    part->mutable_chunk()->swap(*import.mutable_chunk());
+  } else if (import.has_end()) {
+    part->mutable_end()->Swap(import.mutable_end());
+  }
+  return true;
+}
+
+constexpr Upload kFromWeights = {
+    Rpc::kCreateModelFromWeights, "CreateModelFromWeightsRequest", "create",
+    [](const grpc::ByteBuffer& frame, Request* part) { return ParseMessage(frame, part); },
+    [](v1::CreateModelRequest*) { return absl::OkStatus(); }};
+constexpr Upload kImport = {Rpc::kImport, "ImportRequest", "header", ParseImport, CompleteImport};
+
 class WeightsStream final : public Reactor,
                             public OpenCall,
                             public std::enable_shared_from_this<WeightsStream> {
  public:
-  WeightsStream(const Edge& edge, WeightsBytes all_bytes, grpc::ByteBuffer* reply)
-      : edge_(edge), all_bytes_(std::move(all_bytes)), reply_(reply) {}
+  WeightsStream(const Edge& edge, const Upload& upload, WeightsBytes all_bytes,
+                grpc::ByteBuffer* reply)
+      : edge_(edge), upload_(upload), all_bytes_(std::move(all_bytes)), reply_(reply) {}
 
   void Open(const grpc::CallbackServerContext& context) {
     self_ = shared_from_this();
     ticket_ = edge_.gate->Enter(self_);
-    const absl::StatusOr<Identity> caller =
-        AdmitCall(edge_, Rpc::kCreateModelFromWeights, context);
+    const absl::StatusOr<Identity> caller = AdmitCall(edge_, upload_.rpc, context);
     if (!caller.ok()) return End(caller.status());
-    entry_ = MakeAuditEntry(RowOf(Rpc::kCreateModelFromWeights).name, &*caller, context.peer(),
-                            absl::OkStatus());
+    entry_ = MakeAuditEntry(RowOf(upload_.rpc).name, &*caller, context.peer(), absl::OkStatus());
     Read();
   }
 
@@ -64,7 +98,7 @@ class WeightsStream final : public Reactor,
   absl::Status TakeCreate(v1::CreateModelRequest* create);
   absl::Status TakeChunk(const std::string& chunk);
   void StartCreating(const Request::End& end);
-  absl::StatusOr<v1::Model> Create(const Request::End& end) const;
+  absl::StatusOr<v1::Model> Create(const Request::End& end);
 
   void Read() ABSL_LOCKS_EXCLUDED(mutex_);
   void WatchRead() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -76,6 +110,7 @@ class WeightsStream final : public Reactor,
   void GiveBackBytes() { all_bytes_->fetch_sub(std::exchange(reserved_, 0)); }
 
   const Edge& edge_;
+  const Upload& upload_;
   const WeightsBytes all_bytes_;
   const absl::Duration start_ = SteadyNow();
   std::shared_ptr<WeightsStream> self_;
@@ -113,11 +148,11 @@ void WeightsStream::OnReadDone(bool ok) {
   ++parts_;
   Request part;
   absl::Status status =
-      ParseMessage(frame_, &part)
+      upload_.parse(frame_, &part)
           ? Take(&part)
-          : absl::InvalidArgumentError(
-                absl::StrCat("message ", parts_, " is not a valid CreateModelFromWeightsRequest (",
-                             frame_.Length(), " bytes)"));
+          : absl::InvalidArgumentError(absl::StrCat("message ", parts_, " is not a valid ",
+                                                    upload_.message, " (", frame_.Length(),
+                                                    " bytes)"));
   frame_.Clear();
   if (!status.ok()) {
     GiveBackBytes();
@@ -129,17 +164,21 @@ void WeightsStream::OnReadDone(bool ok) {
 
 absl::Status WeightsStream::Take(Request* part) {
   const std::string field = absl::StrCat("message ", parts_);
-  if (parts_ == 1 && !part->has_create()) return BadField(field, "expected `create` first");
+  if (parts_ == 1 && !part->has_create()) {
+    return BadField(field, absl::StrCat("expected `", upload_.first, "` first"));
+  }
   switch (part->part_case()) {
     case Request::kCreate:
-      if (parts_ > 1) return BadField(field, "a second `create` in one stream");
+      if (parts_ > 1) {
+        return BadField(field, absl::StrCat("a second `", upload_.first, "` in one stream"));
+      }
       return TakeCreate(part->mutable_create());
     case Request::kChunk:
       return TakeChunk(part->chunk());
     case Request::kEnd:
       return absl::OkStatus();
     default:
-      return BadField(field, "neither create, chunk nor end");
+      return BadField(field, absl::StrCat("neither ", upload_.first, ", chunk nor end"));
   }
 }
 
@@ -189,7 +228,7 @@ void WeightsStream::StartCreating(const Request::End& end) {
   End(queued);
 }
 
-absl::StatusOr<v1::Model> WeightsStream::Create(const Request::End& end) const {
+absl::StatusOr<v1::Model> WeightsStream::Create(const Request::End& end) {
   const std::string& file = request_.weights().safetensors();
   const auto size = static_cast<int64_t>(file.size());
   if (end.bytes() != size) {
@@ -204,6 +243,7 @@ absl::StatusOr<v1::Model> WeightsStream::Create(const Request::End& end) const {
                       absl::StrCat("client sent weights of CRC-32 ", absl::Hex(end.crc32()),
                                    ", server received ", absl::Hex(crc)));
   }
+  ENGRAM_RETURN_IF_ERROR(upload_.complete(&request_));
   return edge_.host->Create(request_);
 }
 
@@ -254,16 +294,17 @@ void WeightsStream::End(const absl::StatusOr<v1::Model>& model) {
     grpc::ByteBuffer bytes = ToBytes(*model);
     reply_->Swap(&bytes);
   }
-  edge_.rpcs->Observe(Rpc::kCreateModelFromWeights, model.status().code(),
+  edge_.rpcs->Observe(upload_.rpc, model.status().code(),
                       absl::ToDoubleSeconds(SteadyNow() - start_));
   Finish(ToGrpcStatus(model.status()));
 }
 
 }  // namespace
 
-Reactor* StartWeightsStream(const Edge& edge, const grpc::CallbackServerContext& context,
+Reactor* StartWeightsStream(const Edge& edge, Rpc rpc, const grpc::CallbackServerContext& context,
                             WeightsBytes bytes, grpc::ByteBuffer* reply) {
-  auto stream = std::make_shared<WeightsStream>(edge, std::move(bytes), reply);
+  const Upload& upload = rpc == Rpc::kImport ? kImport : kFromWeights;
+  auto stream = std::make_shared<WeightsStream>(edge, upload, std::move(bytes), reply);
   stream->Open(context);
   return stream.get();
 }

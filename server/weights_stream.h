@@ -1,5 +1,5 @@
-// One CreateModelFromWeights stream: the request, its file in chunks, the end record; then the
-// model is made on the call pool.
+// One CreateModelFromWeights or Import stream: the request, its file in chunks, the end record;
+// then the model is made on the call pool.
 //
 // Threading: gRPC's callback threads; creation and the checksum on the pool.
 // Ownership: the reactor keeps itself until OnDone, and until the pool has done its part; `bytes`
@@ -18,14 +18,16 @@
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
 #include "server/edge.h"
+#include "server/rpc_table.h"
 
 namespace engram::server {
 
 // Bytes of files on their way in, over all streams.
 using WeightsBytes = std::shared_ptr<std::atomic<int64_t>>;
 
+// `rpc` is one of the two.
 grpc::ServerReadReactor<grpc::ByteBuffer>* StartWeightsStream(
-    const Edge& edge, const grpc::CallbackServerContext& context, WeightsBytes bytes,
+    const Edge& edge, Rpc rpc, const grpc::CallbackServerContext& context, WeightsBytes bytes,
     grpc::ByteBuffer* reply);
 
 }  // namespace engram::server

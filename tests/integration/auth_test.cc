@@ -46,6 +46,8 @@ const std::map<std::string, std::string>& NeededRoles() {
       {"engram.v1.Checkpoints/GetCheckpoint", "reader"},
       {"engram.v1.Checkpoints/DeleteCheckpoint", "admin"},
       {"engram.v1.Checkpoints/Rollback", "admin"},
+      {"engram.v1.Checkpoints/Export", "reader"},
+      {"engram.v1.Checkpoints/Import", "admin"},
       {"engram.v1.Admin/GetServerInfo", "reader"},
       {"engram.v1.Admin/ListStrategies", "reader"},
       {"engram.v1.Admin/GetLimits", "reader"},

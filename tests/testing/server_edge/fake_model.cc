@@ -349,6 +349,20 @@ void FakeModel::Rollback(const v1::RollbackRequest& request,
   done(response);
 }
 
+absl::StatusOr<server::ModelFile> FakeModel::Export(const v1::ExportRequest& request) {
+  if (!request.checkpoint().empty()) {
+    const auto checkpoint = GetCheckpoint(request.checkpoint());
+    if (!checkpoint.ok()) return checkpoint.status();
+  }
+  base::MutexLock lock(&mutex_);
+  return file_;
+}
+
+void FakeModel::SetFile(server::ModelFile file) {
+  base::MutexLock lock(&mutex_);
+  file_ = std::move(file);
+}
+
 strategies::LearnerGauges FakeModel::Gauges() const {
   base::MutexLock lock(&mutex_);
   return gauges_;

@@ -122,6 +122,9 @@ class FakeModel : public server::ModelRuntime {
   absl::Status DeleteCheckpoint(absl::string_view id) override;
   void Rollback(const v1::RollbackRequest& request,
                 std::function<void(absl::StatusOr<v1::RollbackResponse>)> done) override;
+  // What SetFile gave; NOT_FOUND for a checkpoint that is not there.
+  absl::StatusOr<server::ModelFile> Export(const v1::ExportRequest& request) override;
+  void SetFile(server::ModelFile file);
   strategies::LearnerGauges Gauges() const override;
 
  private:
@@ -163,6 +166,7 @@ class FakeModel : public server::ModelRuntime {
   std::vector<v1::Checkpoint> checkpoints_ ABSL_GUARDED_BY(mutex_);
   std::vector<v1::Loss> losses_ ABSL_GUARDED_BY(mutex_);
   strategies::LearnerGauges gauges_ ABSL_GUARDED_BY(mutex_);
+  server::ModelFile file_ ABSL_GUARDED_BY(mutex_);
   OnBlame blame_ ABSL_GUARDED_BY(mutex_);
 };
 
