@@ -1,10 +1,14 @@
 #include "client/clients.h"
 
+#include <openssl/evp.h>
 #include <zlib.h>
 
+#include <array>
 #include <iterator>
 #include <utility>
 
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "client/unary_call.h"
 #include "storage/base/status_macros.h"
@@ -37,6 +41,56 @@ absl::StatusOr<Response> Call(const Connection& connection, Stub* stub,
 constexpr size_t kChunkBytes = 1 << 20;
 constexpr int64_t kSlowestBytesPerSecond = 256 << 10;
 
+void LimitUpload(const Connection& connection, absl::string_view file,
+                 grpc::ClientContext* context) {
+  connection.Prepare(context);
+  const auto bytes = static_cast<int64_t>(file.size());
+  context->set_deadline(absl::ToChronoTime(absl::Now() + connection.options().unary_deadline +
+                                           absl::Seconds(bytes / kSlowestBytesPerSecond)));
+}
+
+// `part` opens the stream; the file follows in chunks, then how long it is and its CRC-32.
+template <typename Part>
+absl::Status Upload(Part part, absl::string_view file, grpc::ClientWriter<Part>* writer) {
+  // A write that fails means that the server has answered: Finish says what.
+  bool open = writer->Write(part);
+  for (size_t at = 0; open && at < file.size(); at += kChunkBytes) {
+    const absl::string_view chunk = file.substr(at, kChunkBytes);
+    part.set_chunk(chunk.data(), chunk.size());
+    open = writer->Write(part);
+  }
+  if (open) {
+    part.mutable_end()->set_bytes(static_cast<int64_t>(file.size()));
+    part.mutable_end()->set_crc32(static_cast<uint32_t>(
+        crc32_z(0, reinterpret_cast<const unsigned char*>(file.data()), file.size())));
+    writer->Write(part);
+    writer->WritesDone();
+  }
+  return FromGrpcStatus(writer->Finish());
+}
+
+absl::StatusOr<std::string> Sha256Hex(absl::string_view bytes) {
+  std::array<unsigned char, EVP_MAX_MD_SIZE> digest;
+  unsigned int size = 0;
+  if (EVP_Digest(bytes.data(), bytes.size(), digest.data(), &size, EVP_sha256(), nullptr) != 1) {
+    return absl::InternalError("SHA-256 cannot be computed");
+  }
+  return absl::BytesToHexString({reinterpret_cast<const char*>(digest.data()), size});
+}
+
+absl::Status CheckWhole(const ExportedFile& file) {
+  if (file.header.bytes() != static_cast<int64_t>(file.bytes.size())) {
+    return absl::DataLossError(absl::StrCat("the file came with ", file.bytes.size(),
+                                            " bytes, the server announced ", file.header.bytes(),
+                                            "; export it again"));
+  }
+  ENGRAM_ASSIGN_OR_RETURN(const std::string sha256, Sha256Hex(file.bytes));
+  if (sha256 == file.header.sha256()) return absl::OkStatus();
+  return absl::DataLossError(absl::StrCat("the file came with SHA-256 ", sha256,
+                                          ", the server announced ", file.header.sha256(),
+                                          "; export it again"));
+}
+
 template <typename Element>
 std::vector<Element> ToVector(google::protobuf::RepeatedPtrField<Element>* elements) {
   return std::vector<Element>(std::make_move_iterator(elements->begin()),
@@ -61,32 +115,15 @@ absl::StatusOr<v1::Model> ModelsClient::CreateFromWeights(const std::string& nam
                                                           const v1::ModelSpec& spec,
                                                           v1::PretrainedWeights::Scope scope,
                                                           absl::string_view file) const {
-  const auto bytes = static_cast<int64_t>(file.size());
   grpc::ClientContext context;
-  connection_->Prepare(&context);
-  context.set_deadline(absl::ToChronoTime(absl::Now() + connection_->options().unary_deadline +
-                                          absl::Seconds(bytes / kSlowestBytesPerSecond)));
+  LimitUpload(*connection_, file, &context);
   v1::Model model;
   const auto writer = stub_->CreateModelFromWeights(&context, &model);
   v1::CreateModelFromWeightsRequest part;
   part.mutable_create()->set_name(name);
   *part.mutable_create()->mutable_spec() = spec;
   part.mutable_create()->mutable_weights()->set_scope(scope);
-  // A write that fails means that the server has answered: Finish says what.
-  bool open = writer->Write(part);
-  for (size_t at = 0; open && at < file.size(); at += kChunkBytes) {
-    const absl::string_view chunk = file.substr(at, kChunkBytes);
-    part.set_chunk(chunk.data(), chunk.size());
-    open = writer->Write(part);
-  }
-  if (open) {
-    part.mutable_end()->set_bytes(bytes);
-    part.mutable_end()->set_crc32(static_cast<uint32_t>(
-        crc32_z(0, reinterpret_cast<const unsigned char*>(file.data()), file.size())));
-    writer->Write(part);
-    writer->WritesDone();
-  }
-  ENGRAM_RETURN_IF_ERROR(FromGrpcStatus(writer->Finish()));
+  ENGRAM_RETURN_IF_ERROR(Upload(std::move(part), file, writer.get()));
   return model;
 }
 
@@ -257,6 +294,35 @@ absl::StatusOr<v1::RollbackResponse> CheckpointsClient::Rollback(
     const v1::RollbackRequest& request) const {
   return Call(*connection_, stub_.get(), &v1::Checkpoints::Stub::Rollback, request,
               request.dry_run() ? Repeat::kAlways : Repeat::kWhenAsked);
+}
+
+absl::StatusOr<ExportedFile> CheckpointsClient::Export(const v1::ExportRequest& request,
+                                                       absl::Duration deadline) const {
+  grpc::ClientContext context;
+  connection_->Prepare(&context);
+  context.set_deadline(absl::ToChronoTime(absl::Now() + deadline));
+  const auto reader = stub_->Export(&context, request);
+  ExportedFile file;
+  v1::ExportResponse part;
+  while (reader->Read(&part)) {
+    if (part.has_header()) file.header = part.header();
+    file.bytes.append(part.chunk());
+  }
+  ENGRAM_RETURN_IF_ERROR(FromGrpcStatus(reader->Finish()));
+  ENGRAM_RETURN_IF_ERROR(CheckWhole(file));
+  return file;
+}
+
+absl::StatusOr<v1::Model> CheckpointsClient::Import(const v1::ImportRequest::Header& header,
+                                                    absl::string_view file) const {
+  grpc::ClientContext context;
+  LimitUpload(*connection_, file, &context);
+  v1::Model model;
+  const auto writer = stub_->Import(&context, &model);
+  v1::ImportRequest part;
+  *part.mutable_header() = header;
+  ENGRAM_RETURN_IF_ERROR(Upload(std::move(part), file, writer.get()));
+  return model;
 }
 
 AdminClient::AdminClient(std::shared_ptr<Connection> connection)

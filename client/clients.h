@@ -99,6 +99,12 @@ class EvaluationClient {
   const std::unique_ptr<v1::Evaluation::Stub> stub_;
 };
 
+// A model as a file, and what the server says of it.
+struct ExportedFile {
+  v1::ExportResponse::Header header;
+  std::string bytes;
+};
+
 class CheckpointsClient {
  public:
   explicit CheckpointsClient(std::shared_ptr<Connection> connection);
@@ -110,6 +116,12 @@ class CheckpointsClient {
   absl::StatusOr<v1::Checkpoint> Get(const std::string& model, const std::string& id) const;
   absl::Status Delete(const std::string& model, const std::string& id) const;
   absl::StatusOr<v1::RollbackResponse> Rollback(const v1::RollbackRequest& request) const;
+  // The whole file, within `deadline`; DATA_LOSS when its length or SHA-256 is not the header's.
+  absl::StatusOr<ExportedFile> Export(const v1::ExportRequest& request,
+                                      absl::Duration deadline) const;
+  // A new model of such a file, sent in chunks; the deadline grows with it. Never repeated.
+  absl::StatusOr<v1::Model> Import(const v1::ImportRequest::Header& header,
+                                   absl::string_view file) const;
 
  private:
   const std::shared_ptr<Connection> connection_;

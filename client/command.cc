@@ -240,6 +240,8 @@ const std::vector<Verb>& AllVerbs() {
       {"checkpoint list", "list the states kept", CheckpointList},
       {"checkpoint show", "show one", CheckpointShow},
       {"checkpoint delete", "delete one", CheckpointDelete},
+      {"checkpoint export", "write a model's network to a file for PyTorch", CheckpointExport},
+      {"checkpoint import", "make a model of an exported file", CheckpointImport},
       {"rollback", "bring a checkpoint back", Rollback},
       {"erase", "erase examples by id, subject or producer", Erase},
       {"quarantine list", "list the examples that were set aside", QuarantineList},

@@ -1,11 +1,15 @@
-// Checkpoints and the way back to them.
+// Checkpoints, the way back to them, and the way out and in.
 #include <cstdint>
+#include <cstdio>
+#include <fstream>
+#include <iterator>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "client/clients.h"
 #include "client/json.h"
+#include "client/spec_flags.h"
 #include "client/table.h"
 #include "client/verbs/verbs.h"
 
@@ -49,6 +53,61 @@ std::string RollbackText(const v1::RollbackResponse& done, bool dry_run) {
                           done.rollback_sequence(), done.seconds());
   }
   return absl::StrCat(text, "\n");
+}
+
+absl::StatusOr<v1::ExportRequest::Format> ParseFormat(const std::string& text) {
+  if (text == "safetensors") return v1::ExportRequest::SAFETENSORS;
+  if (text == "torchscript") return v1::ExportRequest::TORCHSCRIPT;
+  return absl::InvalidArgumentError(
+      absl::StrCat("--format: must be safetensors or torchscript, got \"", text, "\""));
+}
+
+// Under another name first, so that nobody ever finds half of it.
+absl::Status WriteWhole(const std::string& path, const std::string& bytes) {
+  const std::string partial = path + ".partial";
+  std::ofstream file(partial, std::ios::binary | std::ios::trunc);
+  file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  file.close();
+  if (file.good() && std::rename(partial.c_str(), path.c_str()) == 0) return absl::OkStatus();
+  std::remove(partial.c_str());
+  return absl::UnavailableError(absl::StrCat("--out: cannot write ", bytes.size(), " bytes to ",
+                                             path, "; is there room, and the folder?"));
+}
+
+absl::StatusOr<std::string> ReadWhole(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::string bytes((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  if (file.is_open() && !file.bad()) return bytes;
+  return absl::InvalidArgumentError(absl::StrCat("FILE: cannot read ", path));
+}
+
+Json LabelsOf(const google::protobuf::RepeatedPtrField<v1::Label>& labels) {
+  Json array = Json::array();
+  for (const v1::Label& label : labels) {
+    array.push_back(label.has_number() ? Json(label.number()) : Json(label.text()));
+  }
+  return array;
+}
+
+void PrintExport(const VerbContext& context, const v1::ExportResponse::Header& header,
+                 const std::string& path) {
+  const Json labels = LabelsOf(header.labels());
+  if (context.json) {
+    *context.out << Json({{"checkpoint", header.checkpoint()},
+                          {"model_version", header.model_version()},
+                          {"file", path},
+                          {"bytes", header.bytes()},
+                          {"sha256", header.sha256()},
+                          {"labels", labels}})
+                        .dump()
+                 << "\n";
+    return;
+  }
+  *context.out << "checkpoint  " << header.checkpoint() << "\n"
+               << "version     " << header.model_version() << "\n"
+               << "file        " << path << ", " << ByteCount(header.bytes()) << "\n"
+               << "sha256      " << header.sha256() << "\n"
+               << "outputs     " << labels.dump() << "\n";
 }
 
 }  // namespace
@@ -121,6 +180,73 @@ int CheckpointDelete(const VerbContext& context, const Arguments& args) {
   if (!deleted.ok()) return Fail(context, deleted);
   *context.out << (context.json ? Json({{"deleted", id}}).dump() : absl::StrCat("deleted ", id))
                << "\n";
+  return kExitOk;
+}
+
+int CheckpointExport(const VerbContext& context, const Arguments& args) {
+  v1::ExportRequest request;
+  std::string model;
+  std::string checkpoint;
+  std::string format = "safetensors";
+  std::string path;
+  int64_t wait_seconds = 600;
+  FlagSet flags("checkpoint export", "Writes the network of a checkpoint to a file for PyTorch.");
+  flags.Positional("MODEL", &model, "whose checkpoint")
+      .OptionalPositional("CHECKPOINT", &checkpoint, "its id or label; the newest by default")
+      .String("format", &format, "safetensors (layers by name) or torchscript (for torch.jit)")
+      .Takes("safetensors|torchscript")
+      .String("out", &path, "file to write; replaced when it exists")
+      .Takes("FILE")
+      .Int64("wait_seconds", &wait_seconds, "longest wait");
+  if (const auto exit = ParseOrExit(context, args, &flags)) return *exit;
+  if (path.empty()) {
+    return WrongUsage(context, absl::InvalidArgumentError("--out: FILE is required"), flags);
+  }
+  const auto wanted = ParseFormat(format);
+  if (!wanted.ok()) return WrongUsage(context, wanted.status(), flags);
+  const auto connection = context.Connect();
+  if (!connection.ok()) return Fail(context, connection.status());
+  request.set_model(model);
+  request.set_checkpoint(checkpoint);
+  request.set_format(*wanted);
+  const auto file = CheckpointsClient(*connection).Export(request, absl::Seconds(wait_seconds));
+  if (!file.ok()) return Fail(context, file.status());
+  const absl::Status written = WriteWhole(path, file->bytes);
+  if (!written.ok()) return Fail(context, written);
+  PrintExport(context, file->header, path);
+  return kExitOk;
+}
+
+int CheckpointImport(const VerbContext& context, const Arguments& args) {
+  v1::ImportRequest::Header header;
+  std::string name;
+  std::string path;
+  std::string spec_file;
+  FlagSet flags("checkpoint import", "Makes a new model of an exported safetensors file.");
+  flags.Positional("NAME", &name, "of the new model")
+      .Positional("FILE", &path, "that checkpoint export wrote")
+      .String("spec", &spec_file,
+              "file with a ModelSpec in protobuf text form, in place of the one in the file")
+      .Takes("FILE");
+  if (const auto exit = ParseOrExit(context, args, &flags)) return *exit;
+  header.set_name(name);
+  if (!spec_file.empty()) {
+    const auto spec = ReadSpecFile(spec_file);
+    if (!spec.ok()) return WrongUsage(context, spec.status(), flags);
+    *header.mutable_spec() = *spec;
+  }
+  const auto file = ReadWhole(path);
+  if (!file.ok()) return WrongUsage(context, file.status(), flags);
+  const auto connection = context.Connect();
+  if (!connection.ok()) return Fail(context, connection.status());
+  const auto model = CheckpointsClient(*connection).Import(header, *file);
+  if (!model.ok()) return Fail(context, model.status());
+  if (context.json) {
+    *context.out << ToJson(*model).dump() << "\n";
+  } else {
+    *context.out << "imported " << model->name() << ": " << model->parameters()
+                 << " parameters, outputs " << LabelsOf(model->spec().labels()).dump() << "\n";
+  }
   return kExitOk;
 }
 

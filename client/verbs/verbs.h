@@ -33,6 +33,8 @@ int CheckpointCreate(const VerbContext& context, const Arguments& args);
 int CheckpointList(const VerbContext& context, const Arguments& args);
 int CheckpointShow(const VerbContext& context, const Arguments& args);
 int CheckpointDelete(const VerbContext& context, const Arguments& args);
+int CheckpointExport(const VerbContext& context, const Arguments& args);
+int CheckpointImport(const VerbContext& context, const Arguments& args);
 int Rollback(const VerbContext& context, const Arguments& args);
 int Erase(const VerbContext& context, const Arguments& args);
 int Blame(const VerbContext& context, const Arguments& args);

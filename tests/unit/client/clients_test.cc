@@ -53,6 +53,34 @@ TEST(ModelsClientTest, AFileGoesInChunksAndItsRefusalComesBack) {
   EXPECT_THAT(std::string(refused.status().message()), HasSubstr("weights: hostile"));
 }
 
+TEST(CheckpointsClientTest, AnExportedFileIsWholeOrNothing) {
+  FakeEngram server;
+  const CheckpointsClient checkpoints(server.Connect());
+  v1::ExportRequest request;
+  const auto file = checkpoints.Export(request, absl::Seconds(20));
+  ASSERT_TRUE(file.ok()) << file.status();
+  EXPECT_EQ(file->bytes, "model");
+  request.set_checkpoint("cut");
+  const auto cut = checkpoints.Export(request, absl::Seconds(20));
+  EXPECT_EQ(cut.status().code(), absl::StatusCode::kDataLoss);
+  EXPECT_THAT(std::string(cut.status().message()), HasSubstr("3 bytes, the server announced 5"));
+  request.set_checkpoint("garbled");
+  const auto garbled = checkpoints.Export(request, absl::Seconds(20));
+  EXPECT_EQ(garbled.status().code(), absl::StatusCode::kDataLoss);
+  EXPECT_THAT(std::string(garbled.status().message()), HasSubstr("SHA-256"));
+}
+
+TEST(CheckpointsClientTest, AFileIsImportedInChunksWithItsEnd) {
+  FakeEngram server;
+  v1::ImportRequest::Header header;
+  header.set_name("copy");
+  const auto model =
+      CheckpointsClient(server.Connect()).Import(header, std::string(2'500'000, 'w'));
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_EQ(model->name(), "copy");
+  EXPECT_EQ(model->spec().weights().bytes(), 2'500'000);
+}
+
 TEST(LearningClientTest, GivesUpAfterItsAttempts) {
   FakeEngram server;
   server.learning().FailLearnBatchWith(

@@ -248,6 +248,38 @@ grpc::Status FakeModels::GetModel(grpc::ServerContext* context, const v1::GetMod
   return RichStatus(grpc::StatusCode::NOT_FOUND, "no such model", {&missing});
 }
 
+grpc::Status FakeCheckpoints::Export(grpc::ServerContext* /*context*/,
+                                     const v1::ExportRequest* request,
+                                     grpc::ServerWriter<v1::ExportResponse>* writer) {
+  v1::ExportResponse part;
+  part.mutable_header()->set_bytes(5);
+  // Of "model".
+  part.mutable_header()->set_sha256(
+      "9372c470eeadd5ecd9c3c74c2b3cb633f8e2f2fad799250a0f70d652b6b825e4");
+  writer->Write(part);
+  part.set_chunk("mod");
+  writer->Write(part);
+  if (request->checkpoint() == "cut") return grpc::Status::OK;
+  part.set_chunk(request->checkpoint() == "garbled" ? "es" : "el");
+  writer->Write(part);
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeCheckpoints::Import(grpc::ServerContext* /*context*/,
+                                     grpc::ServerReader<v1::ImportRequest>* reader,
+                                     v1::Model* response) {
+  v1::ImportRequest part;
+  int64_t bytes = 0;
+  while (reader->Read(&part)) {
+    if (part.has_header()) response->set_name(part.header().name());
+    bytes += static_cast<int64_t>(part.chunk().size());
+    if (part.has_end() && part.end().bytes() == bytes) {
+      response->mutable_spec()->mutable_weights()->set_bytes(bytes);
+    }
+  }
+  return grpc::Status::OK;
+}
+
 FakeEngram::FakeEngram(LearnScript script) : learning_(std::move(script)) { Listen(0); }
 
 FakeEngram::~FakeEngram() {
@@ -262,6 +294,7 @@ void FakeEngram::Listen(int port) {
   builder.RegisterService(&learning_);
   builder.RegisterService(&admin_);
   builder.RegisterService(&models_);
+  builder.RegisterService(&checkpoints_);
   server_ = builder.BuildAndStart();
   ENGRAM_CHECK(server_ != nullptr);
 }

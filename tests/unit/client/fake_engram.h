@@ -16,6 +16,7 @@
 #include "absl/time/time.h"
 #include "client/connection.h"
 #include "engram/v1/admin.grpc.pb.h"
+#include "engram/v1/checkpoints.grpc.pb.h"
 #include "engram/v1/learning.grpc.pb.h"
 #include "engram/v1/model.grpc.pb.h"
 #include "grpcpp/server.h"
@@ -115,6 +116,16 @@ class FakeModels : public v1::Models::Service {
                         v1::Model* response) override;
 };
 
+// Exports "model" in two chunks: as it is, or damaged under way when the checkpoint is called
+// "garbled" or "cut". What is imported says its size in its spec.
+class FakeCheckpoints : public v1::Checkpoints::Service {
+ public:
+  grpc::Status Export(grpc::ServerContext* context, const v1::ExportRequest* request,
+                      grpc::ServerWriter<v1::ExportResponse>* writer) override;
+  grpc::Status Import(grpc::ServerContext* context, grpc::ServerReader<v1::ImportRequest>* reader,
+                      v1::Model* response) override;
+};
+
 class FakeEngram {
  public:
   explicit FakeEngram(LearnScript script = {});
@@ -134,6 +145,7 @@ class FakeEngram {
   FakeLearning learning_;
   FakeAdmin admin_;
   FakeModels models_;
+  FakeCheckpoints checkpoints_;
   int port_ = 0;
   std::unique_ptr<grpc::Server> server_;
 };
