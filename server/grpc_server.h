@@ -31,6 +31,10 @@ class GrpcServer {
   // "127.0.0.1:41213": the address with the port really bound.
   const std::string& address() const { return acceptor_->address(); }
 
+  // To this server from within the process: no socket, no handshake, the same services. Messages
+  // are as large as the listener's.
+  std::shared_ptr<grpc::Channel> OwnChannel();
+
   // Refuses new calls, lets streams end with what they accepted, cancels what is left after
   // `patience` (or at once after Hurry), closes the listener.
   void Drain(absl::Duration patience);

@@ -1,22 +1,18 @@
 #include "server/http_server.h"
 
-#include <algorithm>
 #include <atomic>
-#include <sstream>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "CivetServer.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
-#include "prometheus/metric_family.h"
-#include "prometheus/text_serializer.h"
 #include "server/config.h"
 #include "server/errors.h"
 #include "server/logging.h"
-#include "server/rpc_table.h"
 #include "server/thread_stacks.h"
 #include "server/tls_files.h"
 #include "server/tls_front.h"
@@ -25,26 +21,71 @@
 namespace engram::server {
 namespace {
 
-constexpr absl::string_view kPlain = "text/plain; charset=utf-8";
-constexpr absl::string_view kExposition = "text/plain; version=0.0.4; charset=utf-8";
-constexpr absl::string_view kIndex =
-    "engramd\n\n/metrics  Prometheus metrics\n/healthz  the process answers\n"
-    "/readyz   every model serves and can learn\n";
+// Of them, the calls of HttpPages take at most all but a few.
+constexpr int kWorkers = 24;
+constexpr int kCallsMax = kWorkers - 6;
+constexpr int64_t kDiscardBytesMax = 4 << 20;
 
-struct Reply {
-  int code = 200;
-  absl::string_view reason = "OK";
-  absl::string_view type = kPlain;
-  std::string body;
+absl::optional<absl::string_view> Header(mg_connection* connection, const char* name) {
+  const char* value = mg_get_header(connection, name);
+  if (value == nullptr) return absl::nullopt;
+  return absl::string_view(value);
+}
+
+// CivetWeb says 0 at the end of a body, and also when the rest of it does not come.
+class Body {
+ public:
+  explicit Body(mg_connection* connection)
+      : connection_(connection), length_(mg_get_request_info(connection)->content_length) {}
+
+  absl::StatusOr<size_t> Read(char* into, size_t bytes_max) {
+    if (length_ >= 0 && read_ >= length_) return 0;
+    Invite();
+    const int got = mg_read(connection_, into, bytes_max);
+    if (got > 0) {
+      read_ += got;
+      return static_cast<size_t>(got);
+    }
+    if (got == 0 && length_ < 0) return 0;
+    return absl::DeadlineExceededError(absl::StrCat(
+        "body: nothing more came after ", read_, " bytes",
+        length_ < 0 ? "" : absl::StrCat(" of ", length_), "; send it without a pause of a second"));
+  }
+
+  // What is left unread when a connection is closed may cost the client its reply. A client that
+  // was not asked yet does not send.
+  void Discard() {
+    if (!invited_ && Header(connection_, "Expect").has_value()) return;
+    std::string piece(64 << 10, '\0');
+    for (int64_t discarded = 0; discarded < kDiscardBytesMax;) {
+      const auto got = Read(&piece[0], piece.size());
+      if (!got.ok() || *got == 0) return;
+      discarded += static_cast<int64_t>(*got);
+    }
+  }
+
+ private:
+  // A client may wait to be asked for its body, and CivetWeb does not ask.
+  void Invite() {
+    if (invited_) return;
+    invited_ = true;
+    if (!absl::EqualsIgnoreCase(Header(connection_, "Expect").value_or(""), "100-continue")) return;
+    constexpr absl::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
+    mg_write(connection_, kContinue.data(), kContinue.size());
+  }
+
+  mg_connection* const connection_;
+  bool invited_ = false;
+  const int64_t length_;  // below 0: in chunks, or none
+  int64_t read_ = 0;
 };
 
-bool Send(mg_connection* connection, const Reply& reply, bool with_body) {
-  const std::string head =
-      absl::StrCat("HTTP/1.1 ", reply.code, " ", reply.reason, "\r\nContent-Type: ", reply.type,
-                   "\r\nContent-Length: ", reply.body.size(), "\r\nCache-Control: no-store\r\n",
-                   reply.code == 405 ? "Allow: GET, HEAD\r\n" : "",
-                   reply.code == 401 ? "WWW-Authenticate: Bearer\r\n" : "",
-                   "Connection: close\r\n\r\n");
+bool Send(mg_connection* connection, const HttpReply& reply, bool with_body) {
+  std::string head = absl::StrCat(
+      "HTTP/1.1 ", reply.code, " ", HttpReason(reply.code), "\r\nContent-Type: ", reply.type,
+      "\r\nContent-Length: ", reply.body.size(), "\r\nCache-Control: ", reply.cache, "\r\n");
+  for (const auto& [name, value] : reply.headers) absl::StrAppend(&head, name, ": ", value, "\r\n");
+  absl::StrAppend(&head, "Connection: close\r\n\r\n");
   mg_write(connection, head.data(), head.size());
   if (with_body) mg_write(connection, reply.body.data(), reply.body.size());
   return true;
@@ -63,100 +104,54 @@ const CivetCallbacks& Callbacks() {
   return *callbacks;
 }
 
-// One handler for every path: what is not in its table is 404, whatever CivetWeb would do with it.
-class Pages : public CivetHandler {
+// One handler for every path and verb: what is not in its table is 404, whatever CivetWeb would do
+// with it.
+class PagesHandler : public CivetHandler {
  public:
-  Pages(const prometheus::Collectable* metrics, const ServingBoard* board,
-        const Authority* authority, bool roles_may_call)
-      : metrics_(metrics), board_(board), authority_(authority), roles_may_call_(roles_may_call) {}
+  PagesHandler(HttpParts parts, HttpRules rules) : pages_(std::move(parts), rules) {}
 
-  bool handleGet(CivetServer*, mg_connection* connection) override {
-    return Send(connection, Page(connection), true);
-  }
-  bool handleHead(CivetServer*, mg_connection* connection) override {
-    return Send(connection, Page(connection), false);
-  }
-  bool handlePost(CivetServer*, mg_connection* connection) override { return Refuse(connection); }
-  bool handlePut(CivetServer*, mg_connection* connection) override { return Refuse(connection); }
-  bool handleDelete(CivetServer*, mg_connection* connection) override { return Refuse(connection); }
-  bool handlePatch(CivetServer*, mg_connection* connection) override { return Refuse(connection); }
+  bool handleGet(CivetServer*, mg_connection* connection) override { return Answer(connection); }
+  bool handleHead(CivetServer*, mg_connection* connection) override { return Answer(connection); }
+  bool handlePost(CivetServer*, mg_connection* connection) override { return Answer(connection); }
+  bool handlePut(CivetServer*, mg_connection* connection) override { return Answer(connection); }
+  bool handleDelete(CivetServer*, mg_connection* connection) override { return Answer(connection); }
+  bool handlePatch(CivetServer*, mg_connection* connection) override { return Answer(connection); }
   bool handleOptions(CivetServer*, mg_connection* connection) override {
-    return Refuse(connection);
+    return Answer(connection);
   }
 
  private:
-  Reply Page(mg_connection* connection) const {
-    const char* uri = mg_get_request_info(connection)->local_uri;
-    const absl::string_view path = uri == nullptr ? "" : uri;
-    const auto row = std::find_if(kPages.begin(), kPages.end(),
-                                  [path](const AccessRow& each) { return each.name == path; });
-    if (row == kPages.end()) return NotFoundPage();
-    if (!roles_may_call_ && row->role != Role::kAnybody) return NotFoundPage();
-    const absl::Status allowed = CheckCaller(connection, *row);
-    if (absl::IsPermissionDenied(allowed)) return Refusal(403, "Forbidden", allowed);
-    if (!allowed.ok()) return Refusal(401, "Unauthorized", allowed);
-    return Content(path);
+  bool Answer(mg_connection* connection) const {
+    const mg_request_info* const asked = mg_get_request_info(connection);
+    Body body(connection);
+    HttpRequest request;
+    request.verb = asked->request_method;
+    request.path = asked->local_uri == nullptr ? "" : asked->local_uri;
+    request.query = asked->query_string == nullptr ? "" : asked->query_string;
+    request.header = [connection](const char* name) { return Header(connection, name); };
+    request.read = [&body](char* into, size_t bytes_max) { return body.Read(into, bytes_max); };
+    const HttpReply reply = pages_.Answer(request);
+    body.Discard();
+    return Send(connection, reply, request.verb != "HEAD");
   }
 
-  absl::Status CheckCaller(mg_connection* connection, const AccessRow& row) const {
-    if (authority_ == nullptr || row.role == Role::kAnybody) return absl::OkStatus();
-    const char* header = mg_get_header(connection, "Authorization");
-    ENGRAM_ASSIGN_OR_RETURN(const Identity caller,
-                            authority_->Identify(header == nullptr ? "" : header));
-    return Authority::CheckRole(caller, row.role, row.name);
-  }
-
-  static Reply NotFoundPage() { return {404, "Not Found", kPlain, "not found\n"}; }
-  static Reply Refusal(int code, absl::string_view reason, const absl::Status& status) {
-    return {code, reason, kPlain, absl::StrCat(status.message(), "\n")};
-  }
-
-  Reply Content(absl::string_view path) const {
-    if (path == "/metrics") return Metrics();
-    if (path == "/healthz") return {200, "OK", kPlain, "ok\n"};
-    if (path == "/readyz") {
-      const std::string obstacle = board_->WhyNotReady();
-      if (obstacle.empty()) return {200, "OK", kPlain, "ready\n"};
-      return {503, "Service Unavailable", kPlain, absl::StrCat("not ready: ", obstacle, "\n")};
-    }
-    if (path == "/") return {200, "OK", kPlain, std::string(kIndex)};
-    return NotFoundPage();
-  }
-
-  Reply Metrics() const {
-    std::ostringstream text;
-    prometheus::TextSerializer().Serialize(text, metrics_->Collect());
-    return {200, "OK", kExposition, text.str()};
-  }
-
-  bool Refuse(mg_connection* connection) const {
-    Reply reply = Page(connection);
-    if (reply.code == 200 || reply.code == 503) {
-      reply = {405, "Method Not Allowed", kPlain, "method not allowed\n"};
-    }
-    return Send(connection, reply, true);
-  }
-
-  const prometheus::Collectable* const metrics_;
-  const ServingBoard* const board_;
-  const Authority* const authority_;
-  const bool roles_may_call_;  // otherwise only what anybody may see is there
+  const HttpPages pages_;
 };
 
 class CivetHttpServer final : public HttpServer {
  public:
   // Throws CivetException when it cannot listen.
-  CivetHttpServer(const std::string& listen, const ListenAddress& address,
-                  const prometheus::Collectable* metrics, const ServingBoard* board,
+  CivetHttpServer(const std::string& listen, const ListenAddress& address, HttpParts parts,
                   const HttpAccess& access)
-      : pages_(metrics, board, access.authority,
-               address.local_only || (access.tls.has_value() && access.authority != nullptr)),
-        civet_(std::vector<std::string>{"listening_ports",
-                                        access.tls.has_value() ? "127.0.0.1:0" : listen,
-                                        "num_threads", "8", "request_timeout_ms", "1000",
-                                        "keep_alive_timeout_ms", "0", "linger_timeout_ms", "0",
-                                        "max_request_size", "8192"},
-               &Callbacks()) {
+      : pages_(std::move(parts),
+               {address.local_only || (access.tls.has_value() && access.authenticated),
+                access.authenticated, kCallsMax}),
+        civet_(
+            std::vector<std::string>{"listening_ports",
+                                     access.tls.has_value() ? "127.0.0.1:0" : listen, "num_threads",
+                                     absl::StrCat(kWorkers), "request_timeout_ms", "1000",
+                                     "keep_alive_timeout_ms", "0", "max_request_size", "8192"},
+            &Callbacks()) {
     civet_.addHandler("/", pages_);
     const std::vector<int> ports = civet_.getListeningPorts();
     port_ = ports.empty() ? address.port : ports.front();
@@ -194,7 +189,7 @@ class CivetHttpServer final : public HttpServer {
     if (knock != nullptr) mg_close_connection(knock);
   }
 
-  Pages pages_;
+  PagesHandler pages_;
   CivetServer civet_;
   int port_ = 0;
   std::string address_;
@@ -203,9 +198,9 @@ class CivetHttpServer final : public HttpServer {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(
-    const std::string& listen, const prometheus::Collectable* metrics, const ServingBoard* board,
-    const HttpAccess& access) {
+absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const std::string& listen,
+                                                              HttpParts parts,
+                                                              const HttpAccess& access) {
   ENGRAM_ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress("--http_listen", listen));
   if (access.tls.has_value()) {
     ENGRAM_RETURN_IF_ERROR(CheckTlsFiles("http_tls", *access.tls));
@@ -216,7 +211,7 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(
   Log(LogLevel::kDebug, "http_starting", {{"least_thread_stack", LeastThreadStack()}});
   // CivetWeb's constructor is the one place here that throws.
   try {
-    auto made = std::make_unique<CivetHttpServer>(listen, address, metrics, board, access);
+    auto made = std::make_unique<CivetHttpServer>(listen, address, std::move(parts), access);
     if (access.tls.has_value()) {
       ENGRAM_RETURN_IF_ERROR(made->StartFront(listen, address, *access.tls));
     }

@@ -32,13 +32,16 @@
 #include "server/flag_check.h"
 #include "server/grpc_server.h"
 #include "server/http_server.h"
+#include "server/inference_rest.h"
 #include "server/library_logs.h"
 #include "server/listener_check.h"
 #include "server/listener_credentials.h"
 #include "server/logging.h"
 #include "server/loss_lock.h"
+#include "server/own_calls.h"
 #include "server/process_env.h"
 #include "server/reload.h"
+#include "server/rest_gateway.h"
 #include "server/rpc_table.h"
 #include "server/self_probe.h"
 #include "server/server_info.h"
@@ -291,10 +294,19 @@ int Serve(const v1::ServerConfig& config, Authority* authority, storage::Store* 
   auto grpc = GrpcServer::Start(absl::GetFlag(FLAGS_listen), parts.edge, &parts.board);
   if (!grpc.ok()) return Fail(ListenExitCode(grpc.status()), grpc.status());
   const Exporter exporter(parts.edge);
-  HttpAccess http_access{authority, absl::nullopt};
+  const OwnCalls own_calls((*grpc)->OwnChannel());
+  const RestGateway rest(&own_calls);
+  HttpParts http_parts;
+  http_parts.metrics = &exporter;
+  http_parts.board = &parts.board;
+  http_parts.rest = [&rest](const HttpRequest& request) { return rest.Answer(request); };
+  const InferenceRest inference(&own_calls);
+  http_parts.inference = [&inference](const HttpRequest& request) {
+    return inference.Answer(request);
+  };
+  HttpAccess http_access{authority != nullptr, absl::nullopt};
   if (config.has_http_tls()) http_access.tls = config.http_tls();
-  auto http = HttpServer::Start(absl::GetFlag(FLAGS_http_listen), &exporter, &parts.board,
-                                http_access);
+  auto http = HttpServer::Start(absl::GetFlag(FLAGS_http_listen), http_parts, http_access);
   if (!http.ok()) return Fail(ListenExitCode(http.status()), http.status());
 
   const absl::Status started = StartModels(config, parts.host.get());

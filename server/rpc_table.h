@@ -1,5 +1,6 @@
-// The one table of what can be called and who may: every method of engram.v1, the methods that gRPC
-// itself answers on our listener, and the pages of the HTTP listener.
+// The one table of what can be called and who may: every method of engram.v1 and of the Open
+// Inference Protocol, the methods that gRPC itself answers on our listener, and the pages of the
+// HTTP listener.
 //
 // A method without a row is refused: UNIMPLEMENTED by the listener (listener_credentials.h), and a
 // failing test by name (rpc_table_test). A handler cannot be admitted without naming its row.
@@ -134,7 +135,7 @@ constexpr bool IsRecorded(Rpc rpc) {
          rpc != Rpc::kListQuarantined && rpc != Rpc::kListRejected;
 }
 
-// What gRPC answers by itself, or a page: a name and who may.
+// What gRPC answers by itself: a name and who may.
 struct AccessRow {
   absl::string_view name;
   Role role;
@@ -146,12 +147,10 @@ inline constexpr std::array<AccessRow, 3> kListenerRpcs = {{
     {"grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Role::kReader},
 }};
 
-// What anybody may see is also what answers off loopback: probes and scrapers carry no credentials.
-inline constexpr std::array<AccessRow, 4> kPages = {{
-    {"/", Role::kReader},
-    {"/metrics", Role::kAnybody},
-    {"/healthz", Role::kAnybody},
-    {"/readyz", Role::kAnybody},
-}};
+// Pages that anybody may see, also off loopback in the clear: probes and scrapers carry no
+// credentials. Besides them the HTTP listener has files of code (dashboard_files.h) and calls of
+// the methods above (rest_routes.h, inference_rest.h), which pass their own rows.
+inline constexpr std::array<absl::string_view, 3> kPlainPages = {"/metrics", "/healthz",
+                                                                 "/readyz"};
 
 }  // namespace engram::server

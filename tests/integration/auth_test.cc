@@ -230,8 +230,8 @@ TEST_F(AuthTest, RefusedCallsAreCountedAndTokensAreNeverWritten) {
 TEST_F(AuthTest, PagesAreServedOverTlsToThoseWhoMay) {
   const std::string token = "Authorization: Bearer " + credentials_->Token("reader");
   EXPECT_NE(Get("/readyz", "").find("200 OK"), std::string::npos);
-  EXPECT_NE(Get("/", token + "\\r\\n").find("200 OK"), std::string::npos);
-  EXPECT_NE(Get("/", "").find("401 Unauthorized"), std::string::npos);
+  EXPECT_NE(Get("/v1/models", token + "\\r\\n").find("200 OK"), std::string::npos);
+  EXPECT_NE(Get("/v1/models", "").find("401 Unauthorized"), std::string::npos);
   const auto plain = testing::HttpGet(server_->http_address(), "/readyz");
   EXPECT_FALSE(plain.ok()) << plain->code << ": an answer in the clear";
 }

@@ -1,4 +1,5 @@
-// The README's commands run as they stand there, with the programs of this build.
+// The commands of the README and of the pages run as they stand there, with the programs of this
+// build.
 #include <fstream>
 
 #include "absl/strings/str_cat.h"
@@ -29,9 +30,12 @@ TEST(ReadmeCommandsTest, ALongProgramIsOnlyLookedAt) {
             "set -euo pipefail\necho '--- block 1'\ntest -x /s/./tests/run\n\nls\n\n");
 }
 
-TEST(ReadmeTest, EveryCommandOfTheReadmeRuns) {
-  const std::string readme = ReadWholeFile(std::string(ENGRAM_SOURCE_FOLDER) + "/README.md");
-  const auto blocks = ShellBlocks(readme);
+// Each page is read from its top by somebody who has just built everything.
+class PageTest : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(PageTest, EveryCommandOfThePageRuns) {
+  const std::string page = ReadWholeFile(absl::StrCat(ENGRAM_SOURCE_FOLDER, "/", GetParam()));
+  const auto blocks = ShellBlocks(page);
   ASSERT_FALSE(blocks.empty());
   testing::ScratchFolder scratch;
   const std::string script = scratch.path() + "/commands.sh";
@@ -46,6 +50,9 @@ TEST(ReadmeTest, EveryCommandOfTheReadmeRuns) {
   ASSERT_TRUE(finished.ok()) << finished.status() << ReadWholeFile(scratch.path() + "/output");
   EXPECT_EQ(finished->code, 0) << finished->output;
 }
+
+INSTANTIATE_TEST_SUITE_P(Pages, PageTest,
+                         ::testing::Values("README.md", "proto/API.md", "strategies/CHOOSING.md"));
 
 }  // namespace
 }  // namespace engram::tidy

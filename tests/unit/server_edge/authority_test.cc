@@ -13,6 +13,8 @@
 #include "gtest/gtest.h"
 #include "server/exporter.h"
 #include "server/http_server.h"
+#include "server/own_calls.h"
+#include "server/rest_gateway.h"
 #include "storage/sha256.h"
 #include "tests/testing/process/scratch_folder.h"
 #include "tests/testing/process/status_details.h"
@@ -270,26 +272,34 @@ TEST_F(GuardedEdgeTest, TokensDoNotLeaveThisMachineInTheClear) {
   EXPECT_THAT(std::string(server.status().message()), HasSubstr("in the clear"));
 }
 
-TEST_F(GuardedEdgeTest, PagesPassTheSameTable) {
+TEST_F(GuardedEdgeTest, CallsByHttpPassTheSameTable) {
+  const auto server = server::GrpcServer::Start("127.0.0.1:0", edge_, &board_);
+  ASSERT_TRUE(server.ok()) << server.status();
   const server::Exporter exporter(edge_);
-  const auto http =
-      server::HttpServer::Start("127.0.0.1:0", &exporter, &board_, {authority_.get(), {}});
+  const server::OwnCalls calls((*server)->OwnChannel());
+  const server::RestGateway rest(&calls);
+  server::HttpParts parts;
+  parts.metrics = &exporter;
+  parts.board = &board_;
+  parts.rest = [&rest](const server::HttpRequest& request) { return rest.Answer(request); };
+  const auto http = server::HttpServer::Start("127.0.0.1:0", parts, {true, {}});
   ASSERT_TRUE(http.ok()) << http.status();
-  const auto get = [&http](const std::string& path, const std::string& header) {
+  const auto ask = [&http](const std::string& line, const std::string& header) {
     return HttpExchange((*http)->address(),
-                        absl::StrCat("GET ", path, " HTTP/1.1\r\nHost: x\r\n", header, "\r\n"));
+                        absl::StrCat(line, " HTTP/1.1\r\nHost: x\r\n", header, "\r\n"));
   };
   const std::string reader = "Authorization: Bearer token of reader r\r\n";
-  EXPECT_THAT(get("/healthz", ""), HasSubstr("200 OK"));
-  EXPECT_THAT(get("/metrics", ""), HasSubstr("200 OK"));
-  EXPECT_THAT(get("/", reader), HasSubstr("200 OK"));
+  EXPECT_THAT(ask("GET /healthz", ""), HasSubstr("200 OK"));
+  EXPECT_THAT(ask("GET /metrics", ""), HasSubstr("200 OK"));
+  EXPECT_THAT(ask("GET /v1/models", reader), HasSubstr("200 OK"));
   for (const char* header : {"", "Authorization: Bearer wrong\r\n"}) {
-    const std::string reply = get("/", header);
+    const std::string reply = ask("GET /v1/models", header);
     EXPECT_THAT(reply, HasSubstr("401 Unauthorized"));
     EXPECT_THAT(reply, HasSubstr("WWW-Authenticate: Bearer"));
     EXPECT_THAT(reply, HasSubstr("missing or invalid credentials"));
   }
-  EXPECT_THAT(get("/nothing", ""), HasSubstr("404 Not Found"));
+  EXPECT_THAT(ask("DELETE /v1/models/digits", reader), HasSubstr("403 Forbidden"));
+  EXPECT_THAT(ask("GET /nothing", ""), HasSubstr("404 Not Found"));
 }
 
 }  // namespace

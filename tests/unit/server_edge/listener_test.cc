@@ -131,9 +131,22 @@ class HttpTest : public ::testing::Test {
  protected:
   HttpTest() : exporter_(rig_.edge()) {
     large_thread_local[0] = 1;
-    auto http = server::HttpServer::Start("127.0.0.1:0", &exporter_, &rig_.board());
+    auto http = server::HttpServer::Start("127.0.0.1:0", Parts());
     EXPECT_TRUE(http.ok()) << http.status();
     http_ = *std::move(http);
+  }
+  server::HttpParts Parts() {
+    server::HttpParts parts;
+    parts.metrics = &exporter_;
+    parts.board = &rig_.board();
+    parts.rest = [](const server::HttpRequest& request) {
+      const auto body = server::ReadBody(request, 100);
+      server::HttpReply reply;
+      if (!body.ok()) return server::ErrorReply(body.status());
+      reply.body = *body;
+      return reply;
+    };
+    return parts;
   }
   int Code(const std::string& path) { return HttpGet(http_->address(), path)->code; }
 
@@ -183,9 +196,24 @@ TEST_F(HttpTest, HeadHasTheHeadersOnly) {
   EXPECT_EQ(reply.substr(reply.size() - 4), "\r\n\r\n");
 }
 
+TEST_F(HttpTest, ABodyIsReadToItsEnd) {
+  const std::string post = "POST /v1/models HTTP/1.1\r\nHost: 127.0.0.1\r\n";
+  const auto ask = [&](const std::string& rest) {
+    return HttpExchange(http_->address(), post + rest);
+  };
+  EXPECT_THAT(ask("Content-Length: 5\r\n\r\nhello"), HasSubstr("\r\n\r\nhello"));
+  EXPECT_THAT(ask("Transfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n"),
+              HasSubstr("\r\n\r\nhello"));
+  const std::string asked = ask("Expect: 100-continue\r\nContent-Length: 5\r\n\r\nhello");
+  EXPECT_THAT(asked, HasSubstr("100 Continue"));
+  EXPECT_THAT(asked, HasSubstr("\r\n\r\nhello"));
+  EXPECT_THAT(ask("Content-Length: 9\r\n\r\nhello"),
+              HasSubstr("nothing more came after 5 bytes of 9"));
+}
+
 TEST_F(HttpTest, SlowClientsDoNotHoldUpAScrape) {
   std::vector<std::unique_ptr<SilentConnection>> slow;
-  for (int i = 0; i < 16; ++i) slow.push_back(std::make_unique<SilentConnection>(http_->address()));
+  for (int i = 0; i < 48; ++i) slow.push_back(std::make_unique<SilentConnection>(http_->address()));
   // A scraper tries again when a busy server hangs up; what counts is when it has its page.
   const absl::Time start = absl::Now();
   int code = 0;
@@ -197,7 +225,7 @@ TEST_F(HttpTest, SlowClientsDoNotHoldUpAScrape) {
 }
 
 TEST_F(HttpTest, APortInUseIsUnavailable) {
-  const auto second = server::HttpServer::Start(http_->address(), &exporter_, &rig_.board());
+  const auto second = server::HttpServer::Start(http_->address(), Parts());
   EXPECT_EQ(second.status().code(), absl::StatusCode::kUnavailable);
 }
 

@@ -1,0 +1,58 @@
+// What the HTTP listener answers, path by path, without a socket: probes and metrics, the
+// dashboard's files, and what is called through it (REST, the Open Inference Protocol).
+//
+// Calls carry their own credentials to the gRPC services; the dashboard's files hold nothing but
+// code. Three things keep a foreign web page in somebody's browser out: an Origin that is not ours
+// is refused, so is a Host that is a name when authentication is off (a name can be pointed at this
+// machine, an address cannot), and bodies must have types that no form can send.
+//
+// Threading: Answer from any of the listener's workers.
+// Ownership: what Parts points to outlives it.
+// Failure: an HTTP code and words.
+// Bounds: `calls_max` calls at once; the next is 429. So probes and scrapes always find a worker.
+#pragma once
+
+#include <atomic>
+#include <functional>
+
+#include "prometheus/collectable.h"
+#include "server/http_exchange.h"
+#include "server/serving_board.h"
+
+namespace engram::server {
+
+using HttpHandler = std::function<HttpReply(const HttpRequest&)>;
+
+struct HttpParts {
+  const prometheus::Collectable* metrics = nullptr;
+  const ServingBoard* board = nullptr;
+  HttpHandler rest;       // below /v1; empty: 404
+  HttpHandler inference;  // below /v2; empty: 404
+};
+
+struct HttpRules {
+  // Otherwise only the pages that kPages calls plain are there.
+  bool all_pages = false;
+  // Without, whoever reaches the listener may do everything.
+  bool authenticated = false;
+  int calls_max = 16;
+};
+
+class HttpPages {
+ public:
+  HttpPages(HttpParts parts, HttpRules rules) : parts_(std::move(parts)), rules_(rules) {}
+
+  HttpReply Answer(const HttpRequest& request) const;
+
+ private:
+  HttpReply Page(const HttpRequest& request) const;
+  HttpReply Called(const HttpHandler& handler, const HttpRequest& request) const;
+  // Of another site's page: why it is refused.
+  absl::Status CheckSite(const HttpRequest& request) const;
+
+  const HttpParts parts_;
+  const HttpRules rules_;
+  mutable std::atomic<int> calls_{0};
+};
+
+}  // namespace engram::server
