@@ -273,8 +273,13 @@ void LiveModel::ForgetVersions() {
 
 absl::StatusOr<Served> LiveModel::Version(uint64_t version) {
   ENGRAM_RETURN_IF_ERROR(CheckServing());
+  if (version == 0) return Live();
+  return ExactVersion(version);
+}
+
+absl::StatusOr<Served> LiveModel::ExactVersion(uint64_t version) {
   const Served live = Live();
-  if (version == 0 || version == live.version()) return live;
+  if (version == live.version()) return live;
   base::MutexLock lock(&versions_mutex_);
   for (auto it = versions_.begin(); it != versions_.end(); ++it) {
     if (it->first != version) continue;
@@ -414,9 +419,10 @@ absl::StatusOr<storage::CheckpointRow> LiveModel::FindCheckpoint(absl::string_vi
 }
 
 absl::StatusOr<ModelFile> LiveModel::Export(const v1::ExportRequest& request) {
+  ENGRAM_RETURN_IF_ERROR(CheckServing());
   ENGRAM_ASSIGN_OR_RETURN(const auto row, FindCheckpoint(request.checkpoint()));
   ENGRAM_ASSIGN_OR_RETURN(const StreamState state, StreamState::Parse(row.stream_state));
-  ENGRAM_ASSIGN_OR_RETURN(const Served served, Version(row.applied));
+  ENGRAM_ASSIGN_OR_RETURN(const Served served, ExactVersion(row.applied));
   context_.enter_compute_thread();
   ENGRAM_ASSIGN_OR_RETURN(
       ModelFile file, MakeModelFile(context_.name, state.spec(), served, request.format()));

@@ -104,6 +104,8 @@ class LiveModel : public ModelRuntime {
   absl::Status CheckServing() const;
   absl::Status CheckReachable(uint64_t sequence) const;
   absl::StatusOr<v1::RollbackResponse> PlanRollback(const v1::RollbackRequest& request);
+  // Any version, 0 (before the first record) included.
+  absl::StatusOr<Served> ExactVersion(uint64_t version);
   absl::StatusOr<Served> LoadVersion(uint64_t version);
   // By id or label; empty: the newest.
   absl::StatusOr<storage::CheckpointRow> FindCheckpoint(absl::string_view id) const;

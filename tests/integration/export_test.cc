@@ -38,9 +38,10 @@ class ExportTest : public ServerTest {
     model_.Checkpoint("kept");
   }
 
-  Exported Export(Format format, const std::string& checkpoint = "kept") {
+  Exported Export(Format format, const std::string& checkpoint = "kept",
+                  const std::string& model = "toy") {
     v1::ExportRequest request;
-    request.set_model("toy");
+    request.set_model(model);
     request.set_checkpoint(checkpoint);
     request.set_format(format);
     grpc::ClientContext context;
@@ -123,9 +124,14 @@ TEST_F(ExportTest, AnImportedModelAnswersAsTheCheckpointDidAndLearnsOn) {
   EXPECT_EQ(imported->spec().weights().sha256(), file.header.sha256());
   ToyModel copy(stubs_.get(), "copy");
   ExpectSameScores(copy.Predict(kProbe), before);
+  copy.Checkpoint("start");  // version 0, which is not the live one for long
   copy.Learn({4, 5}, 200);
   copy.WaitApplied();
   EXPECT_GT(copy.Accuracy({4, 5}), 0.9);
+  const Exported start = Export(v1::ExportRequest::SAFETENSORS, "start", "copy");
+  ASSERT_TRUE(start.status.ok()) << start.status.error_message();
+  EXPECT_EQ(start.header.model_version(), 0u);
+  EXPECT_EQ(start.header.labels_size(), 3);
 }
 
 TEST_F(ExportTest, WhatCannotBeImportedLeavesNoModel) {
