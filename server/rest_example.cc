@@ -13,6 +13,11 @@ namespace {
 
 using nlohmann::json;
 
+// Printing goes as deep as the value does, and a line may hold half a million brackets.
+std::string Shown(const json& value) {
+  return value.is_structured() ? value.type_name() : Echo(value.dump());
+}
+
 absl::Status SetFeatures(const json& value, v1::Example* example) {
   if (!value.is_array()) return BadField("features", "expected an array of numbers");
   std::string* const dense = example->mutable_features()->mutable_dense();
@@ -20,7 +25,7 @@ absl::Status SetFeatures(const json& value, v1::Example* example) {
   for (const json& each : value) {
     if (!each.is_number()) {
       return BadField("features", absl::StrCat("value ", dense->size() / sizeof(float),
-                                               ": expected a number, got ", Echo(each.dump())));
+                                               ": expected a number, got ", Shown(each)));
     }
     const float number = each.get<float>();
     dense->append(reinterpret_cast<const char*>(&number), sizeof(number));
@@ -34,8 +39,7 @@ absl::Status SetLabel(const json& value, v1::Example* example) {
   } else if (value.is_number_integer()) {
     example->mutable_label()->set_number(value.get<int64_t>());
   } else {
-    return BadField("label",
-                    absl::StrCat("expected a whole number or text, got ", Echo(value.dump())));
+    return BadField("label", absl::StrCat("expected a whole number or text, got ", Shown(value)));
   }
   return absl::OkStatus();
 }
@@ -50,7 +54,7 @@ absl::Status SetSplit(const json& value, v1::Example* example) {
   v1::Split split;
   if (!value.is_string() || !v1::Split_Parse(value.get<std::string>(), &split)) {
     return BadField("split",
-                    absl::StrCat("expected \"TRAIN\" or \"HELD_OUT\", got ", Echo(value.dump())));
+                    absl::StrCat("expected \"TRAIN\" or \"HELD_OUT\", got ", Shown(value)));
   }
   example->set_split(split);
   return absl::OkStatus();

@@ -305,6 +305,15 @@ TEST(RestExampleTest, ALineHasTheFieldsOfAnExample) {
   }
 }
 
+TEST(RestExampleTest, HalfAMillionBracketsAreAWrongValueAsAnyOther) {
+  const std::string brackets = std::string(400'000, '[') + std::string(400'000, ']');
+  for (const char* field : {"label", "split", "features", "id", "weight"}) {
+    const auto parsed = server::ParseExampleLine(absl::StrCat("{\"", field, "\":", brackets, "}"));
+    EXPECT_EQ(parsed.status().code(), absl::StatusCode::kInvalidArgument) << field;
+    EXPECT_THAT(std::string(parsed.status().message()), HasSubstr(field));
+  }
+}
+
 class PagesTest : public ::testing::Test {
  protected:
   PagesTest() : exporter_(rig_.edge()) {
