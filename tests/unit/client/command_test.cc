@@ -1,10 +1,13 @@
 #include "client/command.h"
 
+#include <unistd.h>
+
 #include <cstdio>
 #include <fstream>
 #include <set>
 #include <sstream>
 
+#include "absl/strings/str_cat.h"
 #include "client/json.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -253,7 +256,8 @@ TEST_F(CommandTest, LearnRefusesRowsItCannotRead) {
 // A file of 1 000 rows, four messages of at most 256.
 class LearnFilesTest : public CommandTest {
  protected:
-  LearnFilesTest() : path_(::testing::TempDir() + "/learn_files_test.csv") {
+  // Its cases run at the same time, each in a process of its own.
+  LearnFilesTest() : path_(absl::StrCat(::testing::TempDir(), "/learn_files_", getpid(), ".csv")) {
     std::ofstream file(path_);
     for (int i = 0; i < 1000; ++i) file << i << ",0.5\n";
   }

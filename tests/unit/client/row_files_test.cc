@@ -1,5 +1,6 @@
 #include "client/row_files.h"
 
+#include <unistd.h>
 #include <zlib.h>
 
 #include <cstdio>
@@ -18,7 +19,8 @@ using ::testing::HasSubstr;
 class RowFilesTest : public ::testing::Test {
  protected:
   std::string Write(const std::string& name, const std::string& content, bool gzip = false) {
-    const std::string path = absl::StrCat(::testing::TempDir(), "/row_files_test.", name);
+    const std::string path =
+        absl::StrCat(::testing::TempDir(), "/row_files_test.", getpid(), ".", name);
     if (gzip) {
       const gzFile file = gzopen(path.c_str(), "wb");
       gzwrite(file, content.data(), static_cast<unsigned>(content.size()));
