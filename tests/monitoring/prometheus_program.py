@@ -127,7 +127,9 @@ class Prometheus:
 
     def ever(self, query: str) -> list[dict[str, Any]]:
         """Series of a range query since the start, a step a second, each with `values`."""
-        data = self.get("query_range", query=query, start=self.started, end=time.time(), step=1)
+        # One step more: the last whole one may lie before the newest sample.
+        end = time.time() + 1
+        data = self.get("query_range", query=query, start=self.started, end=end, step=1)
         series: list[dict[str, Any]] = data["result"]
         return series
 
