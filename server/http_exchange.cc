@@ -34,7 +34,7 @@ constexpr CodeRow kCodeRows[] = {
     {absl::StatusCode::kAlreadyExists, 409, "Conflict"},
     {absl::StatusCode::kResourceExhausted, 429, "Too Many Requests"},
     {absl::StatusCode::kCancelled, 499, "Client Closed Request"},
-    {absl::StatusCode::kUnimplemented, 501, "Not Implemented"},
+    {absl::StatusCode::kUnimplemented, 405, "Method Not Allowed"},
     {absl::StatusCode::kUnavailable, 503, "Service Unavailable"},
     {absl::StatusCode::kDeadlineExceeded, 504, "Gateway Timeout"},
 };
@@ -114,9 +114,7 @@ absl::string_view HttpReason(int code) {
   for (const CodeRow& row : kCodeRows) {
     if (row.code == code) return row.reason;
   }
-  return code == 304   ? "Not Modified"
-         : code == 405 ? "Method Not Allowed"
-                       : "Internal Server Error";
+  return code == 304 ? "Not Modified" : "Internal Server Error";
 }
 
 HttpReply ErrorReply(const absl::Status& status) {

@@ -44,7 +44,8 @@ absl::StatusOr<std::string> ReadBody(const HttpRequest& request, size_t bytes_ma
 // The value of ?name=, percent-decoded; nullopt without one.
 absl::optional<std::string> QueryValue(absl::string_view query, absl::string_view name);
 
-// 400 for INVALID_ARGUMENT, 404 for NOT_FOUND ..., the mapping of google.rpc.Code.
+// 400 for INVALID_ARGUMENT, 404 for NOT_FOUND ..., the mapping of google.rpc.Code; but 405 for
+// UNIMPLEMENTED, which here is a verb that a path does not take.
 int HttpCodeOf(absl::StatusCode code);
 // "Bad Request" for 400 ...
 absl::string_view HttpReason(int code);

@@ -56,8 +56,6 @@ HttpReply InferenceRest::Answer(const HttpRequest& request) const {
   if (reply.ok()) return *std::move(reply);
   HttpReply error = ErrorReply(reply.status());
   error.body = PrintInferError(reply.status().message());
-  // Of ours, only a verb that a path does not take is unimplemented.
-  if (absl::IsUnimplemented(reply.status())) error.code = 405;
   return error;
 }
 

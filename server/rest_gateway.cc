@@ -54,11 +54,7 @@ void SetFields(const RestMatch& match, Message* request) {
 
 HttpReply RestGateway::Answer(const HttpRequest& request) const {
   absl::StatusOr<HttpReply> reply = Called(request);
-  if (reply.ok()) return *std::move(reply);
-  HttpReply error = ErrorReply(reply.status());
-  // Of ours, only a verb that a path does not take is unimplemented.
-  if (absl::IsUnimplemented(reply.status())) error.code = 405;
-  return error;
+  return reply.ok() ? *std::move(reply) : ErrorReply(reply.status());
 }
 
 absl::StatusOr<HttpReply> RestGateway::Called(const HttpRequest& request) const {
