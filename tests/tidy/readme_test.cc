@@ -1,8 +1,11 @@
 // The commands of the README and of the pages run as they stand there, with the programs of this
 // build.
 #include <fstream>
+#include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/testing/process/scratch_folder.h"
 #include "tests/testing/process/server_process.h"
@@ -12,17 +15,24 @@
 namespace engram::tidy {
 namespace {
 
+using ::testing::ElementsAre;
 using testing::ReadWholeFile;
 
 std::string FolderOf(const std::string& program) {
   return program.substr(0, program.find_last_of('/'));
 }
 
-TEST(ReadmeCommandsTest, OnlyShellFencesAreCommands) {
-  const auto blocks = ShellBlocks("a\n```sh\none\n```\n```text\ntwo\n```\n```sh\nthree\n```\n");
-  ASSERT_EQ(blocks.size(), 2u);
-  EXPECT_EQ(blocks[0], "one\n");
-  EXPECT_EQ(blocks[1], "three\n");
+TEST(ReadmeCommandsTest, BlocksAreChosenByTheWordOfTheirFence) {
+  const std::string page =
+      "a\n```sh\none\n```\n```text\ntwo\n```\n```sh\nthree\n```\n```\nfour\n```\n";
+  EXPECT_THAT(FencedBlocks(page, "sh"), ElementsAre("one\n", "three\n"));
+  EXPECT_THAT(FencedBlocks(page, ""), ElementsAre("four\n"));
+}
+
+TEST(ReadmeCommandsTest, ACommandThatNoTestLooksAtIsFound) {
+  EXPECT_THAT(CommandsInOtherFences("```sh\nengram doctor\n```\n```bash\nhelm lint\n```\n"
+                                    "```text\npip install x\nengrams\n```\n```\n./run\n```\n"),
+              ElementsAre("pip install x", "./run"));
 }
 
 TEST(ReadmeCommandsTest, ALongProgramIsOnlyLookedAt) {
@@ -30,29 +40,61 @@ TEST(ReadmeCommandsTest, ALongProgramIsOnlyLookedAt) {
             "set -euo pipefail\necho '--- block 1'\ntest -x /s/./tests/run\n\nls\n\n");
 }
 
-// Each page is read from its top by somebody who has just built everything.
+std::string PageText(const char* page) {
+  return ReadWholeFile(absl::StrCat(ENGRAM_SOURCE_FOLDER, "/", page));
+}
+
+testing::Finished RunScript(const std::string& script, const std::vector<std::string>& options) {
+  testing::ScratchFolder scratch;
+  const std::string file = scratch.path() + "/commands.sh";
+  std::ofstream(file) << "cd " << scratch.path() << "\n" << script;
+  std::vector<std::string> argv = {"/bin/bash"};
+  argv.insert(argv.end(), options.begin(), options.end());
+  argv.push_back(file);
+  const auto finished = testing::RunToEnd(argv, absl::Minutes(3), scratch.path() + "/output");
+  if (!finished.ok()) {
+    return {-1, absl::StrCat(finished.status().ToString(), "\n",
+                             ReadWholeFile(scratch.path() + "/output"))};
+  }
+  return *finished;
+}
+
+// Each page is read from its top by somebody who has just built everything. What it names as
+// deploy/... is the repository's.
 class PageTest : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(PageTest, EveryCommandOfThePageRuns) {
-  const std::string page = ReadWholeFile(absl::StrCat(ENGRAM_SOURCE_FOLDER, "/", GetParam()));
-  const auto blocks = ShellBlocks(page);
+  const auto blocks = FencedBlocks(PageText(GetParam()), "sh");
   ASSERT_FALSE(blocks.empty());
-  testing::ScratchFolder scratch;
-  const std::string script = scratch.path() + "/commands.sh";
-  std::ofstream(script) << "cd " << scratch.path()
-                        << "\nexport PATH=" << FolderOf(testing::ServerBinary()) << ":"
-                        << FolderOf(testing::CommandBinary()) << ":$PATH\n"
-                        << "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n"
-                        << AsScript(blocks, ENGRAM_SOURCE_FOLDER,
-                                    {"./deploy/quickstart", "./tests/run"});
-  const auto finished =
-      testing::RunToEnd({"/bin/bash", script}, absl::Minutes(3), scratch.path() + "/output");
-  ASSERT_TRUE(finished.ok()) << finished.status() << ReadWholeFile(scratch.path() + "/output");
-  EXPECT_EQ(finished->code, 0) << finished->output;
+  const auto finished = RunScript(
+      absl::StrCat("export PATH=", FolderOf(testing::ServerBinary()), ":",
+                   FolderOf(testing::CommandBinary()), ":$PATH\n",
+                   "ln -s ", ENGRAM_SOURCE_FOLDER, "/deploy deploy\n",
+                   "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n",
+                   AsScript(blocks, ENGRAM_SOURCE_FOLDER, {"./deploy/quickstart", "./tests/run"})),
+      {});
+  EXPECT_EQ(finished.code, 0) << finished.output;
 }
 
 INSTANTIATE_TEST_SUITE_P(Pages, PageTest,
                          ::testing::Values("README.md", "proto/API.md", "strategies/CHOOSING.md"));
+
+// Pages whose every command is in a block that runs, or in one for another machine that is read.
+class WholePageTest : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(WholePageTest, NoCommandIsInAnotherFence) {
+  EXPECT_THAT(CommandsInOtherFences(PageText(GetParam())), ElementsAre());
+}
+
+TEST_P(WholePageTest, CommandsForAnotherMachineAreReadable) {
+  for (const std::string& block : FencedBlocks(PageText(GetParam()), "bash")) {
+    const auto finished = RunScript(block, {"-n"});
+    EXPECT_EQ(finished.code, 0) << block << finished.output;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Pages, WholePageTest,
+                         ::testing::Values("proto/API.md", "strategies/CHOOSING.md"));
 
 }  // namespace
 }  // namespace engram::tidy
