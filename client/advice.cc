@@ -58,6 +58,10 @@ constexpr Symptom kSymptoms[] = {
     {absl::StatusCode::kUnauthenticated, "", When::kWithToken, "",
      "the server does not know this token: check --token_file; a token that was just added is "
      "known after \"engram reload\""},
+    {absl::StatusCode::kPermissionDenied, "PRODUCER_NOT_BOUND", When::kAlways, "",
+     "learn under a name that the server's config binds to this writer: --producer NAME"},
+    {absl::StatusCode::kPermissionDenied, "BOUNDARIES_NOT_ALLOWED", When::kAlways, "",
+     "have another writer end the task, or no_boundaries taken out of the server's config"},
     {absl::StatusCode::kPermissionDenied, "", When::kAlways, "",
      "the call needs a role that this caller has not: use the token of a writer or an admin"},
     {absl::StatusCode::kNotFound, "checkpoint", When::kAlways, "",

@@ -32,7 +32,8 @@ std::string KindOf(absl::string_view placeholder) {
 
 // --- bash
 
-// Asks the server with the connection flags that stand on the line. Names hold no blanks.
+// Asks the server with the connection flags that stand on the line. Only what can be a name is
+// offered: compgen -W expands its words, and whoever answers at that address could have them run.
 constexpr char kBashStart[] =
     R"sh(# Completion of engram for bash, made by "engram completion bash".
 
@@ -40,10 +41,10 @@ _engram_ask() {
   local -a known=(sed -n)
   case $1 in
     CHECKPOINT)
-      known+=(-e h -e 's/^{"id":"\([^"]*\)".*/\1/p')
-      known+=(-e g -e 's/.*"label":"\([^"\\]\{1,\}\)".*/\1/p')
+      known+=(-e h -e 's/^{"id":"\([A-Za-z0-9._-]*\)".*/\1/p')
+      known+=(-e g -e 's/.*"label":"\([A-Za-z0-9._-]\{1,\}\)".*/\1/p')
       ;;
-    *) known+=('s/^{"name":"\([^"]*\)".*/\1/p') ;;
+    *) known+=('s/^{"name":"\([A-Za-z0-9._-]*\)".*/\1/p') ;;
   esac
   case $1 in
     MODEL) "${_engram_call[@]}" model list ;;

@@ -43,7 +43,15 @@ void Progress::Set(int64_t done, absl::string_view note) {
 
 void Progress::Line(absl::string_view text) {
   absl::MutexLock lock(&mu_);
-  if (options_.quiet) return;
+  if (!options_.quiet) Keep(text);
+}
+
+void Progress::Warn(absl::string_view text) {
+  absl::MutexLock lock(&mu_);
+  Keep(text);
+}
+
+void Progress::Keep(absl::string_view text) {
   Erase();
   *out_ << text << "\n";
   if (options_.terminal && !finished_ && done_ > 0) Draw(absl::Now());

@@ -47,10 +47,14 @@ class Progress {
   // A whole line that stays, above the bar.
   void Line(absl::string_view text);
 
+  // The same of what went wrong: also when quiet.
+  void Warn(absl::string_view text);
+
   // Draws the last state and ends the line. Later calls do nothing.
   void Finish();
 
  private:
+  void Keep(absl::string_view text) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Draw(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Erase() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   std::string Text(absl::Time now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);

@@ -1,6 +1,8 @@
 #include "client/report_text.h"
 
+#include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <limits>
 #include <utility>
 #include <vector>
@@ -109,8 +111,9 @@ std::string ReportText(const Report& report) {
                    report.dropped_examples(), "  skipped batches ", report.skipped_batches(), "\n");
   if (report.has_prequential_accuracy()) {
     absl::StrAppend(&text, "prequential accuracy ", Percent(report.prequential_accuracy()),
-                    " % (test-then-train, about the last 1000 of ", report.prequential_examples(),
-                    " examples)\n");
+                    " % (test-then-train, about the last ",
+                    std::min<int64_t>(1000, report.prequential_examples()), " of ",
+                    report.prequential_examples(), " examples)\n");
   }
   if (report.pending_evaluations() > 0) {
     absl::StrAppend(&text, report.pending_evaluations(), " boundaries are still being evaluated\n");

@@ -1,12 +1,10 @@
 #include "client/row_files.h"
 
-#include <algorithm>
 #include <istream>
 #include <streambuf>
 #include <utility>
 #include <vector>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
 #include "client/datasets/byte_file.h"
@@ -24,9 +22,11 @@ using datasets::Fingerprint;
 constexpr int64_t kChunkBytes = 1 << 16;
 
 // Lets a RowReader read what may be gzip'd. A damaged file looks like its end; `status` tells.
+// What was read is added to `sum`, where there is one.
 class ByteFileBuffer : public std::streambuf {
  public:
-  explicit ByteFileBuffer(ByteFile file) : file_(std::move(file)), chunk_(kChunkBytes) {}
+  explicit ByteFileBuffer(ByteFile file, Fingerprint* sum = nullptr)
+      : file_(std::move(file)), sum_(sum), chunk_(kChunkBytes) {}
 
   const absl::Status& status() const { return status_; }
 
@@ -36,34 +36,16 @@ class ByteFileBuffer : public std::streambuf {
                                     static_cast<int64_t>(chunk_.size()));
     if (!got.ok()) status_ = got.status();
     if (!got.ok() || *got == 0) return traits_type::eof();
+    if (sum_ != nullptr) sum_->Add({chunk_.data(), static_cast<size_t>(*got)});
     setg(chunk_.data(), chunk_.data(), chunk_.data() + *got);
     return traits_type::to_int_type(chunk_.front());
   }
 
  private:
   ByteFile file_;
+  Fingerprint* const sum_;
   std::vector<char> chunk_;
   absl::Status status_;
-};
-
-// Counts the lines that hold something, as RowReader does.
-class LineCount {
- public:
-  void Add(absl::string_view bytes) {
-    for (const char byte : bytes) {
-      if (byte == '\n') {
-        lines_ += used_ ? 1 : 0;
-        used_ = false;
-      } else if (!absl::ascii_isspace(static_cast<unsigned char>(byte))) {
-        used_ = true;
-      }
-    }
-  }
-  int64_t lines() const { return lines_ + (used_ ? 1 : 0); }
-
- private:
-  int64_t lines_ = 0;
-  bool used_ = false;
 };
 
 class TextFile : public RowFile {
@@ -75,23 +57,24 @@ class TextFile : public RowFile {
         in_(&buffer_),
         reader_(std::move(options), &in_) {}
 
-  // Reads the file once to its end.
+  // Reads the file once to its end, parsing it: a mended file is another file, so a line that
+  // cannot be read must come up before any row is sent.
   absl::Status Survey(const RowReaderOptions& options) {
     ENGRAM_ASSIGN_OR_RETURN(ByteFile file, ByteFile::Open(path_));
     Fingerprint sum;
-    LineCount count;
-    std::vector<char> chunk(kChunkBytes);
+    ByteFileBuffer buffer(std::move(file), &sum);
+    std::istream in(&buffer);
+    RowReader reader(options, &in);
+    engram::v1::Example example;
     for (;;) {
-      ENGRAM_ASSIGN_OR_RETURN(const int64_t got,
-                              file.ReadSome(reinterpret_cast<uint8_t*>(chunk.data()), kChunkBytes));
-      if (got == 0) break;
-      const absl::string_view bytes(chunk.data(), static_cast<size_t>(got));
-      sum.Add(bytes);
-      count.Add(bytes);
+      const auto more = reader.Next(&example);
+      ENGRAM_RETURN_IF_ERROR(buffer.status());
+      ENGRAM_RETURN_IF_ERROR(more.status());
+      if (!*more) break;
+      ++rows_;
     }
     const bool csv = options.format == RowReaderOptions::Format::kCsv;
     const bool header = csv && (options.header || !options.label_column.empty());
-    rows_ = std::max<int64_t>(0, count.lines() - (header ? 1 : 0));
     sum.Add(absl::StrCat(";", csv, ";", header, ";", options.label_column, ";", options.divide_by));
     fingerprint_ = sum.Hex();
     return absl::OkStatus();
@@ -154,8 +137,8 @@ absl::StatusOr<std::unique_ptr<RowFile>> OpenTextFile(const std::string& path,
   ENGRAM_ASSIGN_OR_RETURN(ByteFile file, ByteFile::Open(path));
   RowReaderOptions named = options;
   named.name = path;
-  auto text = std::make_unique<TextFile>(std::move(named), std::move(file));
-  ENGRAM_RETURN_IF_ERROR(text->Survey(options));
+  auto text = std::make_unique<TextFile>(named, std::move(file));
+  ENGRAM_RETURN_IF_ERROR(text->Survey(named));
   return std::unique_ptr<RowFile>(std::move(text));
 }
 

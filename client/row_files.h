@@ -1,8 +1,8 @@
 // A file of labelled rows that can be read again from its beginning and gives the same rows: what
 // `engram learn --csv|--jsonl|--idx` streams, and where it goes on from after a break.
 //
-// Text files and idx files may be gzip'd. A file is read twice: once to count its rows and to tell
-// it from any other (its fingerprint), once to send it.
+// Text files and idx files may be gzip'd. A file is read twice: once to count its rows, to see that
+// each can be read and to tell the file from any other (its fingerprint), once to send it.
 //
 // Threading: one thread. Ownership: owns the open files.
 // Failure: NOT_FOUND when a file cannot be opened; INVALID_ARGUMENT naming file and line, or byte

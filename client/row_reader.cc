@@ -6,7 +6,9 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "client/examples.h"
 #include "client/json.h"
 #include "storage/base/status_macros.h"
@@ -14,9 +16,17 @@
 namespace engram::client {
 namespace {
 
+constexpr absl::string_view kByteOrderMark = "\xEF\xBB\xBF";
+
 engram::v1::Label LabelFromText(absl::string_view text) {
   int64_t number = 0;
   return absl::SimpleAtoi(text, &number) ? NumberLabel(number) : TextLabel(text);
+}
+
+// Takes blanks and quotes off a cell of CSV; false when a quote is not closed in the cell.
+bool Unwrap(absl::string_view* cell) {
+  *cell = absl::StripAsciiWhitespace(*cell);
+  return !absl::ConsumePrefix(cell, "\"") || absl::ConsumeSuffix(cell, "\"");
 }
 
 // Copies the optional fields of a JSON row; throws Json::exception on a wrong type.
@@ -55,7 +65,9 @@ absl::Status RowReader::At(absl::string_view message) const {
 absl::StatusOr<bool> RowReader::Next(engram::v1::Example* example) {
   std::string line;
   while (std::getline(*in_, line)) {
-    ++line_number_;
+    if (++line_number_ == 1 && absl::StartsWith(line, kByteOrderMark)) {
+      line.erase(0, kByteOrderMark.size());
+    }
     absl::StripAsciiWhitespace(&line);
     if (line.empty()) continue;
     if (!started_) {
@@ -80,9 +92,9 @@ absl::Status RowReader::Start(const std::string& line) {
 
 absl::Status RowReader::ReadHeader(const std::string& line) {
   if (options_.label_column.empty()) return absl::OkStatus();
-  const std::vector<absl::string_view> names = absl::StrSplit(line, ',');
+  std::vector<absl::string_view> names = absl::StrSplit(line, ',');
   for (size_t i = 0; i < names.size(); ++i) {
-    if (absl::StripAsciiWhitespace(names[i]) == options_.label_column) {
+    if (Unwrap(&names[i]) && names[i] == options_.label_column) {
       label_index_ = static_cast<int>(i);
       return absl::OkStatus();
     }
@@ -100,9 +112,14 @@ void RowReader::SetFeatures(engram::v1::Example* example) {
 absl::Status RowReader::ReadCsv(const std::string& line, engram::v1::Example* example) {
   values_.clear();
   int column = 0;
-  for (const absl::string_view cell : absl::StrSplit(line, ',')) {
-    if (column++ == label_index_) {
-      *example->mutable_label() = LabelFromText(absl::StripAsciiWhitespace(cell));
+  for (absl::string_view cell : absl::StrSplit(line, ',')) {
+    ++column;
+    if (!Unwrap(&cell)) {
+      return At(absl::StrCat("column ", column, ": a comma between quotes is not read, got \"",
+                             cell, "; write the label without one, or the file as JSON lines"));
+    }
+    if (column == label_index_ + 1) {
+      *example->mutable_label() = LabelFromText(absl::StrReplaceAll(cell, {{"\"\"", "\""}}));
       continue;
     }
     if (!absl::SimpleAtof(cell, &values_.emplace_back())) {
@@ -120,12 +137,16 @@ absl::Status RowReader::ReadJson(const std::string& line, engram::v1::Example* e
   // The JSON library reports by exceptions; this is the edge where they become statuses.
   try {
     const Json row = Json::parse(line);
+    if (!row.is_object()) {
+      return At(absl::StrCat("expected an object with features and label, got ", row.type_name()));
+    }
     values_ = row.at("features").get<std::vector<float>>();
     SetFeatures(example);
     if (!options_.unlabelled) {
       const Json& label = row.at("label");
       if (!label.is_string() && !label.is_number_integer()) {
-        return At(absl::StrCat("label: expected a whole number or text, got ", label.dump()));
+        return At(absl::StrCat("label: expected a whole number or text, got ",
+                               label.is_structured() ? label.type_name() : label.dump()));
       }
       *example->mutable_label() = label.is_string() ? TextLabel(label.get<std::string>())
                                                     : NumberLabel(label.get<int64_t>());

@@ -1,9 +1,10 @@
 // Reads examples from lines of text: CSV, or one JSON object a line.
 //
 // CSV: numbers separated by commas, the label in the first column, or in the one that the header
-// names. JSONL: {"features": [...], "label": 3 or "cat"} and optionally task, weight, id,
-// subject_id, event_time_ms, split ("TRAIN" or "HELD_OUT"). A label that reads as a whole number is
-// a number, anything else is text.
+// names; a cell may stand in quotes, without a comma between them. A byte order mark at the
+// beginning is passed over. JSONL: {"features": [...], "label": 3 or "cat"} and optionally task,
+// weight, id, subject_id, event_time_ms, split ("TRAIN" or "HELD_OUT"). A label that reads as a
+// whole number is a number, anything else is text.
 //
 // Threading: one thread.
 // Ownership: borrows the stream.

@@ -1,4 +1,5 @@
 // Streaming into a model: `learn` and `boundary`.
+#include <algorithm>
 #include <cstdint>
 #include <fstream>
 #include <utility>
@@ -7,7 +8,6 @@
 #include "client/clients.h"
 #include "client/json.h"
 #include "client/learn_stream.h"
-#include "client/progress.h"
 #include "client/row_reader.h"
 #include "client/status.h"
 #include "client/verbs/learn_run.h"
@@ -68,22 +68,28 @@ void PrintOutcome(const VerbContext& context, const LearnRun& run, const LearnPr
   }
 }
 
-int LearnFrom(const VerbContext& context, const LearnRun& run, RowReader* rows) {
-  const auto connection = context.Connect();
-  if (!connection.ok()) return Fail(context, connection.status());
+// With a bar that is gone when it returns: what is printed next begins a line.
+absl::StatusOr<LearnProgress> StreamWithBar(const VerbContext& context, const LearnRun& run,
+                                            const std::shared_ptr<Connection>& connection,
+                                            RowReader* rows) {
   ProgressOptions shown;
   shown.title = absl::StrCat("learn ", run.model);
   shown.unit = "examples";
   shown.terminal = context.terminal;
   shown.quiet = context.json;
   Progress progress(shown, context.err);
+  ENGRAM_ASSIGN_OR_RETURN(const auto stream, OpenStream(context, run, connection, {}, &progress));
+  ENGRAM_ASSIGN_OR_RETURN(const LearnProgress done, StreamRows(run, rows, &progress, stream.get()));
+  progress.Set(done.acked_examples);
+  return done;
+}
+
+int LearnFrom(const VerbContext& context, const LearnRun& run, RowReader* rows) {
+  const auto connection = context.Connect();
+  if (!connection.ok()) return Fail(context, connection.status());
   const absl::Time start = absl::Now();
-  auto stream = OpenStream(context, run, *connection, {});
-  if (!stream.ok()) return Fail(context, stream.status());
-  auto done = StreamRows(run, rows, &progress, stream->get());
+  auto done = StreamWithBar(context, run, *connection, rows);
   if (!done.ok()) return Fail(context, done.status());
-  progress.Set(done->acked_examples);
-  progress.Finish();
   const auto applied =
       AwaitApplied(*connection, run, done->durable_sequence, done->applied_sequence);
   if (!applied.ok()) return Fail(context, applied.status());
@@ -134,6 +140,11 @@ struct FileFlags {
     }
     if (kinds == 0 && run.pass != 1) {
       return absl::InvalidArgumentError("--pass goes with --csv, --jsonl and --idx");
+    }
+    const std::vector<std::string> files = paths();
+    if (kinds == 1 && std::find(files.begin(), files.end(), "-") != files.end()) {
+      return absl::InvalidArgumentError(
+          "\"-\": standard input cannot be read again after a break; --file - learns it");
     }
     if (kinds == 1 && run.batch != kMessageExamples) {
       return absl::InvalidArgumentError(

@@ -12,7 +12,6 @@
 #include "absl/time/clock.h"
 #include "client/clients.h"
 #include "client/json.h"
-#include "client/progress.h"
 #include "client/row_files.h"
 #include "client/status.h"
 #include "client/stop_signal.h"
@@ -83,7 +82,8 @@ class FileRun {
     options.on_ack = [&](const LearnProgress& now) {
       progress.Set(outcome.before + now.acked_examples);
     };
-    ENGRAM_ASSIGN_OR_RETURN(auto stream, OpenStream(context_, run, connection_, options));
+    ENGRAM_ASSIGN_OR_RETURN(auto stream,
+                            OpenStream(context_, run, connection_, options, &progress));
     ENGRAM_ASSIGN_OR_RETURN(outcome.before, SkipMessages(stream->progress().acked_sequence));
     progress.Begin(outcome.before);
     const absl::Status sent = SendRest(stop, stream.get());
@@ -176,7 +176,7 @@ void PrintFile(const VerbContext& context, const LearnRun& run, const RowFile& f
     return;
   }
   *context.out << file.name() << ": " << file.rows() << " rows";
-  if (outcome.before > 0) *context.out << ", " << outcome.before << " of them learned before";
+  if (outcome.before > 0) *context.out << ", " << outcome.before << " of them answered before";
   *context.out << "; " << stored << " examples are durable at sequence " << done.durable_sequence
                << ", applied " << done.applied_sequence << std::endl;
   if (done.rejected_messages > 0) {
@@ -226,14 +226,14 @@ void Mark(const LearnRun& run, v1::Example* example) {
 absl::StatusOr<std::unique_ptr<LearnStream>> OpenStream(const VerbContext& context,
                                                         const LearnRun& run,
                                                         std::shared_ptr<Connection> connection,
-                                                        LearnStreamOptions options) {
+                                                        LearnStreamOptions options,
+                                                        Progress* progress) {
   options.model = run.model;
   options.producer = run.producer;
   options.retry = context.connection.retry;
-  options.on_rejection = [&context](const v1::Rejection& rejection) {
-    *context.err << absl::StrCat("engram: message ", rejection.producer_sequence(),
-                                 " was rejected: ", Describe(FromRpcStatus(rejection.status())),
-                                 "\n");
+  options.on_rejection = [progress](const v1::Rejection& rejection) {
+    progress->Warn(absl::StrCat("engram: message ", rejection.producer_sequence(),
+                                " was rejected: ", Describe(FromRpcStatus(rejection.status()))));
   };
   return LearnStream::Open(std::move(connection), std::move(options));
 }

@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "client/connection.h"
 #include "client/learn_stream.h"
+#include "client/progress.h"
 #include "client/row_reader.h"
 #include "client/verb.h"
 #include "engram/v1/example.pb.h"
@@ -37,11 +38,13 @@ struct LearnRun {
 // What the flags say about a row that its line does not.
 void Mark(const LearnRun& run, engram::v1::Example* example);
 
-// A stream whose rejections go to err.
+// A stream whose rejections are lines above the bar of `progress`, which outlives it: they arrive
+// on a thread of gRPC.
 absl::StatusOr<std::unique_ptr<LearnStream>> OpenStream(const VerbContext& context,
                                                         const LearnRun& run,
                                                         std::shared_ptr<Connection> connection,
-                                                        LearnStreamOptions options);
+                                                        LearnStreamOptions options,
+                                                        Progress* progress);
 
 // Waits until `sequence` is learned and served, when the run asks for it. Returns what is applied.
 absl::StatusOr<uint64_t> AwaitApplied(const std::shared_ptr<Connection>& connection,

@@ -78,6 +78,15 @@ def test_names_that_the_server_knows(shell: Terminal, shared_server: EngramServe
     completed(shell, f"engram tune stop --server {server} d", "digits")
 
 
+def test_what_a_server_calls_its_models_is_never_run(shell: Terminal, tmp_path: Path) -> None:
+    names = ["$(touch owned)", "`touch owned`", "${x:=$(touch owned)}", "fine"]
+    (tmp_path / "names").write_text("".join(f'{{"name":"{name}"}}\n' for name in names))
+    shell.send("engram() { cat names; }\n\x0c")
+    shell.wait_for(lambda text: text.strip() == "$")
+    completed(shell, "engram report f", "engram report fine")
+    assert not (tmp_path / "owned").exists()
+
+
 def test_without_a_server_it_offers_nothing_and_stays_quiet(shell: Terminal) -> None:
     shell.send("engram --server 127.0.0.1:1 report x\t")
     completed(shell, "\x15engram doc", "engram doctor")

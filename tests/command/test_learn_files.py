@@ -134,10 +134,10 @@ def test_a_bar_on_a_terminal(shared_server: EngramServer, tmp_path: Path) -> Non
         ), terminal.text()
     with Terminal(command, columns=120) as terminal:
         assert terminal.exit_code() == 0
-        assert re.search(r"120000 rows, [1-9]\d* of them learned before", terminal.text())
+        assert re.search(r"120000 rows, [1-9]\d* of them answered before", terminal.text())
 
 
-def test_a_bad_line_is_named_and_what_came_before_it_counts(
+def test_a_bad_line_is_named_before_a_row_is_sent(
     shared_server: EngramServer, tmp_path: Path
 ) -> None:
     server = shared_server.grpc_address
@@ -148,3 +148,21 @@ def test_a_bad_line_is_named_and_what_came_before_it_counts(
     done = engram(server, "learn", "bad", "--csv", str(rows))
     assert done.returncode == 1
     assert f'{rows}: line 601: column 2: expected a number, got "two"' in done.stderr
+    # Mended it is another file: nothing of it may have been learned already.
+    rows.write_text(whole + "1,2,3\n")
+    succeed(server, "learn", "bad", "--csv", str(rows))
+    assert examples(server, "bad") == 601
+
+
+def test_an_error_begins_its_own_line_below_the_bar(
+    shared_server: EngramServer, tmp_path: Path
+) -> None:
+    server = shared_server.grpc_address
+    create(server, "lines")
+    rows = write_rows(tmp_path / "rows.csv", ROWS)
+    rows.write_text(rows.read_text() + "1,two,3\n")
+    command = [ENGRAM, "--server", server, "learn", "lines", "--file", str(rows)]
+    with Terminal(command, columns=120) as terminal:
+        assert terminal.exit_code() == 1
+        assert re.search(r"^learn lines \d+ examples", terminal.text()), terminal.text()
+        assert re.search(r"^engram: INVALID_ARGUMENT: ", terminal.text(), re.M), terminal.text()

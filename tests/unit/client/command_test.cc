@@ -293,7 +293,7 @@ TEST_F(LearnFilesTest, TheSameCommandGoesOnAfterABreak) {
   EXPECT_EQ(result["examples"], 488);
   ExpectAllRows(server.learning().stored());
   ASSERT_EQ(RunOn(server, {"learn", "digits", "--csv", path_}), kExitOk) << err_.str();
-  EXPECT_THAT(out_.str(), HasSubstr("1000 rows, 1000 of them learned before; 0 examples"));
+  EXPECT_THAT(out_.str(), HasSubstr("1000 rows, 1000 of them answered before; 0 examples"));
   ExpectAllRows(server.learning().stored());
 }
 
@@ -326,6 +326,8 @@ TEST_F(LearnFilesTest, SeveralFilesFollowEachOther) {
   EXPECT_THAT(err_.str(), HasSubstr(path_ + ": line 1"));
   EXPECT_EQ(RunOn(server, {"learn", "digits", "--csv", path_, "--jsonl", other}), kExitUsage);
   EXPECT_THAT(err_.str(), HasSubstr("exclude each other"));
+  EXPECT_EQ(RunOn(server, {"learn", "digits", "--csv", path_, "-"}), kExitUsage);
+  EXPECT_THAT(err_.str(), HasSubstr("--file - learns it"));
   EXPECT_EQ(RunOn(server, {"learn", "digits", path_}), kExitUsage);
   EXPECT_THAT(err_.str(), HasSubstr("say --csv, --jsonl or --idx before a file"));
   EXPECT_EQ(RunOn(server, {"learn", "digits", "--csv", path_, "--batch", "9"}), kExitUsage);

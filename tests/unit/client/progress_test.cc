@@ -44,7 +44,7 @@ TEST(ProgressTest, ATerminalGetsABarThatIsErasedForLines) {
   EXPECT_THAT(out.str(), HasSubstr("\r\x1b[K"));
 }
 
-TEST(ProgressTest, QuietShowsNothing) {
+TEST(ProgressTest, QuietShowsNothingButWarnings) {
   std::ostringstream out;
   ProgressOptions options = Options(true);
   options.quiet = true;
@@ -52,8 +52,10 @@ TEST(ProgressTest, QuietShowsNothing) {
     Progress progress(options, &out);
     progress.Set(200);
     progress.Line("done");
+    EXPECT_EQ(out.str(), "");
+    progress.Warn("rejected");
   }
-  EXPECT_EQ(out.str(), "");
+  EXPECT_EQ(out.str(), "rejected\n");
 }
 
 TEST(ProgressTest, AnUnknownTotalShowsCountAndRate) {

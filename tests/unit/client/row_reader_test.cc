@@ -63,6 +63,24 @@ TEST(RowReaderTest, FindsTheLabelByItsNameInTheHeader) {
   EXPECT_THAT(ErrorOf("a,b\n", options), HasSubstr("no column \"digit\""));
 }
 
+TEST(RowReaderTest, ReadsWhatSpreadsheetsWrite) {
+  RowReaderOptions options;
+  options.label_column = "who";
+  const auto rows =
+      ReadAll("\xEF\xBB\xBF\"who\",\"a\"\r\n\"cat\",\"1\"\r\n\"a \"\"dog\"\"\",2\r\n", options);
+  ASSERT_EQ(rows.size(), 2u);
+  EXPECT_EQ(rows[0].label().text(), "cat");
+  EXPECT_THAT(ValuesOf(rows[0]), ElementsAre(1.0f));
+  EXPECT_EQ(rows[1].label().text(), "a \"dog\"");
+  EXPECT_EQ(ReadAll("\xEF\xBB\xBF"
+                    "cat,1\n")
+                .at(0)
+                .label()
+                .text(),
+            "cat");
+  EXPECT_THAT(ErrorOf("\"York, New\",1\n"), HasSubstr("a comma between quotes"));
+}
+
 TEST(RowReaderTest, DividesAndSkipsAHeader) {
   RowReaderOptions options;
   options.header = true;
@@ -104,6 +122,11 @@ TEST(RowReaderTest, ErrorsNameTheLine) {
   EXPECT_THAT(ErrorOf("{\"features\": [1], \"label\": 1, \"split\": \"TEST\"}\n"),
               HasSubstr("expected TRAIN or HELD_OUT"));
   EXPECT_THAT(ErrorOf("{\"features\": \n"), HasSubstr("line 1"));
+  EXPECT_EQ(ErrorOf("{\"features\": [1], \"label\": [1]}\n"),
+            "line 1: label: expected a whole number or text, got array");
+  RowReaderOptions json_lines;
+  json_lines.format = RowReaderOptions::Format::kJsonLines;
+  EXPECT_THAT(ErrorOf("[1]\n", json_lines), HasSubstr("line 1: expected an object"));
 }
 
 TEST(RowReaderTest, AnEmptyInputHasNoRows) { EXPECT_TRUE(ReadAll("").empty()); }
