@@ -1,7 +1,8 @@
 """Image, compose file and chart against each other and against the files that they name.
 
-None of them can be started in the suite (that takes a container engine or a cluster), and a template
-renders a misspelt value as nothing without a word. What can be seen by reading is seen here.
+None of them can be started in the suite (that takes a container engine or a cluster), and a
+template renders a misspelt value as nothing without a word. What can be seen by reading is seen
+here.
 """
 
 import json
