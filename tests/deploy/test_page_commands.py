@@ -215,10 +215,13 @@ def test_a_model_from_pretrained_weights(shared_server: EngramServer, tmp_path: 
 
 
 def test_the_package_is_built_where_the_page_says() -> None:
-    install, pack = joined_lines(block(OPERATING, "deploy/install_dependencies"))
-    assert os.access(SOURCE / install.split()[0], os.X_OK)
+    install, build, pack = joined_lines(block(OPERATING, "deploy/install_dependencies"))
+    script, option = install.split()
+    assert os.access(SOURCE / script, os.X_OK) and option in (SOURCE / script).read_text()
     presets = (SOURCE / "CMakePresets.json").read_text()
-    assert set(re.findall(r"--preset (\w+)", install)) == {"release"} and '"release"' in presets
+    assert set(re.findall(r"--preset (\w+)", build)) == {"release"} and '"release"' in presets
+    (switch,) = re.findall(r"-D(\w+)=OFF", build)
+    assert f"option({switch} " in (SOURCE / "CMakeLists.txt").read_text()
     assert "${sourceDir}/build/${presetName}" in presets
     # Where cpack writes when it is told nothing; the suite's own package test names it the same.
     assert "(cd build/release && cpack) && apt install ./build/release/engram_*.deb" in pack
