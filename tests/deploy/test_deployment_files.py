@@ -102,6 +102,15 @@ def test_limits_of_the_container_are_those_of_the_unit(compose: dict[str, Any]) 
     assert f"TimeoutStopSec={service['stop_grace_period'].rstrip('s')}\n" in unit
 
 
+def test_the_unit_knows_codes_that_engramd_leaves_with() -> None:
+    unit = (DEPLOY / "systemd" / "engramd.service").read_text(encoding="utf-8")
+    page = (DEPLOY / "OPERATING.md").read_text(encoding="utf-8")
+    codes = re.search(r"^RestartPreventExitStatus=(.+)$", unit, re.MULTILINE)
+    assert codes
+    for code in codes.group(1).split():
+        assert re.search(rf"^\| {code} \| EX_", page, re.MULTILINE), f"no row for {code}"
+
+
 def test_the_chart_runs_as_the_images_user() -> None:
     image = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
     user = re.search(r"^USER (\d+):(\d+)$", image, re.MULTILINE)
