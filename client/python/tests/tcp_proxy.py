@@ -15,6 +15,7 @@ class TcpProxy:
         self._lock = threading.Lock()
         self._sockets: set[socket.socket] = set()
         self._mute = False
+        self._closed = False
         self.connections = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address = "127.0.0.1:%d" % self._listener.getsockname()[1]
@@ -38,6 +39,9 @@ class TcpProxy:
             self._mute = True
 
     def close(self) -> None:
+        with self._lock:
+            self._closed = True
+        self._listener.shutdown(socket.SHUT_RDWR)  # close alone does not end an accept
         self._listener.close()
         self.cut()
 
@@ -59,6 +63,10 @@ class TcpProxy:
                 near.close()
                 continue
             with self._lock:
+                if self._closed:
+                    near.close()
+                    far.close()
+                    return
                 self._sockets |= {near, far}
                 self.connections += 1
             for source, sink, answers in ((near, far, False), (far, near, True)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from typing import Any
 
 import engram
@@ -92,6 +92,72 @@ def test_examples_may_come_asynchronously_and_be_rejected(
             assert (await stream.flush()).accepted_examples == 1
             await stream.boundary("next")
         assert (await client.get_model("async-examples")).current_task == "next"
+
+    run(shared_server.grpc_address, body)
+
+
+async def endless() -> AsyncIterator[Any]:
+    while True:
+        await asyncio.sleep(0)
+        yield (np.zeros(FEATURES, np.float32), 1)
+
+
+async def cancelled_once(reached: Callable[[], bool], job: Coroutine[Any, Any, Any]) -> None:
+    """The job is cancelled in the middle, and leaves no task of its own."""
+    task = asyncio.create_task(job)
+    deadline = asyncio.get_running_loop().time() + 30
+    while not reached():
+        assert asyncio.get_running_loop().time() < deadline, "the job did not get so far"
+        await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    left = [each.get_coro().__qualname__ for each in asyncio.all_tasks()]
+    assert not [name for name in left if name.startswith("AsyncLearnStream")]
+
+
+def test_cancelled_in_the_middle_of_learning(shared_server: EngramServer) -> None:
+    async def body(client: engram.AsyncClient) -> None:
+        await client.create_model("endless", toy_spec())
+        acks: list[engram.Ack] = []
+        await cancelled_once(
+            lambda: bool(acks), client.learn("endless", endless(), batch=10, on_ack=acks.append)
+        )
+        # The producer's name is free for the next.
+        assert (await client.learn("endless", [(np.zeros(FEATURES), 1)])).accepted_examples == 1
+
+    run(shared_server.grpc_address, body)
+
+
+def test_cancelled_before_the_welcome(shared_server: EngramServer) -> None:
+    async def body(_: engram.AsyncClient) -> None:
+        with TcpProxy(shared_server.grpc_address) as proxy:
+            proxy.swallow_answers()
+            async with engram.AsyncClient(proxy.address) as far:
+                await cancelled_once(lambda: proxy.connections > 0, far.learn("any", endless()))
+
+    run(shared_server.grpc_address, body)
+
+
+def test_whoever_takes_acks_slowly_slows_the_stream(shared_server: EngramServer) -> None:
+    sent = 0
+
+    def counted() -> Iterator[Any]:
+        nonlocal sent
+        while True:
+            sent += 1
+            yield (np.zeros(FEATURES, np.float32), 1)
+
+    async def body(client: engram.AsyncClient) -> None:
+        await client.create_model("slow", toy_spec())
+        acks = client.learn_acks("slow", counted(), batch=1, window_messages=4)
+        await acks.__anext__()
+        seen = 0
+        while seen < sent:
+            assert sent < 1000, "64 acks of at most 4 messages each wait, and the window"
+            seen = sent
+            await asyncio.sleep(0.5)  # still: nobody takes an ack
+        await asyncio.wait_for(acks.aclose(), 30)
 
     run(shared_server.grpc_address, body)
 

@@ -86,10 +86,22 @@ def test_a_certificate_says_who_we_are(
         assert client.list_models() == []
 
 
-@pytest.mark.parametrize("address", ["engram.example.com:7401", "10.1.2.3:7401"])
+@pytest.mark.parametrize(
+    "address",
+    ["engram.example.com:7401", "10.1.2.3:7401", "127.example.com:7401", "localhost.example.com"],
+)
 def test_a_token_does_not_leave_the_machine_in_the_clear(address: str) -> None:
     with pytest.raises(ValueError, match="over TLS only"):
         engram.Client(address, token="secret")
+
+
+def test_a_proxy_is_not_asked_for_this_machine(
+    engram_server: EngramServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    with engram.Client(engram_server.grpc_address, token="secret") as client:
+        assert client.list_models() == []
 
 
 def test_half_of_an_identity_is_refused(folder: Path) -> None:

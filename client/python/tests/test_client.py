@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import time
+from concurrent import futures
 from typing import Any
 
 import engram
@@ -10,8 +12,10 @@ import grpc
 import numpy as np
 import pytest
 from engram.v1 import checkpoints_pb2, learning_pb2, model_pb2
+from engram_server import EngramServer
 
 from conftest import FEATURES, toy_spec
+from tcp_proxy import TcpProxy
 
 
 def test_a_models_life(client: engram.Client) -> None:
@@ -163,6 +167,36 @@ def test_a_block_that_raises_cancels_its_stream(client: engram.Client, model: st
             raise KeyError
     with pytest.raises(ValueError, match="cancelled"):
         stream.send((np.zeros(FEATURES), 1))
+
+
+def test_a_stream_that_failed_unnoticed_fails_its_block(
+    client: engram.Client, model: str
+) -> None:
+    with pytest.raises(engram.AbortedError) as fenced:
+        with client.learn_stream(model) as first:
+            client.learn(model, [(np.zeros(FEATURES), 1)])  # takes over the name
+            first.send((np.ones(FEATURES), 0))
+            with pytest.raises(engram.AbortedError):
+                first.flush()
+    assert fenced.value.reason == "STALE_EPOCH"
+
+
+def test_a_finish_that_is_cancelled_does_not_look_finished(
+    client: engram.Client, shared_server: EngramServer, model: str
+) -> None:
+    with TcpProxy(shared_server.grpc_address) as proxy:
+        with engram.Client(proxy.address) as far:
+            stream = far.learn_stream(model)
+            proxy.swallow_answers()
+            stream.send((np.ones(FEATURES), 0))
+            with futures.ThreadPoolExecutor(1) as pool:
+                finished = pool.submit(stream.finish)
+                deadline = time.monotonic() + 30
+                while client.get_model(model).durable_sequence == 0:
+                    assert time.monotonic() < deadline, "the example did not get to the server"
+                stream.cancel()
+                with pytest.raises(ValueError, match="cancelled"):
+                    finished.result(30)
 
 
 def test_watch_tells_what_happens(client: engram.Client, model: str, toy_rows: Any) -> None:

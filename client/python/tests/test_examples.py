@@ -48,6 +48,24 @@ def test_an_iterable_is_cut_as_an_array_is() -> None:
     assert by_array == by_tuples == by_examples
 
 
+def test_a_tuple_is_one_example_or_several() -> None:
+    row = np.zeros(4, np.float32)
+    for several in ((Example(row, 1), Example(row, 2)), ((row, 1), (row, 2)), ((row, 1),) * 3):
+        (message,) = messages(several)
+        assert len(message.examples) == len(several)
+    for one in ((row, 1), ((0.0, 1.0), 1), Example(row, 1), example_pb2.Example(task="t")):
+        (message,) = messages(one)
+        assert len(message.examples) == 1
+    assert messages(np.zeros((0, 4)), []) == messages([]) == []
+
+
+class Sparse:
+    """As SciPy's matrices look to NumPy."""
+
+    def toarray(self) -> Any:
+        return np.zeros((2, 2))
+
+
 def test_messages_stay_below_the_servers_limit() -> None:
     wide = np.zeros((130, 65_536), dtype=np.float32)
     for cut in (messages(wide, np.zeros(130, int)), messages((row, 1) for row in wide)):
@@ -90,6 +108,7 @@ def test_a_label_that_is_neither_int_nor_str_is_refused(value: Any) -> None:
         (np.zeros((3, 2)), None, "labels: rows of an array need one each"),
         ([np.zeros(3)], None, "expected Example or"),
         (np.array([["a", "b"]]), ["x"], "features: expected numbers"),
+        (Sparse(), [0, 1], "got a sparse Sparse; pass its toarray"),
     ],
 )
 def test_what_cannot_be_examples_is_refused_by_name(examples: Any, labels: Any, what: str) -> None:

@@ -92,6 +92,19 @@ def test_fit_begins_anew(
     assert client.report("anew").train_examples == 300
 
 
+def test_a_first_call_that_failed_may_be_repeated(
+    classifier: EngramClassifier, client: engram.Client, toy_rows: Any
+) -> None:
+    rows, labels = toy_rows(100)
+    named = clone(classifier).set_params(model="repeated", hidden=(-1,))
+    for begin in (named.fit, named.partial_fit):
+        with pytest.raises((ValueError, engram.InvalidArgumentError)):
+            begin(rows, labels)
+    named.set_params(hidden=(16,)).partial_fit(rows, labels)
+    client.delete_model("repeated")
+    assert named.fit(rows, labels).score(rows, labels) > 0.9
+
+
 def test_weights(classifier: EngramClassifier, client: engram.Client, toy_rows: Any) -> None:
     rows, labels = toy_rows(300)
     both = np.concatenate([rows, rows])

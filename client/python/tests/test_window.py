@@ -93,6 +93,14 @@ def test_a_program_that_runs_again_skips_what_the_server_has() -> None:
     assert window.summary.skipped_messages == 2
 
 
+def test_a_break_while_stored_messages_are_skipped_is_mended() -> None:
+    window = welcomed(last=5, first_sequence=1)
+    assert window.skip_stored()
+    outgoing = window.on_welcome(learning_pb2.LearnWelcome(epoch=2, last_producer_sequence=5))
+    assert outgoing.next_sequence == 6
+    assert [window.skip_stored() for _ in range(5)] == [True, True, True, True, False]
+
+
 def test_a_first_sequence_that_would_leave_a_gap_is_refused() -> None:
     with pytest.raises(EngramError, match="first_sequence.*at most 3, got 5"):
         welcomed(last=2, first_sequence=5)

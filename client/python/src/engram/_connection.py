@@ -15,7 +15,9 @@ from pathlib import Path
 import grpc
 
 MESSAGE_BYTES_MAX = 4 << 20
-_LOCAL = re.compile(r"^(dns:///|ipv4:|ipv6:)?(127\.|localhost(:|$)|\[::1\]|%5B::1%5D)|^unix:")
+_LOCAL = re.compile(
+    r"(dns:///|ipv4:|ipv6:)?(127(\.\d{1,3}){3}|localhost|\[::1\]|%5B::1%5D)(:\d+)?|unix:.*"
+)
 
 # PEM as bytes, or the path of a file of it.
 Pem = bytes | str | os.PathLike[str]
@@ -44,10 +46,14 @@ class ConnectionOptions:
             raise ValueError("certificate, key: they go together, give both")
         if self.ca is None and self.certificate is not None:
             raise ValueError("certificate: needs the authority of the server too, give ca=")
-        if self.token and self.ca is None and not _LOCAL.match(self.address):
+        if self.token and self.ca is None and not self.is_local():
             raise ValueError(
                 f"token: goes to {self.address} over TLS only; give the server's authority: ca="
             )
+
+    def is_local(self) -> bool:
+        """Bytes to this address cannot leave this machine."""
+        return _LOCAL.fullmatch(self.address) is not None
 
     def credentials(self) -> grpc.ChannelCredentials | None:
         """None: in the clear, which the server takes from this machine only."""
@@ -64,12 +70,13 @@ class ConnectionOptions:
         return (("authorization", f"Bearer {self.token}"),) if self.token else ()
 
 
-def channel_arguments() -> Sequence[tuple[str, int]]:
+def channel_arguments(options: ConnectionOptions) -> Sequence[tuple[str, int]]:
     """Of every channel.
 
     The server allows a ping every 30 s; one a minute finds a dead peer. A restarted server is back
     within a second or two: the channel's own backoff must not grow past it. gRPC's retries are off:
-    ours know which calls may be repeated.
+    ours know which calls may be repeated. A proxy that the environment names is not asked for what
+    is on this machine: it could not get there, and would see the token.
     """
     return (
         ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
@@ -79,6 +86,7 @@ def channel_arguments() -> Sequence[tuple[str, int]]:
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 1_000),
         ("grpc.enable_retries", 0),
+        ("grpc.enable_http_proxy", 0 if options.is_local() else 1),
     )
 
 

@@ -161,7 +161,7 @@ class Window:
                 f'producer "{self.options.producer}" holds ack {summary.producer_sequence}, '
                 f"the server has {last}",
             )
-        elif last > self._sent:
+        elif last > max(self._sent, summary.producer_sequence):  # which may be skipped yet
             raise error_of(
                 grpc.StatusCode.FAILED_PRECONDITION,
                 f'producer "{self.options.producer}" sent up to {self._sent}, the server has '

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -41,6 +41,9 @@ from engram.v1 import (
     model_pb2,
 )
 
+# Of learn_acks, beyond which the stream waits for whoever takes them.
+_ACKS_WAITING = 64
+
 
 class AsyncClient:
     """A connection to one engramd, of the event loop that is running when it is made; close it, or
@@ -69,10 +72,11 @@ class AsyncClient:
         self._retry = retry or RetryOptions()
         self.producer = producer or default_producer("python")
         credentials = self._options.credentials()
+        arguments = channel_arguments(self._options)
         if credentials is None:
-            self._channel = grpc.aio.insecure_channel(address, channel_arguments())
+            self._channel = grpc.aio.insecure_channel(address, arguments)
         else:
-            self._channel = grpc.aio.secure_channel(address, credentials, channel_arguments())
+            self._channel = grpc.aio.secure_channel(address, credentials, arguments)
 
     async def close(self) -> None:
         """Ends the connection and every call on it."""
@@ -162,12 +166,20 @@ class AsyncClient:
         labels: npt.ArrayLike | None = None,
         **options: Any,
     ) -> AsyncIterator[Ack]:
-        """As learn, but yields the acks as they come, rejections in them."""
+        """As learn, but yields the acks as they come, rejections in them. Whoever takes them slowly
+        slows the stream."""
         acks: asyncio.Queue[Ack | None] = asyncio.Queue()
-        stream = await self.learn_stream(model, on_ack=acks.put_nowait, **options).open()
+        room = asyncio.Semaphore(_ACKS_WAITING)
+
+        async def keep(ack: Ack) -> None:
+            await room.acquire()
+            acks.put_nowait(ack)
+
+        stream = await self.learn_stream(model, on_ack=keep, **options).open()
         sender = asyncio.create_task(_send_and_finish(stream, examples, labels, acks))
         try:
             while (ack := await acks.get()) is not None:
+                room.release()
                 yield ack
             await sender
         finally:
@@ -184,14 +196,15 @@ class AsyncClient:
         task: str = "",
         held_out: bool = False,
         uint8_scale: float | None = None,
-        on_ack: Callable[[Ack], None] | None = None,
+        on_ack: Callable[[Ack], Awaitable[None] | None] | None = None,
         **window: Any,
     ) -> AsyncLearnStream:
         """A stream to send to: async with client.learn_stream("digits") as stream:
         await stream.send(x, y).
 
         batch: examples a message. task, held_out, uint8_scale: of examples that do not say. on_ack:
-        called with each ack. window: the further fields of StreamOptions: first_sequence,
+        called with each ack; one that is a coroutine is waited for, which slows the stream to its
+        speed. window: the further fields of StreamOptions: first_sequence,
         window_messages, window_bytes, handshake_seconds, give_up_after_seconds, retry.
         """
         window.setdefault("retry", self._retry)

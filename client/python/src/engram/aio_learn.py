@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterable, Callable, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -18,7 +18,7 @@ from engram._calls import LEARN
 from engram._connection import pause_async
 from engram._window import Outgoing, StreamOptions, Window
 from engram.errors import EngramError, error_of, from_rpc_error
-from engram.examples import AnyExample, Examples, LearnDefaults, messages_of, one_or_many
+from engram.examples import AnyExample, Examples, LearnDefaults, messages_of
 from engram.results import Ack, LearnSummary
 from engram.v1 import learning_pb2
 
@@ -35,7 +35,7 @@ class AsyncLearnStream:
         metadata: Sequence[tuple[str, str]],
         options: StreamOptions,
         defaults: LearnDefaults,
-        on_ack: Callable[[Ack], None] | None = None,
+        on_ack: Callable[[Ack], Awaitable[None] | None] | None = None,
     ) -> None:
         self._channel = channel
         self._metadata = metadata
@@ -50,14 +50,20 @@ class AsyncLearnStream:
         self._event = asyncio.Event()
         self._finishing = False
         self._over = False
+        self._cancelled = False
+        self._complete = False  # the server confirmed the end record
         self._error: Exception | None = None
         self._keeper: asyncio.Task[None] | None = None
 
     async def open(self) -> AsyncLearnStream:
         """Returns after the server's welcome."""
         self._keeper = asyncio.create_task(self._keep(), name="engram-learn")
-        await self._until(lambda: self._window.opened or self._over)
-        self._raise_if_failed()
+        try:
+            await self._until(lambda: self._window.opened or self._over)
+            self._raise_if_failed()
+        except BaseException:
+            await self.cancel()
+            raise
         return self
 
     async def send(
@@ -68,10 +74,11 @@ class AsyncLearnStream:
         """Rows with their labels, one example, or an iterable of examples, async or not. Returns
         the last producer sequence."""
         if isinstance(examples, AsyncIterable):
+            if labels is not None:
+                raise TypeError("labels: asynchronous examples bring their own, (features, label)")
             await self._send_async(examples)
             return self._window.next_sequence - 1
-        many = one_or_many(examples, labels)
-        for request in messages_of(many, labels, self.defaults):
+        for request in messages_of(examples, labels, self.defaults):
             await self.send_request(request)
         return self._window.next_sequence - 1
 
@@ -125,6 +132,7 @@ class AsyncLearnStream:
 
     async def cancel(self) -> None:
         """Ends a stream that was not finished; what was not acked may or may not be stored."""
+        self._cancelled = True
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
@@ -145,15 +153,15 @@ class AsyncLearnStream:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is None and not self._over:
-            await self.finish()
-        elif not self._over:
+        if kind is not None:
             await self.cancel()
+        elif not self._cancelled:  # of a stream that failed meanwhile, finish says so
+            await self.finish()
 
     def _raise_if_failed(self) -> None:
         if self._error is not None:
             raise self._error
-        if self._over and not self._finishing:
+        if self._over and not self._complete:
             raise ValueError("the stream was cancelled")
 
     def _notify(self) -> None:
@@ -186,6 +194,7 @@ class AsyncLearnStream:
         finally:
             call.cancel()
         if error is None:
+            self._complete = True
             return True
         delay = self._window.reconnect_delay(error, time.monotonic())
         await pause_async(self._channel, delay, error.retry_delay_seconds is not None)
@@ -229,8 +238,9 @@ class AsyncLearnStream:
         while (response := await call.read()) is not grpc.aio.EOF:
             ack = self._window.on_ack(response.ack)
             self._notify()
-            if self._on_ack is not None:
-                self._on_ack(ack)
+            told = None if self._on_ack is None else self._on_ack(ack)
+            if told is not None:
+                await told
 
     async def _write_all(self, call: Any, outgoing: Outgoing) -> None:
         """Returns once the end record is written."""

@@ -62,10 +62,11 @@ class Client:
         self._retry = retry or RetryOptions()
         self.producer = producer or default_producer("python")
         credentials = self._options.credentials()
+        arguments = channel_arguments(self._options)
         if credentials is None:
-            self._channel = grpc.insecure_channel(address, channel_arguments())
+            self._channel = grpc.insecure_channel(address, arguments)
         else:
-            self._channel = grpc.secure_channel(address, credentials, channel_arguments())
+            self._channel = grpc.secure_channel(address, credentials, arguments)
 
     def close(self) -> None:
         """Ends the connection and every call on it."""

@@ -70,7 +70,7 @@ def from_label(label: example_pb2.Label) -> Label | None:
 def to_rows(values: npt.ArrayLike) -> npt.NDArray[Any]:
     """As [rows, features], uint8 or little-endian float32, contiguous. One row may come without
     its first dimension; further dimensions (pictures) are flattened."""
-    array = np.asarray(values)
+    array = _dense(values)
     if array.ndim == 0:
         raise ValueError("features: expected numbers in rows, got a single value")
     if array.ndim == 1:
@@ -82,6 +82,15 @@ def to_rows(values: npt.ArrayLike) -> npt.NDArray[Any]:
     except (TypeError, ValueError):
         raise TypeError(f"features: expected numbers, got dtype {array.dtype}") from None
     return array.reshape(array.shape[0], -1)
+
+
+def _dense(values: Any) -> npt.NDArray[Any]:
+    if hasattr(values, "toarray"):  # of SciPy, which NumPy takes for one value
+        raise TypeError(
+            f"features: expected a dense array, got a sparse {type(values).__name__}; "
+            "pass its toarray()"
+        )
+    return np.asarray(values)
 
 
 def fill_features(
@@ -152,27 +161,29 @@ def one_or_many(examples: Examples | AnyExample, labels: npt.ArrayLike | None) -
     """A single example, also as a tuple (features, label), becomes a list of one."""
     if isinstance(examples, (Example, example_pb2.Example)):
         return [examples]
-    if isinstance(examples, tuple):
-        return [cast(AnyExample, examples)] if labels is None else list(examples)
-    return examples
+    if isinstance(examples, tuple) and labels is None and len(examples) == 2:
+        if not isinstance(examples[1], (Example, example_pb2.Example, tuple)):
+            return [cast(AnyExample, examples)]
+    return cast(Examples, examples)
 
 
 def messages_of(
-    examples: Examples, labels: npt.ArrayLike | None, defaults: LearnDefaults
+    examples: Examples | AnyExample, labels: npt.ArrayLike | None, defaults: LearnDefaults
 ) -> Iterator[learning_pb2.LearnRequest]:
     """Cuts examples into messages, a pure function of what it is given: whoever iterates over the
     same examples again gets the same messages."""
+    many = one_or_many(examples, labels)
     if labels is not None:
-        return _messages_of_rows(examples, labels, defaults)
-    if isinstance(examples, np.ndarray):
+        return _messages_of_rows(many, labels, defaults)
+    if isinstance(many, np.ndarray):
         raise TypeError("labels: rows of an array need one each, got none")
-    return _messages_of_each(examples, defaults)
+    return _messages_of_each(many, defaults)
 
 
 def _messages_of_rows(
     values: Any, labels: npt.ArrayLike, defaults: LearnDefaults
 ) -> Iterator[learning_pb2.LearnRequest]:
-    array = np.asarray(values)
+    array = _dense(values)
     each = np.asarray(labels)
     if each.ndim != 1 or array.ndim < 2 or array.shape[0] != each.shape[0]:
         raise ValueError(

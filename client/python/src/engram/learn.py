@@ -20,7 +20,7 @@ from engram._calls import LEARN
 from engram._connection import pause
 from engram._window import Outgoing, StreamOptions, Window
 from engram.errors import EngramError, from_rpc_error
-from engram.examples import AnyExample, Examples, LearnDefaults, messages_of, one_or_many
+from engram.examples import AnyExample, Examples, LearnDefaults, messages_of
 from engram.results import Ack, LearnSummary
 from engram.v1 import learning_pb2
 
@@ -69,18 +69,22 @@ class LearnStream:
         self._finishing = False
         self._stopping = threading.Event()
         self._over = False
+        self._complete = False  # the server confirmed the end record
         self._error: Exception | None = None
         self._keeper = threading.Thread(target=self._keep, name="engram-learn", daemon=True)
         self._keeper.start()
-        with self._changed:
-            self._changed.wait_for(lambda: self._window.opened or self._over)
-            self._raise_if_failed()
+        try:
+            with self._changed:
+                self._changed.wait_for(lambda: self._window.opened or self._over)
+                self._raise_if_failed()
+        except BaseException:
+            self.cancel()
+            raise
 
     def send(self, examples: Examples | AnyExample, labels: npt.ArrayLike | None = None) -> int:
         """Rows with their labels, one example, or an iterable of examples; the last message may be
         a partial one. Returns the last producer sequence."""
-        many = one_or_many(examples, labels)
-        for request in messages_of(many, labels, self.defaults):
+        for request in messages_of(examples, labels, self.defaults):
             self.send_request(request)
         return self._window.next_sequence - 1
 
@@ -151,15 +155,15 @@ class LearnStream:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is None and not self._over:
-            self.finish()
-        elif not self._over:
+        if kind is not None:
             self.cancel()
+        elif not self._stopping.is_set():  # of a stream that failed meanwhile, finish says so
+            self.finish()
 
     def _raise_if_failed(self) -> None:
         if self._error is not None:
             raise self._error
-        if self._over and not self._finishing:
+        if self._over and not self._complete:
             raise ValueError("the stream was cancelled")
 
     # The keeper thread.
@@ -186,6 +190,7 @@ class LearnStream:
             self._call = call = self._method(self._outgoing(connection), metadata=self._metadata)
         error = self._read_all(connection, call)
         if error is None:
+            self._complete = True
             return True
         with self._changed:
             if self._stopping.is_set():

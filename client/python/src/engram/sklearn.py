@@ -100,7 +100,7 @@ class EngramClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         classes: of the first call only, and not required: a new label adds a class. They come
         first in classes_, sorted. sample_weight: in (0, 100]; a row of weight 0 is left out.
         """
-        first = not hasattr(self, "classes_")
+        first = not hasattr(self, "model_")
         rows, labels = self._checked(X, y, first)
         if first:
             self._open(rows.shape[1], None if classes is None else np.unique(list(classes)))
@@ -155,7 +155,10 @@ class EngramClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _begin_anew(self) -> None:
         if getattr(self, "_made", False):
-            self._client().delete_model(self.model_)
+            try:
+                self._client().delete_model(self.model_)
+            except NotFoundError:  # somebody was faster, or an earlier fit got no further
+                pass
 
     def _open(self, width: int, classes: npt.NDArray[Any] | None) -> None:
         if self.model is not None:
