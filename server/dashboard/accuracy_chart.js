@@ -47,7 +47,7 @@ function shade(pen, area, left, right) {
 function upright(pen, area, left, event, faint) {
   pen.globalAlpha = isAlarm(event) ? 1 : 0.8 * faint;
   pen.strokeStyle = inkOf(event);
-  pen.lineWidth = event.kind === 'rollback' ? 2 : 1;
+  pen.lineWidth = isAlarm(event) ? 2 : 1; // a canary lies on the boundary that showed it
   pen.setLineDash(event.kind === 'drift' ? [3, 3] : []);
   pen.beginPath();
   pen.moveTo(left, area.top);

@@ -17,12 +17,16 @@ export function token() {
   return sessionStorage.getItem(storageKey) ?? '';
 }
 
+// A header holds no other characters: fetch() would throw, as if there were no connection.
+export const isToken = (value) => /^[\x20-\x7e]+$/.test(value);
+
 export function setToken(value) {
   if (value) sessionStorage.setItem(storageKey, value);
   else sessionStorage.removeItem(storageKey);
 }
 
-async function call(path, options = {}) {
+// `read`: what is wanted of the answer. A server may also go while its answer is being read.
+async function call(path, read, options = {}) {
   const headers = { ...options.headers };
   if (token()) headers.Authorization = `Bearer ${token()}`;
   let response;
@@ -33,12 +37,14 @@ async function call(path, options = {}) {
       cache: 'no-store',
       signal: AbortSignal.timeout(options.patienceMs ?? patienceMs),
     });
+    if (response.ok) return await read(response);
   } catch (error) {
     throw new CallError(0, error.name === 'TimeoutError' ? 'no answer' : 'no connection');
   }
-  if (!response.ok) throw await refusal(response);
-  return response;
+  throw await refusal(response);
 }
+
+const asJson = (response) => response.json();
 
 const codesOfHttp = { 401: Code.unauthenticated, 403: Code.permissionDenied, 404: Code.notFound };
 
@@ -52,23 +58,17 @@ async function refusal(response) {
   }
 }
 
-export async function get(path) {
-  return (await call(path)).json();
-}
+export const get = (path) => call(path, asJson);
 
-export async function getText(path) {
-  return (await call(path)).text();
-}
+export const getText = (path) => call(path, (response) => response.text());
 
 // A rollback loads a checkpoint: it may take longer than a look at a number.
-export async function post(path, body) {
-  const response = await call(path, {
+export const post = (path, body) =>
+  call(path, asJson, {
     method: 'POST',
     body: JSON.stringify(body),
     patienceMs: 120000,
     headers: { 'Content-Type': 'application/json' },
   });
-  return response.json();
-}
 
 export const modelPath = (name) => `/v1/models/${encodeURIComponent(name)}`;

@@ -66,9 +66,11 @@ export class Checkpoints {
     }
   }
 
-  // The dry run, as the dialog shows it.
+  // The dry run, as the dialog shows it. Not when another checkpoint was asked for meanwhile.
   async #showPlan() {
+    const { asked } = this;
     const plan = await this.#call({ dry_run: true });
+    if (asked !== this.asked) return;
     this.plan = plan;
     setText(
       byId('rollback-title'),

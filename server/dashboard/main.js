@@ -1,6 +1,6 @@
 // The page: which model is shown, when the server is asked, and what is known of the connection.
 import { AccuracyChart } from './accuracy_chart.js';
-import { CallError, Code, get, getText, modelPath, setToken, token } from './api.js';
+import { CallError, Code, get, getText, isToken, modelPath, setToken, token } from './api.js';
 import { Checkpoints } from './checkpoints.js';
 import { announce, byId, make, setText, whenChanged } from './elements.js';
 import { sentenceOf, showEvents } from './events.js';
@@ -30,6 +30,7 @@ const page = {
   takenMs: 0,
   refreshing: false,
   shown: undefined,
+  absent: '', // that a model which was asked for is not there
   seen: undefined,
   history: new History(),
 };
@@ -82,7 +83,7 @@ async function refresh() {
   clearTimeout(page.timer);
   const began = performance.now();
   try {
-    if (page.polls % listEvery === 0 || !page.model) await refreshList();
+    if (page.polls % listEvery === 0 || !page.model || page.absent) await refreshList();
     if (page.model) await refreshModel();
     page.polls += 1;
     page.failures = 0;
@@ -100,9 +101,10 @@ async function refresh() {
 
 function meet(error) {
   if (error.code === Code.unauthenticated) return askForToken(error.message);
-  if (error.code === Code.notFound) page.model = ''; // deleted: the list says what there is
+  const deleted = error.code === Code.notFound && page.polls > 0;
+  page.polls = 0; // the list says what there is
+  if (deleted) return;
   page.failures += 1;
-  page.polls = 0;
   if (error.code !== 0) notice(error.message);
 }
 
@@ -110,19 +112,20 @@ async function refreshList() {
   const [server, list] = await Promise.all([get('/v1/server'), get('/v1/models')]);
   setText(byId('server-version'), server.version);
   const names = (list.models ?? []).map((model) => model.name);
-  const wanted =
-    names.find((name) => `#${encodeURIComponent(name)}` === location.hash) ?? page.model;
-  choose(names.includes(wanted) ? wanted : (names[0] ?? ''));
+  const wanted = [location.hash.slice(1), page.model].filter(Boolean);
+  const absent = wanted.find((name) => !names.includes(name));
+  page.absent = absent ? `There is no model ${absent}.` : '';
+  choose(wanted.find((name) => names.includes(name)) ?? names[0] ?? '');
   const picker = byId('model');
   picker.disabled = names.length === 0;
   whenChanged(picker, names, () =>
     picker.replaceChildren(...names.map((name) => make('option', {}, name))),
   );
   picker.value = page.model;
-  byId('content').hidden = names.length === 0;
   page.warning = server.read_only_reason || (server.warnings ?? []).join(' ');
   if (names.length === 0) {
-    notice('No model yet. The first: engram model create NAME --features N');
+    document.title = 'Engram';
+    notice(`${page.absent} No model yet. The first: engram model create NAME --features N`.trim());
   }
 }
 
@@ -135,8 +138,9 @@ async function refreshModel() {
     get(`${path}/checkpoints`),
     getText('/metrics'),
   ]);
-  if (name !== page.model) return; // another was picked meanwhile
-  show({ model, report, checkpoints: kept.checkpoints ?? [], families: samplesOf(text, name) });
+  if (name !== page.model) return refreshModel(); // another was picked meanwhile
+  const families = samplesOf(text, name);
+  return show({ model, report, checkpoints: kept.checkpoints ?? [], families });
 }
 
 // ---- showing
@@ -147,12 +151,15 @@ function notice(text) {
 }
 
 function show(state) {
-  page.shown = state;
   const { model, report } = state;
+  // The same name, another model: deleted and made anew between two looks.
+  if (page.shown && page.shown.model.create_time_ms !== model.create_time_ms) forget();
+  page.shown = state;
+  byId('content').hidden = false;
   document.title = `${model.name} · Engram`;
   page.history.record(report);
   state.events = eventsOf(report, state.checkpoints);
-  notice([page.warning, obstacleOf(model, report)].filter(Boolean).join(' '));
+  notice([page.absent, page.warning, obstacleOf(model, report)].filter(Boolean).join(' '));
   showFacts(model, report);
   drawReading(state);
   drawTasks(state);
@@ -186,10 +193,16 @@ function announceNew(events) {
 function choose(name) {
   if (name === page.model) return;
   page.model = name;
+  byId('content').hidden = true; // no numbers of one model under the name of another
+  forget();
+}
+
+function forget() {
   page.shown = undefined;
   page.seen = undefined;
   page.history = new History();
   stream.forget();
+  tasks.forget();
 }
 
 // ---- people
@@ -217,13 +230,21 @@ function changeToken(value) {
 
 byId('token-form').addEventListener('submit', (event) => {
   event.preventDefault();
-  changeToken(byId('token').value.trim());
+  const given = byId('token').value.trim();
+  if (isToken(given)) changeToken(given);
+  else setText(byId('token-why'), 'This is no token: those have ASCII characters only.');
 });
 byId('forget-token').addEventListener('click', () => changeToken(''));
 byId('model').addEventListener('change', ({ target }) => {
   choose(target.value);
-  history.replaceState(null, '', `#${encodeURIComponent(target.value)}`);
+  history.replaceState(null, '', `#${target.value}`);
   refresh();
+});
+// The address ends with the model's name, which a jump to #main would replace.
+document.querySelector('.skip').addEventListener('click', (event) => {
+  event.preventDefault();
+  byId('main').focus();
+  byId('main').scrollIntoView();
 });
 window.addEventListener('hashchange', () => {
   page.polls = 0;

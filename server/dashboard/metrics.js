@@ -41,8 +41,10 @@ export function bucketsOf(families, name) {
     .sort((a, b) => a.bound - b.bound);
 }
 
+// All of them where one is less than before: the server started anew in between.
 export function bucketsSince(now, before) {
   if (before.length !== now.length) return now;
+  if (now.some(({ value }, i) => value < before[i].value)) return now;
   return now.map(({ bound, value }, i) => ({ bound, value: value - before[i].value }));
 }
 

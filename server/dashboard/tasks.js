@@ -55,6 +55,11 @@ export class Tasks {
     });
   }
 
+  // Another model: boxes set by hand were those of its columns.
+  forget() {
+    if (this.rule === 'own') this.rule = 'newest';
+  }
+
   // A rule is applied again with every report; boxes set by hand stay.
   columns(report) {
     const all = report.tasks.map((_, column) => column);

@@ -59,6 +59,10 @@ class Teacher:
     def close(self) -> None:
         self._channel.close()
 
+    def delete(self) -> None:
+        """The model, with all that it knew; its name may be used again."""
+        self._models.DeleteModel(model_pb2.DeleteModelRequest(name=self.model), **self._call())
+
     def learn(self, labels: Sequence[str], rows: int, held_out: int = 0) -> None:
         """`rows` TRAIN and `held_out` HELD_OUT examples of each label, around its own place."""
         splits = [example_pb2.TRAIN] * rows + [example_pb2.HELD_OUT] * held_out

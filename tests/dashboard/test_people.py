@@ -110,6 +110,39 @@ def test_keys_reach_everything(page: Page, new_teacher: NewTeacher) -> None:
     press(page, Keys.ESCAPE)
     page.until(lambda: not page.one("#rollback").is_displayed())
     assert focused(page, "value") == kept
+    page.script("document.querySelector('.skip').focus()")
+    press(page, Keys.ENTER)
+    assert focused(page) == "main"
+    assert page.script("return location.hash") == "#keys", "a reload would show another model"
+
+
+def test_a_model_that_goes_makes_room_and_may_come_back(
+    page: Page, new_teacher: NewTeacher
+) -> None:
+    new_teacher("bystander")
+    doomed = new_teacher("doomed")
+    teach_two_tasks(doomed)
+    page.expected_errors = ("404",)
+    page.open("doomed")
+    seen = "return Chart.getChart('prequential').data.datasets[0].data.length"
+    page.until(lambda: page.script(seen) > 0)
+    doomed.delete()
+    page.until(lambda: "There is no model doomed." in page.text("#notice"))
+    page.until(lambda: "doomed" not in page.script("return document.title"))
+    page.until(lambda: page.one("#content").is_displayed())
+    assert page.one("#model").get_attribute("value") != "doomed"
+
+    again = new_teacher("doomed")
+    teach_two_tasks(again)
+    page.until(lambda: page.script("return document.title").startswith("doomed "))
+    assert not page.one("#notice").is_displayed()
+    page.until(lambda: page.script(seen) > 0)
+    page.one("#pause").click()
+    again.delete()
+    new_teacher("doomed")
+    page.one("#pause").click()
+    page.until(lambda: page.fact("Version") == "0")
+    assert page.script(seen) == 0, "the past of a model that had the same name"
 
 
 @pytest.mark.parametrize("dark", [False, True])
@@ -174,6 +207,9 @@ def test_a_reader_sees_and_only_an_admin_rolls_back(
     kept = teach_with_checkpoint(teacher)
     page.open("guarded")
     assert page.link == "locked"
+    give_token(page, "r€ading")  # no header can hold it
+    page.until(lambda: "This is no token" in page.text("#token-why"))
+    page.one("#token").clear()
     give_token(page, "wrong")
     page.until(lambda: "not accepted" in page.text("#token-why"))
     give_token(page, "reading")
