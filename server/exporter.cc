@@ -147,7 +147,13 @@ void AddIngest(const ModelRuntime& model, const ModelStatistics& counts, const L
               static_cast<double>(durable - applied));
 }
 
-void AddTraining(const ModelStatistics& counts, const Labels& labels, Page* page) {
+void AddTraining(const ModelRuntime& model, const ModelStatistics& counts, const Labels& labels,
+                 Page* page) {
+  const v1::Model described = model.Describe();
+  page->Gauge("engram_model_failed", "1 when its trainer stopped on an error, until a restart",
+              labels, described.state() == v1::Model::FAILED ? 1 : 0);
+  page->Gauge("engram_model_paused", "1 while its training is paused", labels,
+              described.paused() ? 1 : 0);
   page->Counter("engram_train_examples_total", "Examples trained on since start", labels,
                 static_cast<double>(counts.trained_examples.load()));
   page->Counter("engram_train_steps_total", "Training steps since start", labels,
@@ -167,6 +173,9 @@ void AddTraining(const ModelStatistics& counts, const Labels& labels, Page* page
   }
   page->Gauge("engram_quarantined_examples", "Examples in quarantine", labels,
               static_cast<double>(counts.quarantined.load()));
+  page->Gauge("engram_train_batch_wait_seconds",
+              "A partial batch is trained after so long; 0: it waits to be filled", labels,
+              static_cast<double>(model.spec()->max_batch_wait_ms()) / 1000);
   page->Latency("engram_train_step_seconds", "One training step", labels, counts.step_seconds);
   page->Gauge("engram_train_loss", "Loss of the last step, before its update", labels,
               counts.train_loss.load());
@@ -438,7 +447,7 @@ std::vector<MetricFamily> Exporter::Collect() const {
     const ModelStatistics& counts = model->statistics();
     const v1::Report report = model->Report();
     AddIngest(*model, counts, labels, &page);
-    AddTraining(counts, labels, &page);
+    AddTraining(*model, counts, labels, &page);
     AddReport(report, model->name(), labels, &page);
     AddTune(report.tune(), counts, labels, &page);
     AddMemory(*model, report, counts, labels, &page);

@@ -363,13 +363,16 @@ _STORAGE = (
         (Query("time() - engram_backup_newest_timestamp_seconds{SERVER}", "{{instance}}"),),
     ),
     Panel(
-        "Health of the store",
-        "Anything but zero wants somebody: read-only, damaged files, learning locked by a loss.",
+        "Health of store and models",
+        "Anything but zero wants somebody: read-only, damaged files, and models that are locked by a "
+        "loss, stopped on an error, or paused.",
         "short",
         (
             Query("engram_storage_read_only{SERVER}", "{{instance}} read-only"),
             Query("engram_storage_damaged_files_total{SERVER}", "{{instance}} damaged files"),
             Query("engram_ingest_locked{MODEL}", "{{model}} locked"),
+            Query("engram_model_failed{MODEL}", "{{model}} failed"),
+            Query("engram_model_paused{MODEL}", "{{model}} paused"),
         ),
         steps=True,
     ),

@@ -62,6 +62,9 @@ class Watched:
         for _ in range(3):
             self.engram("predict", MODEL, text="0.5,0.5\n2.0,-1.0\n")
         self.engram("predict", "no-such-model", text="0.5,0.5\n", code=1)
+        self.engram("model", "pause", MODEL)
+        self.wait_scraped(f'engram_model_paused{{model="{MODEL}"}} == 1')
+        self.engram("model", "resume", MODEL)
         self.engram("backup", "create")
         self.wait_scraped("engram_backups == 1")
         self.engram("rollback", MODEL, "indoors-only")
