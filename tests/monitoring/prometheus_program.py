@@ -5,10 +5,8 @@ The server ends with the test process, however that ends.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import shutil
-import signal
 import socket
 import subprocess
 import time
@@ -19,13 +17,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from engram_server import DIE_WITH_PARENT
+
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOYED = ROOT / "deploy" / "prometheus"
 
 _UNPACKED = ROOT / "build" / "tools" / "usr" / "bin"
-_PR_SET_PDEATHSIG = 1
-# Loaded before fork: between fork and exec nothing may allocate.
-_LIBC = ctypes.CDLL(None)
 
 
 def prometheus_program(name: str) -> str:
@@ -61,11 +58,6 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _die_with_parent() -> None:
-    """A test that its time limit kills runs no fixture's end; the kernel ends Prometheus then."""
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 class Prometheus:
     """Runs the deployed configuration, every second instead of every 15, on one target."""
 
@@ -89,6 +81,7 @@ class Prometheus:
             with (self.folder / "log").open("ab") as log:
                 process = subprocess.Popen(
                     [
+                        *DIE_WITH_PARENT,
                         prometheus_program("prometheus"),
                         f"--config.file={self.folder / 'prometheus.yml'}",
                         f"--storage.tsdb.path={self.folder / 'series'}",
@@ -97,7 +90,6 @@ class Prometheus:
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
-                    preexec_fn=_die_with_parent,
                 )
             self._process = process
             wait_for("Prometheus is ready", lambda: self._is_ready() or self._has_ended())

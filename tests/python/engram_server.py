@@ -19,7 +19,7 @@ from pathlib import Path
 _PROGRAMS = Path(__file__).resolve().parents[2] / "build" / "release"
 # A test that its time limit kills runs no fixture's end; the kernel ends the server then. By a
 # program rather than preexec_fn, which is not safe where threads run, and gRPC has some.
-_DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL")
+DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL")
 
 
 def program(name: str) -> Path:
@@ -73,7 +73,7 @@ class EngramServer:
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    *_DIE_WITH_PARENT,
+                    *DIE_WITH_PARENT,
                     str(program("engramd")),
                     f"--data_dir={self.data_dir}",
                     f"--listen={self.grpc_address}",
