@@ -214,6 +214,14 @@ def test_watch_tells_what_happens(client: engram.Client, model: str, toy_rows: A
         next(client.watch("nowhere"))
 
 
+def test_rows_of_another_width_are_not_predicted(client: engram.Client, model: str) -> None:
+    client.learn(model, [(np.zeros(FEATURES), 1)])
+    client.wait_applied(model)
+    for shape in ((8, FEATURES - 1), (2 * FEATURES,), (3, FEATURES - 1)):
+        with pytest.raises((ValueError, engram.InvalidArgumentError), match="features"):
+            client.predict(model, np.zeros(shape))
+
+
 def test_checkpoints_and_rollback(client: engram.Client, model: str, toy_rows: Any) -> None:
     rows, labels = toy_rows(200)
     kept = client.learn(model, rows, labels).durable_sequence

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from engram import Example
-from engram._requests import erase_request, model_spec
+from engram._requests import erase_request, evaluate_request, model_spec, predict_requests
 from engram.examples import LearnDefaults, fill_example, from_label, messages_of, to_label, to_rows
 from engram.v1 import example_pb2, learning_pb2
 
@@ -138,6 +138,47 @@ def test_a_spec_is_written_in_one_line() -> None:
     assert getattr(spec.strategies[1].ewc, "lambda") == 3.5
     assert spec.optimizer.learning_rate == 0.1
     assert (spec.labels[0].text, spec.labels[1].number) == ("cat", 7)
+
+
+def test_a_spec_that_is_misspelt_says_what_there_is() -> None:
+    for wrong in ({"hiden": [3]}, {"strategies": "ewcc"}, {"strategies": "ewc:lamda=3"}):
+        with pytest.raises(ValueError, match="(?s)spec: .*no field named.*Available"):
+            model_spec(4, **wrong)
+
+
+def test_labels_of_two_kinds_stay_two_kinds() -> None:
+    (message,) = messages(np.zeros((2, 2)), [1, "a"])
+    assert [each.label.WhichOneof("kind") for each in message.examples] == ["number", "text"]
+
+
+def test_rows_and_labels_of_an_evaluation_may_be_a_table() -> None:
+    class Table:
+        """As pandas' frames: iterating gives the names of columns."""
+
+        def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+            return np.arange(6.0).reshape(3, 2)
+
+        def __iter__(self) -> Any:
+            return iter(["a", "b"])
+
+    request = evaluate_request("m", Table(), [0, 1, 0], 0)
+    assert request.examples[2].features.dense == np.array([4, 5], "<f4").tobytes()
+
+
+def test_no_rows_are_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="rows: expected at least one row, got none"):
+        next(
+            predict_requests(
+                "m",
+                np.zeros((0, 4)),
+                task="",
+                version=0,
+                min_applied_sequence=0,
+                top_k=None,
+                scores=True,
+                uint8_scale=None,
+            )
+        )
 
 
 def test_an_erasure_needs_exactly_one_selector() -> None:

@@ -77,6 +77,12 @@ def test_a_shared_model(make: Any, client: engram.Client) -> None:
             narrow.learn_one({"x": 1.0}, "cat")
 
 
+def test_half_a_label_is_refused(make: Any) -> None:
+    with make() as model:
+        with pytest.raises(ValueError, match="whole numbers as labels, got 1.5"):
+            model.learn_one({"a": 1.0}, 1.5)
+
+
 def test_what_the_server_refuses_is_raised_by_the_next_call(make: Any) -> None:
     model = make()
     model.learn_one({"a": 1.0}, 1)

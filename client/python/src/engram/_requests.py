@@ -5,12 +5,20 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy.typing as npt
 from google.protobuf import json_format
+from google.protobuf.message import Message
 
-from engram.examples import LearnDefaults, fill_example, fill_features, one_or_many, to_rows
+from engram.examples import (
+    LearnDefaults,
+    fill_example,
+    fill_features,
+    one_or_many,
+    to_labels,
+    to_rows,
+)
 from engram.v1 import (
     checkpoints_pb2,
     evaluation_pb2,
@@ -19,6 +27,8 @@ from engram.v1 import (
     prediction_pb2,
     strategy_pb2,
 )
+
+Parsed = TypeVar("Parsed", bound=Message)
 
 # Of one Predict call.
 _ROWS_MAX = 1024
@@ -51,11 +61,17 @@ def model_spec(
         fields["optimizer"] = {**fields.get("optimizer", {}), "learning_rate": learning_rate}
     if "labels" in fields:
         fields["labels"] = [_label_field(each) for each in fields["labels"]]
-    spec = model_pb2.ModelSpec()
-    json_format.ParseDict(fields, spec)
+    spec = _parsed(fields, model_pb2.ModelSpec())
     for strategy in _each_strategy(strategies):
         spec.strategies.append(strategy)
     return spec
+
+
+def _parsed(fields: Mapping[str, Any], message: Parsed) -> Parsed:
+    try:
+        return json_format.ParseDict(dict(fields), message)
+    except json_format.ParseError as error:
+        raise ValueError(f"spec: {error}") from None
 
 
 def to_spec(spec: model_pb2.ModelSpec | Mapping[str, Any] | None, fields: Any) -> Any:
@@ -78,13 +94,11 @@ def _each_strategy(
 ) -> Iterator[strategy_pb2.StrategySpec]:
     for each in [given] if isinstance(given, str) else given:
         if isinstance(each, Mapping):
-            yield json_format.ParseDict(dict(each), strategy_pb2.StrategySpec())
+            yield _parsed(each, strategy_pb2.StrategySpec())
             continue
         for text in each.split("+"):
             name, _, parameters = text.strip().partition(":")
-            yield json_format.ParseDict(
-                {name: dict(_parameters(parameters))}, strategy_pb2.StrategySpec()
-            )
+            yield _parsed({name: dict(_parameters(parameters))}, strategy_pb2.StrategySpec())
 
 
 def _parameters(text: str) -> Iterator[tuple[str, Any]]:
@@ -133,7 +147,7 @@ def evaluate_request(
     request = evaluation_pb2.EvaluateRequest(model=model, version=version)
     many = one_or_many(examples, labels)
     if labels is not None:
-        many = list(zip(many, labels, strict=True))  # type: ignore[arg-type]
+        many = list(zip(to_rows(examples), to_labels(labels).tolist(), strict=True))
     for each in many:
         fill_example(request.examples.add(), each, LearnDefaults())
     return request

@@ -31,6 +31,7 @@ from engram.results import (
     LearnSummary,
     Prediction,
     RejectedError,
+    check_rows,
     to_prediction,
 )
 from engram.v1 import (
@@ -269,7 +270,9 @@ class AsyncClient:
             scores=scores,
             uint8_scale=uint8_scale,
         )
-        return to_prediction([await self._call(_calls.predict(each, timeout)) for each in requests])
+        return to_prediction(
+            [check_rows(each, await self._call(_calls.predict(each, timeout))) for each in requests]
+        )
 
     async def evaluate(
         self, model: str, examples: Any, labels: npt.ArrayLike | None = None, *, version: int = 0

@@ -25,6 +25,7 @@ from engram.results import (
     LearnSummary,
     Prediction,
     RejectedError,
+    check_rows,
     to_prediction,
 )
 from engram.v1 import (
@@ -253,7 +254,9 @@ class Client:
             scores=scores,
             uint8_scale=uint8_scale,
         )
-        return to_prediction([self._call(_calls.predict(each, timeout)) for each in requests])
+        return to_prediction(
+            [check_rows(each, self._call(_calls.predict(each, timeout))) for each in requests]
+        )
 
     def evaluate(
         self, model: str, examples: Any, labels: npt.ArrayLike | None = None, *, version: int = 0

@@ -59,6 +59,21 @@ def to_label(value: Any) -> example_pb2.Label:
     )
 
 
+def to_labels(values: npt.ArrayLike) -> npt.NDArray[Any]:
+    """Of an array as they are; of a list each as itself: NumPy would make [1, "a"] two texts."""
+    return np.asarray(values, dtype=None if hasattr(values, "dtype") else object)
+
+
+def to_whole(value: Any) -> Label:
+    """A label as the adapters take it: also a bool, and a float that is whole, which travel as
+    int."""
+    if isinstance(value, str):
+        return str(value)
+    if int(value) != value:
+        raise ValueError(f"y: expected int, str or whole numbers as labels, got {value!r}")
+    return int(value)
+
+
 def from_label(label: example_pb2.Label) -> Label | None:
     """None: the model has no class yet."""
     kind = label.WhichOneof("kind")
@@ -81,7 +96,7 @@ def to_rows(values: npt.ArrayLike) -> npt.NDArray[Any]:
             array = np.ascontiguousarray(array, dtype=wanted)
     except (TypeError, ValueError):
         raise TypeError(f"features: expected numbers, got dtype {array.dtype}") from None
-    return array.reshape(array.shape[0], -1)
+    return array.reshape(array.shape[0], int(np.prod(array.shape[1:])))
 
 
 def _dense(values: Any) -> npt.NDArray[Any]:
@@ -184,7 +199,7 @@ def _messages_of_rows(
     values: Any, labels: npt.ArrayLike, defaults: LearnDefaults
 ) -> Iterator[learning_pb2.LearnRequest]:
     array = _dense(values)
-    each = np.asarray(labels)
+    each = to_labels(labels)
     if each.ndim != 1 or array.ndim < 2 or array.shape[0] != each.shape[0]:
         raise ValueError(
             "labels: expected one for each row of features, got shapes "

@@ -118,6 +118,20 @@ def to_label_array(labels: Sequence[Label | None]) -> npt.NDArray[Any]:
     return np.array(labels, dtype=object)
 
 
+def check_rows(
+    request: prediction_pb2.PredictRequest, reply: prediction_pb2.PredictResponse
+) -> prediction_pb2.PredictResponse:
+    """Raises ValueError unless each row has its prediction: the server cuts the values into rows of
+    its model's width, and 4 rows of 3 are 3 of 4 to it."""
+    sent = request.features.shape[0] if request.features.shape else 1
+    if len(reply.predictions) != sent:
+        raise ValueError(
+            f'rows: model "{request.model}" read {sent} rows as {len(reply.predictions)}: theirs is '
+            "not its number of features (get_model(name).spec.feature_count)"
+        )
+    return reply
+
+
 def to_prediction(replies: Sequence[prediction_pb2.PredictResponse]) -> Prediction:
     """One prediction of the pieces, which are at least one."""
     rows = [row for reply in replies for row in reply.predictions]

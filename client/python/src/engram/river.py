@@ -19,7 +19,7 @@ import numpy.typing as npt
 from engram._connection import Pem
 from engram.client import Client
 from engram.errors import FailedPreconditionError, NotFoundError
-from engram.examples import Example, Label, from_label
+from engram.examples import Example, Label, from_label, to_whole
 from engram.learn import LearnStream
 from engram.results import LearnSummary, RejectedError
 
@@ -47,8 +47,8 @@ class EngramClassifier(Classifier):  # type: ignore[misc]
     stream a name and model; None: one of this object's own.
 
     Examples go over one open stream and are durable soon after; flush() waits for that, close()
-    ends the stream. What the server refuses raises RejectedError in the next call. Labels are int,
-    str or bool.
+    ends the stream. What the server refuses raises RejectedError in the next call. Labels are int or
+    str; bools and whole floats travel as int and come back as what they were.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class EngramClassifier(Classifier):  # type: ignore[misc]
             self._stream = self._client().learn_stream(
                 self._name, producer=self.producer or f"river-{uuid.uuid4()}"
             )
-        label = y if isinstance(y, str) else int(y)
+        label = to_whole(y)
         self._originals[label] = y
         self._stream.send(Example(self._row(x), label))
         self._unflushed = True

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from engram._connection import Pem
 from engram.client import Client
 from engram.errors import NotFoundError
-from engram.examples import Example, Label, from_label
+from engram.examples import Example, Label, from_label, to_whole
 from engram.results import Prediction
 
 try:
@@ -123,7 +123,7 @@ class EngramClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Softmax scores, columns as in classes_."""
         prediction = self._predict(X, scores=True)
         order = self._class_order(prediction)
-        columns = {self._to_wire(label): column for column, label in enumerate(self.classes_)}
+        columns = {to_whole(label): column for column, label in enumerate(self.classes_)}
         scores = np.zeros((len(prediction.labels), len(self.classes_)))
         scores[:, [columns[label] for label in order]] = prediction.scores
         normal: npt.NDArray[np.float64] = scores / scores.sum(axis=1, keepdims=True)
@@ -181,7 +181,7 @@ class EngramClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         fields: dict[str, Any] = dict(self.spec or {})
         if classes is not None:
             self._add_classes(classes)
-            fields.setdefault("labels", [self._to_wire(each) for each in self.classes_])
+            fields.setdefault("labels", [to_whole(each) for each in self.classes_])
         self._client().create_model(
             name,
             fields,
@@ -196,7 +196,7 @@ class EngramClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self, rows: npt.NDArray[Any], labels: npt.NDArray[Any], weights: npt.ArrayLike | None
     ) -> None:
         self._add_classes(np.unique(labels))
-        wire = [self._to_wire(label) for label in labels]
+        wire = [to_whole(label) for label in labels]
         client = self._client()
         if weights is None:
             summary = client.learn(self.model_, rows, np.array(wire))
@@ -271,12 +271,4 @@ class EngramClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         new = [each for each in classes.tolist() if each not in known]
         if new:
             self.classes_ = np.array(self.classes_.tolist() + new)
-            self._originals = {self._to_wire(label): label for label in self.classes_}
-
-    @staticmethod
-    def _to_wire(label: Any) -> Label:
-        if isinstance(label, str):
-            return str(label)
-        if int(label) != label:
-            raise ValueError(f"y: expected int, str or whole numbers as labels, got {label!r}")
-        return int(label)
+            self._originals = {to_whole(label): label for label in self.classes_}
