@@ -53,7 +53,7 @@ std::vector<std::string> FencedBlocks(const std::string& markdown, absl::string_
 std::vector<std::string> CommandsInOtherFences(const std::string& markdown) {
   std::vector<std::string> commands;
   for (const Fence& fence : FencesOf(markdown)) {
-    if (fence.language == "sh" || fence.language == "bash") continue;
+    if (fence.language == "sh") continue;
     for (const absl::string_view line : absl::StrSplit(fence.text, '\n')) {
       if (IsCommand(line)) commands.emplace_back(line);
     }

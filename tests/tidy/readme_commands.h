@@ -1,5 +1,5 @@
-// The commands that a page promises: every ```sh block, in order, as one script; and the fences of a
-// page that hold commands which no test looks at.
+// The commands that a page promises: every ```sh block, in order, as one script; and those in its
+// other fences, which no test looks at.
 //
 // Threading: free functions. Failure: none; an empty list when there is no block.
 #pragma once
@@ -11,12 +11,11 @@
 
 namespace engram::tidy {
 
-// The text of each block fenced as `language`: "sh" runs as it stands there, "bash" is for a machine
-// that the suite does not have (systemctl, docker) and is only read. "": of fences without a word.
+// The text of each block fenced as `language`; "": fenced without a word.
 std::vector<std::string> FencedBlocks(const std::string& markdown, absl::string_view language);
 
-// Lines of every other fence that begin with a program of ours, or one that installs or calls it:
-// commands that nobody would notice to be wrong.
+// Lines of fences that are not "sh" which begin with a program of ours, or one that installs or
+// calls it: commands that nobody would notice to be wrong.
 std::vector<std::string> CommandsInOtherFences(const std::string& markdown);
 
 // One bash script: stops at the first command that fails, announces each block. A line that starts
