@@ -5,6 +5,9 @@
 #include <limits>
 #include <random>
 
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
@@ -118,6 +121,18 @@ TEST(InferenceJsonTest, DepthAndNumberOfValuesAreBounded) {
   std::string many = "[0";
   for (size_t i = 0; i < server::kJsonValuesMax; ++i) many += ",0";
   EXPECT_THAT(RefusedBody(Input("INT8", many + "]")), HasSubstr("send tensors as binary data"));
+}
+
+// Whoever may call, or not, may send it: the body is read before the caller is known.
+TEST(InferenceJsonTest, AnObjectOfManyKeysIsReadInProportionToItsLength) {
+  std::string parameters;
+  for (int i = 0; i < 300000; ++i) {
+    absl::StrAppend(&parameters, parameters.empty() ? "" : ",", "\"k", i, "\":1");
+  }
+  const absl::Time start = absl::Now();
+  const InferQuestion question = Parsed(absl::StrCat("{\"parameters\":{", parameters, "}}"));
+  EXPECT_EQ(question.request.parameters().size(), 300000u);
+  EXPECT_LT(absl::Now() - start, absl::Minutes(1)) << "key by key it would take a quarter of an hour";
 }
 
 TEST(InferenceJsonTest, BinaryDataFollowsTheJson) {
