@@ -19,7 +19,8 @@
 namespace engram::server {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using Json = nlohmann::ordered_json;  // written: tasks stay in their order
+using Parsed = nlohmann::json;        // read: takes a key in logarithmic time
 
 constexpr uint64_t kHeaderMax = 1 << 20;
 constexpr size_t kLengthBytes = 8;
@@ -37,10 +38,10 @@ Json ToJson(const std::vector<int32_t>& classes, const std::vector<v1::Label>& l
   return array;
 }
 
-std::string SpecJson(v1::ModelSpec spec, const std::vector<v1::Label>& labels) {
+std::string SpecJson(v1::ModelSpec spec) {
   spec.clear_weights();  // of the model, not of what is made of the file
   spec.clear_tune();
-  *spec.mutable_labels() = {labels.begin(), labels.end()};
+  spec.clear_labels();  // "labels" has them; twice, 10 000 would not fit a header that is read
   google::protobuf::util::JsonPrintOptions options;
   options.preserve_proto_field_names = true;
   std::string json;
@@ -58,28 +59,38 @@ std::string StrategiesOf(const v1::ModelSpec& spec) {
 }
 
 // The texts of a safetensors header; empty for bytes that are none.
-Json MetadataOf(const std::string& file) {
+absl::StatusOr<Parsed> MetadataOf(const std::string& file) {
   uint64_t size = 0;
-  if (file.size() < kLengthBytes) return Json::object();
+  if (file.size() < kLengthBytes) return Parsed::object();
   for (size_t i = kLengthBytes; i > 0; --i) {
     size = size << 8 | static_cast<unsigned char>(file[i - 1]);
   }
-  if (size > kHeaderMax || size > file.size() - kLengthBytes) return Json::object();
+  if (size > file.size() - kLengthBytes) return Parsed::object();
+  if (size > kHeaderMax) {
+    return BadField("file", absl::StrCat("its header has ", size, " bytes, at most ", kHeaderMax,
+                                         " are read; shorten its labels"));
+  }
   const auto begin = file.begin() + kLengthBytes;
-  const Json header = Json::parse(begin, begin + static_cast<ptrdiff_t>(size), nullptr,
-                                  /*allow_exceptions=*/false);
-  if (!header.is_object() || !header.contains("__metadata__")) return Json::object();
-  const Json& metadata = header["__metadata__"];
-  return metadata.is_object() ? metadata : Json::object();
+  const Parsed header = Parsed::parse(begin, begin + static_cast<ptrdiff_t>(size), nullptr,
+                                      /*allow_exceptions=*/false);
+  if (!header.is_object() || !header.contains("__metadata__")) return Parsed::object();
+  const Parsed& metadata = header["__metadata__"];
+  return metadata.is_object() ? metadata : Parsed::object();
 }
 
-std::string TextOf(const Json& metadata, const char* name) {
+std::string TextOf(const Parsed& metadata, const char* name) {
   return metadata.contains(name) && metadata[name].is_string() ? metadata[name].get<std::string>()
                                                                : "";
 }
 
+// JSON has larger ones, which would come out as other labels.
+bool IsInt64(const Parsed& value) {
+  return value.is_number_integer() &&
+         (!value.is_number_unsigned() || value.get<uint64_t>() <= uint64_t{INT64_MAX});
+}
+
 absl::Status AddLabels(const std::string& text, v1::ModelSpec* spec) {
-  const Json labels = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const Parsed labels = Parsed::parse(text, nullptr, /*allow_exceptions=*/false);
   if (!labels.is_array()) {
     return BadField("file",
                     "its metadata has no \"labels\", a JSON array; give a spec with labels");
@@ -87,11 +98,11 @@ absl::Status AddLabels(const std::string& text, v1::ModelSpec* spec) {
   for (size_t i = 0; i < labels.size(); ++i) {
     if (labels[i].is_string()) {
       spec->add_labels()->set_text(labels[i].get<std::string>());
-    } else if (labels[i].is_number_integer()) {
+    } else if (IsInt64(labels[i])) {
       spec->add_labels()->set_number(labels[i].get<int64_t>());
     } else {
       return BadField("file", absl::StrCat("its metadata has labels[", i,
-                                           "], which is neither an integer nor a string"));
+                                           "], which is neither an int64 nor a string"));
     }
   }
   return absl::OkStatus();
@@ -120,7 +131,7 @@ absl::StatusOr<ModelFile> MakeModelFile(const std::string& model, const v1::Mode
   options.metadata = {{"model", model},
                       {"model_version", absl::StrCat(served.version())},
                       {"labels", ToJson(outputs.classes, names).dump()},
-                      {"spec", SpecJson(spec, labels)}};
+                      {"spec", SpecJson(spec)}};
   if (!outputs.heads.empty()) {
     Json tasks = Json::object();
     for (const strategies::NetworkOutputs::Head& head : outputs.heads) {
@@ -146,7 +157,7 @@ absl::StatusOr<ModelFile> MakeModelFile(const std::string& model, const v1::Mode
 absl::Status CompleteImport(v1::CreateModelRequest* request) {
   const std::string& file = request->weights().safetensors();
   ENGRAM_RETURN_IF_ERROR(CheckKind(file));
-  const Json metadata = MetadataOf(file);
+  ENGRAM_ASSIGN_OR_RETURN(const Parsed metadata, MetadataOf(file));
   if (metadata.contains("tasks")) {
     return BadField("file",
                     "has a head a task, and a model begins with one head or none; create one from "

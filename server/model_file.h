@@ -3,7 +3,7 @@
 // its numbers, and finds them again.
 //
 // Metadata (of safetensors; extra files of TorchScript): "model", "model_version", "labels" (JSON
-// array, the order of the outputs), "spec" (ModelSpec as JSON, with those labels) and, with a head
+// array, the order of the outputs), "spec" (ModelSpec as JSON, without labels) and, with a head
 // a task, "tasks" (JSON object, the labels of each head).
 //
 // Threading: free functions without state.

@@ -11,19 +11,13 @@
 // Bounds: limits.weights_bytes for all streams together.
 #pragma once
 
-#include <atomic>
-#include <cstdint>
-#include <memory>
-
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
 #include "server/edge.h"
 #include "server/rpc_table.h"
+#include "server/weights_upload.h"
 
 namespace engram::server {
-
-// Bytes of files on their way in, over all streams.
-using WeightsBytes = std::shared_ptr<std::atomic<int64_t>>;
 
 // `rpc` is one of the two.
 grpc::ServerReadReactor<grpc::ByteBuffer>* StartWeightsStream(

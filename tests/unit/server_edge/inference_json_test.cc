@@ -132,7 +132,7 @@ TEST(InferenceJsonTest, AnObjectOfManyKeysIsReadInProportionToItsLength) {
   const absl::Time start = absl::Now();
   const InferQuestion question = Parsed(absl::StrCat("{\"parameters\":{", parameters, "}}"));
   EXPECT_EQ(question.request.parameters().size(), 300000u);
-  EXPECT_LT(absl::Now() - start, absl::Minutes(1)) << "key by key it would take a quarter of an hour";
+  EXPECT_LT(absl::Now() - start, absl::Minutes(1)) << "by search from the front: 15 minutes";
 }
 
 TEST(InferenceJsonTest, BinaryDataFollowsTheJson) {

@@ -205,6 +205,9 @@ TEST(ImportStreamTest, AFileThatIsNoExportIsRefusedAndNothingIsMade) {
       {Exported("[1]", deep), "no ModelSpec"},
       {Exported("{}"), "no \"labels\""},
       {Exported("[1.5]"), "labels[0], which is neither"},
+      {Exported("[1,18446744073709551615]"), "labels[1], which is neither"},
+      {Exported("[1]", kSpec, absl::StrCat(",\"pad\":\"", std::string(1 << 20, 'x'), "\"")),
+       "at most 1048576 are read"},
       {Exported("[1]", kSpec, ",\"tasks\":\"{}\""), "a head a task"},
   };
   for (const auto& test : cases) {
