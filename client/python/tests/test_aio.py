@@ -46,10 +46,13 @@ def test_a_session(shared_server: EngramServer, toy_rows: Any) -> None:
     async def body(client: engram.AsyncClient) -> None:
         await client.create_model("aio", toy_spec())
         assert "aio" in [each.name for each in await client.list_models()]
-        assert (await client.learn("aio", rows, labels)).accepted_examples == 400
+        learned = await client.learn("aio", rows, labels)
+        assert learned.accepted_examples == 400
         acks = [each async for each in client.learn_acks("aio", rows, labels, batch=50)]
         assert sum(each.examples for each in acks) == 400
-        kept = await client.create_checkpoint("aio", "kept")
+        kept = await client.create_checkpoint(
+            "aio", "kept", min_applied_sequence=learned.durable_sequence
+        )
         exported = await client.export_checkpoint("aio", "kept")
         assert (await client.import_model("aio-again", exported.content)).name == "aio-again"
         marked = await client.boundary("aio", "next")
@@ -135,6 +138,17 @@ def test_cancelled_before_the_welcome(shared_server: EngramServer) -> None:
             proxy.swallow_answers()
             async with engram.AsyncClient(proxy.address) as far:
                 await cancelled_once(lambda: proxy.connections > 0, far.learn("any", endless()))
+
+    run(shared_server.grpc_address, body)
+
+
+def test_a_client_closed_beneath_its_stream_ends_it(shared_server: EngramServer) -> None:
+    async def body(client: engram.AsyncClient) -> None:
+        await client.create_model("closed", toy_spec())
+        async with engram.AsyncClient(shared_server.grpc_address) as other:
+            stream = await other.learn_stream("closed").open()
+        with pytest.raises(engram.CancelledError, match="closed"):
+            await asyncio.wait_for(stream.finish(), 30)
 
     run(shared_server.grpc_address, body)
 

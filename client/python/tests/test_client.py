@@ -181,6 +181,15 @@ def test_a_stream_that_failed_unnoticed_fails_its_block(
     assert fenced.value.reason == "STALE_EPOCH"
 
 
+def test_a_client_closed_beneath_its_stream_ends_it(
+    shared_server: EngramServer, model: str
+) -> None:
+    with engram.Client(shared_server.grpc_address) as other:
+        stream = other.learn_stream(model)
+    with pytest.raises(engram.CancelledError, match="losed"):
+        stream.finish()
+
+
 def test_a_finish_that_is_cancelled_does_not_look_finished(
     client: engram.Client, shared_server: EngramServer, model: str
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Any
@@ -71,6 +72,7 @@ class AsyncClient:
     ) -> None:
         self._options = ConnectionOptions(address, token, ca, certificate, key)
         self._retry = retry or RetryOptions()
+        self._streams: weakref.WeakSet[AsyncLearnStream] = weakref.WeakSet()
         self.producer = producer or default_producer("python")
         credentials = self._options.credentials()
         arguments = channel_arguments(self._options)
@@ -81,6 +83,8 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Ends the connection and every call on it."""
+        for stream in list(self._streams):  # gRPC's close finds only some of its calls
+            await stream._abandon()
         await self._channel.close()
 
     async def __aenter__(self) -> AsyncClient:
@@ -211,7 +215,10 @@ class AsyncClient:
         window.setdefault("retry", self._retry)
         options = StreamOptions(model, producer or self.producer, **window)
         defaults = LearnDefaults(task, held_out, uint8_scale, batch)
-        return AsyncLearnStream(self._channel, self._options.metadata(), options, defaults, on_ack)
+        metadata = self._options.metadata()
+        stream = AsyncLearnStream(self._channel, metadata, options, defaults, on_ack)
+        self._streams.add(stream)
+        return stream
 
     async def boundary(
         self, model: str, next_task: str = "", *, producer: str | None = None

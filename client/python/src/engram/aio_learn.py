@@ -139,6 +139,12 @@ class AsyncLearnStream:
         self._over = True
         self._notify()
 
+    async def _abandon(self) -> None:
+        """Of a client that is closed: whoever waits for the stream hears of it."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+
     @property
     def summary(self) -> LearnSummary:
         """How far it got."""
@@ -180,8 +186,13 @@ class AsyncLearnStream:
                 pass
         except Exception as failure:  # to whoever calls next, whatever it is
             self._error = failure
-        self._over = True
-        self._notify()
+        except asyncio.CancelledError:
+            if not self._cancelled:
+                self._error = error_of(grpc.StatusCode.CANCELLED, "the client was closed")
+            raise
+        finally:
+            self._over = True
+            self._notify()
 
     async def _run_one_connection(self) -> bool:
         """True: the stream is over. Raises what no other connection mends."""
