@@ -113,15 +113,17 @@ void CanaryGate::OnAnswer(const Fired& canary,
                           const absl::StatusOr<v1::RollbackResponse>& answer) {
   parts_.checkpoints->Unpin(canary.checkpoint());
   const bool pause = answer.ok() && canary.outcome() == Fired::ROLLBACK_AND_PAUSE;
+  std::string reason;
   {
     base::MutexLock lock(&mutex_);
     rolling_back_ = false;
     if (!answer.ok()) --rollbacks_;
     if (pause) {
-      pause_reason_ = absl::StrCat("paused by spec.guard after ", rollbacks_, " rollbacks: ",
-                                   canary.task(), " fell from ", canary.best(), " to ",
-                                   canary.now(), " at version ", canary.version(),
-                                   "; ResumeTraining goes on");
+      reason =
+          absl::StrCat("paused by spec.guard after ", rollbacks_, " rollbacks: ", canary.task(),
+                       " fell from ", canary.best(), " to ", canary.now(), " at version ",
+                       canary.version(), "; ResumeTraining goes on");
+      pause_reason_ = reason;
     }
   }
   if (!answer.ok()) {
@@ -132,7 +134,7 @@ void CanaryGate::OnAnswer(const Fired& canary,
   }
   Tell(Rpc::kRollback, canary.checkpoint(), answer.status());
   if (!pause) return;
-  parts_.pause();
+  parts_.pause(reason);
   Tell(Rpc::kPauseTraining, canary.checkpoint(), absl::OkStatus());
 }
 

@@ -39,11 +39,12 @@ class CanaryGate {
     ReportBook* report = nullptr;
     CheckpointKeeper* checkpoints = nullptr;
     std::function<void(const v1::RollbackRequest&, OnRollback)> roll_back;
-    std::function<void()> pause;
+    std::function<void(const std::string& reason)> pause;
   };
 
-  // `guard` of a completed spec.
-  CanaryGate(Parts parts, const v1::Guard& guard) : parts_(std::move(parts)), guard_(guard) {}
+  // `guard` of a completed spec; `pause_reason` of a pause before a restart, or empty.
+  CanaryGate(Parts parts, const v1::Guard& guard, std::string pause_reason)
+      : parts_(std::move(parts)), guard_(guard), pause_reason_(std::move(pause_reason)) {}
 
   // A row that was just measured and is in the report, with its tasks by column.
   void Judge(const Tasks& tasks, const v1::AccuracyRow& row, bool boundary);

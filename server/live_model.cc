@@ -47,11 +47,10 @@ HeldOutSets::Options MakeHeldOutOptions(const ModelContext& context, const v1::M
 
 }  // namespace
 
-LiveModel::LiveModel(ModelContext context, const v1::ModelSpec& spec, int64_t create_time_ms,
-                     bool paused)
+LiveModel::LiveModel(ModelContext context, const v1::ModelSpec& spec, const storage::ModelRow& row)
     : context_(std::move(context)),
       created_spec_(spec),
-      create_time_ms_(create_time_ms),
+      create_time_ms_(row.create_time_ms),
       report_(context_.name),
       held_out_(MakeHeldOutOptions(context_, spec), &context_.store->held_out()),
       checkpoints_(&context_),
@@ -60,9 +59,9 @@ LiveModel::LiveModel(ModelContext context, const v1::ModelSpec& spec, int64_t cr
       admission_(std::make_shared<Admission>(MakeAdmissionOptions(context_, losses_, rejected_),
                                              &context_.store->log())),
       quarantine_(&context_, admission_.get(), &slot_),
-      trainer_({&context_, admission_.get(), &slot_, &held_out_, &report_, &waiters_,
-                &checkpoints_, [this] { ForgetVersions(); }, &quarantine_},
-               spec, paused) {}
+      trainer_({&context_, admission_.get(), &slot_, &held_out_, &report_, &waiters_, &checkpoints_,
+                [this] { ForgetVersions(); }, &quarantine_},
+               spec, row) {}
 
 absl::Status LiveModel::CheckServing() const {
   {

@@ -30,7 +30,7 @@ namespace engram::server {
 class LiveModel : public ModelRuntime {
  public:
   // `spec` as created, completed.
-  LiveModel(ModelContext context, const v1::ModelSpec& spec, int64_t create_time_ms, bool paused);
+  LiveModel(ModelContext context, const v1::ModelSpec& spec, const storage::ModelRow& row);
 
   // The host's side.
   Turn RunOnce() { return trainer_.RunOnce(); }

@@ -169,7 +169,7 @@ std::shared_ptr<LiveModel> Host::MakeModel(const storage::ModelRow& row,
       notify(name, serving);
     };
   }
-  return std::make_shared<LiveModel>(std::move(context), spec, row.create_time_ms, row.paused);
+  return std::make_shared<LiveModel>(std::move(context), spec, row);
 }
 
 void Host::Register(const std::shared_ptr<LiveModel>& model) {

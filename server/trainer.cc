@@ -24,7 +24,7 @@ constexpr absl::Duration kFlushRetry = absl::Milliseconds(100);
 
 }  // namespace
 
-Trainer::Trainer(TrainerParts parts, const v1::ModelSpec& spec, bool paused)
+Trainer::Trainer(TrainerParts parts, const v1::ModelSpec& spec, const storage::ModelRow& row)
     : context_(*parts.context),
       parts_(parts),
       created_spec_(spec),
@@ -32,13 +32,13 @@ Trainer::Trainer(TrainerParts parts, const v1::ModelSpec& spec, bool paused)
                [this](const v1::RollbackRequest& request, OnRollback done) {
                  RequestRollback(request, std::move(done), /*automatic=*/true);
                },
-               [this] { PauseForGuard(); }},
-              spec.guard()),
+               [this](const std::string& reason) { PauseForGuard(reason); }},
+              spec.guard(), row.pause_reason),
       state_(StreamState::Fresh(spec)),
       stage_(spec),
       quarantine_(spec),
       eraser_(parts.context, parts.held_out, parts.checkpoints),
-      paused_(paused) {}
+      paused_(row.paused) {}
 
 Trainer::~Trainer() {
   if (erasure_request_ == nullptr) return;

@@ -86,7 +86,7 @@ class Trainer {
   };
 
   // `spec` as created.
-  Trainer(TrainerParts parts, const v1::ModelSpec& spec, bool paused);
+  Trainer(TrainerParts parts, const v1::ModelSpec& spec, const storage::ModelRow& row);
   ~Trainer();
 
   Turn RunOnce();
@@ -200,7 +200,7 @@ class Trainer {
                      const std::vector<int32_t>& columns, const v1::AccuracyRow& boundary);
   void MaybeEvaluateLive();
   void Judge(const EvaluationInput& input, const v1::AccuracyRow& row, bool boundary);
-  void PauseForGuard();
+  void PauseForGuard(const std::string& reason);
   void MaybeCheckpoint();
   void SaveCheckpoint(CheckpointRequest request);
   void WriteCheckpoint(CheckpointKeeper::Pending* pending, int64_t keep_automatic,

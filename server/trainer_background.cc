@@ -139,8 +139,8 @@ void Trainer::Judge(const EvaluationInput& input, const v1::AccuracyRow& row, bo
 }
 
 // On the strand, so that not one example more is trained; durable before anybody sees it.
-void Trainer::PauseForGuard() {
-  const absl::Status stored = context_.store->catalog().SetPaused(context_.uid, true);
+void Trainer::PauseForGuard(const std::string& reason) {
+  const absl::Status stored = context_.store->catalog().PauseFor(context_.uid, reason);
   if (!stored.ok()) {
     Log(LogLevel::kWarning, "canary_pause_not_stored",
         {{"model", context_.name}, {"status", stored}});

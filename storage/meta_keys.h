@@ -11,6 +11,7 @@ namespace engram::storage {
 
 enum class MetaTag : char {
   kModel = 'c',       // catalog row
+  kReason = 'w',      // why it is paused
   kOrphan = 'o',      // uid of a removed model whose leftovers may still be there
   kUidCounter = 'n',  // last uid given out; no uid follows
   kReport = 'r',      // + sequence: row of the report

@@ -39,6 +39,7 @@ struct ModelRow {
   std::string name;
   std::string spec;  // the caller's bytes, as created; never changed
   bool paused = false;
+  std::string pause_reason;  // what PauseFor said; empty while it is not paused
   int64_t create_time_ms = 0;
   absl::optional<WeightsFile> weights;
 };
@@ -55,6 +56,8 @@ class ModelCatalog {
   virtual absl::StatusOr<std::string> LoadWeights(ModelUid model) const = 0;
   virtual absl::StatusOr<std::vector<ModelRow>> List() const = 0;
   virtual absl::Status SetPaused(ModelUid model, bool paused) = 0;
+  // SetPaused(true) with a reason, which stays until SetPaused(false).
+  virtual absl::Status PauseFor(ModelUid model, std::string reason) = 0;
   // The row goes first, so that a crash midway leaves an orphan uid; Orphans finds its leftovers.
   // Then the weights.
   virtual absl::Status Remove(ModelUid model) = 0;

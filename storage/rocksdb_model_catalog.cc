@@ -74,6 +74,7 @@ absl::Status RocksDbModelCatalog::Recover() {
   base::MutexLock lock(&mutex_);
   ENGRAM_RETURN_IF_ERROR(RecoverUidCounter());
   ENGRAM_RETURN_IF_ERROR(RecoverRows());
+  ENGRAM_RETURN_IF_ERROR(RecoverPauseReasons());
   return RecoverOrphans();
 }
 
@@ -107,6 +108,27 @@ absl::Status RocksDbModelCatalog::RecoverRows() {
   }
   rows_ = std::move(rows);
   return absl::OkStatus();
+}
+
+// In rows of their own, which an engramd that knows none passes over. Such a one may have resumed
+// or removed the model.
+absl::Status RocksDbModelCatalog::RecoverPauseReasons() {
+  absl::Status damage;
+  const std::string prefix = MetaKey(MetaTag::kReason);
+  ENGRAM_RETURN_IF_ERROR(engine_->Scan(
+      kFamily, prefix, PrefixEnd(prefix), [&](absl::string_view key, absl::string_view value) {
+        const auto row = rows_.find(LastNumber(key));
+        if (row == rows_.end() || !row->second.paused) return true;
+        const absl::optional<absl::string_view> reason = Unseal(key, value);
+        if (reason.has_value()) {
+          row->second.pause_reason = std::string(*reason);
+        } else {
+          damage = absl::DataLossError(
+              absl::StrCat("the pause reason of model ", row->first, " fails its checksum"));
+        }
+        return damage.ok();
+      }));
+  return damage;
 }
 
 absl::Status RocksDbModelCatalog::RecoverOrphans() {
@@ -214,9 +236,33 @@ absl::Status RocksDbModelCatalog::SetPaused(ModelUid model, bool paused) {
   if (found == rows_.end()) return Unknown(model);
   ModelRow row = found->second;
   row.paused = paused;
-  const std::string key = MetaKey(MetaTag::kModel, model);
-  ENGRAM_RETURN_IF_ERROR(engine_->Put(kFamily, key, EncodeRow(key, row), Durability::kSynced));
-  found->second = std::move(row);
+  if (!paused) row.pause_reason.clear();
+  return PutPause(std::move(row));
+}
+
+absl::Status RocksDbModelCatalog::PauseFor(ModelUid model, std::string reason) {
+  base::MutexLock lock(&mutex_);
+  const auto found = rows_.find(model);
+  if (found == rows_.end()) return Unknown(model);
+  ModelRow row = found->second;
+  row.paused = true;
+  row.pause_reason = std::move(reason);
+  return PutPause(std::move(row));
+}
+
+absl::Status RocksDbModelCatalog::PutPause(ModelRow row) {
+  rocksdb::WriteBatch batch;
+  const std::string row_key = MetaKey(MetaTag::kModel, row.uid);
+  const std::string reason_key = MetaKey(MetaTag::kReason, row.uid);
+  batch.Put(engine_->handle_of(kFamily), row_key, EncodeRow(row_key, row));
+  if (row.pause_reason.empty()) {
+    batch.Delete(engine_->handle_of(kFamily), reason_key);
+  } else {
+    batch.Put(engine_->handle_of(kFamily), reason_key, Seal(reason_key, row.pause_reason));
+  }
+  ENGRAM_RETURN_IF_ERROR(engine_->Write(&batch, Durability::kSynced));
+  ModelRow& kept = rows_[row.uid];
+  kept = std::move(row);
   return absl::OkStatus();
 }
 
@@ -226,6 +272,7 @@ absl::Status RocksDbModelCatalog::Remove(ModelUid model) {
   if (row == rows_.end()) return Unknown(model);
   rocksdb::WriteBatch batch;
   batch.Delete(engine_->handle_of(kFamily), MetaKey(MetaTag::kModel, model));
+  batch.Delete(engine_->handle_of(kFamily), MetaKey(MetaTag::kReason, model));
   batch.Put(engine_->handle_of(kFamily), MetaKey(MetaTag::kOrphan, model), "");
   ENGRAM_RETURN_IF_ERROR(ENGRAM_FAILPOINT_STATUS("delete.before_row"));
   ENGRAM_RETURN_IF_ERROR(engine_->Write(&batch, Durability::kSynced));

@@ -35,6 +35,7 @@ class RocksDbModelCatalog : public ModelCatalog {
   absl::StatusOr<std::string> LoadWeights(ModelUid model) const override;
   absl::StatusOr<std::vector<ModelRow>> List() const override;
   absl::Status SetPaused(ModelUid model, bool paused) override;
+  absl::Status PauseFor(ModelUid model, std::string reason) override;
   absl::Status Remove(ModelUid model) override;
   absl::StatusOr<std::vector<ModelUid>> Orphans() const override;
   absl::Status ForgetOrphan(ModelUid model) override;
@@ -51,7 +52,10 @@ class RocksDbModelCatalog : public ModelCatalog {
  private:
   absl::Status RecoverUidCounter() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status RecoverRows() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status RecoverPauseReasons() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status RecoverOrphans() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // As the row will be: with its reason, or without one that an earlier pause left.
+  absl::Status PutPause(ModelRow row) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<WeightsFile> WriteWeights(ModelUid model, int64_t now_ms,
                                            const StartingWeights& weights);
 

@@ -130,8 +130,7 @@ void ModelBench::Build() {
   for (const storage::ModelRow& row : rows) {
     if (row.uid == row_.uid) row_ = row;
   }
-  model_ = std::make_shared<server::LiveModel>(std::move(context), spec_, row_.create_time_ms,
-                                               row_.paused);
+  model_ = std::make_shared<server::LiveModel>(std::move(context), spec_, row_);
 }
 
 void ModelBench::Reopen(bool crash) {

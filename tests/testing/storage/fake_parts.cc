@@ -194,7 +194,15 @@ absl::Status FakeStore::Catalog::SetPaused(ModelUid model, bool paused) {
   const auto row = rows_.find(model);
   if (row == rows_.end()) return absl::NotFoundError(absl::StrCat("no model with uid ", model));
   row->second.paused = paused;
+  if (!paused) row->second.pause_reason.clear();
   return absl::OkStatus();
+}
+
+absl::Status FakeStore::Catalog::PauseFor(ModelUid model, std::string reason) {
+  const absl::Status paused = SetPaused(model, true);
+  base::MutexLock lock(&mutex_);
+  if (paused.ok()) rows_[model].pause_reason = std::move(reason);
+  return paused;
 }
 
 absl::Status FakeStore::Catalog::Remove(ModelUid model) {

@@ -109,6 +109,7 @@ class FakeStore::Catalog : public storage::ModelCatalog {
   absl::StatusOr<std::string> LoadWeights(storage::ModelUid model) const override;
   absl::StatusOr<std::vector<storage::ModelRow>> List() const override;
   absl::Status SetPaused(storage::ModelUid model, bool paused) override;
+  absl::Status PauseFor(storage::ModelUid model, std::string reason) override;
   absl::Status Remove(storage::ModelUid model) override;
   absl::StatusOr<std::vector<storage::ModelUid>> Orphans() const override;
   absl::Status ForgetOrphan(storage::ModelUid model) override;

@@ -234,6 +234,7 @@ TEST(CanaryGateTest, PausesWithTheLastRollbackThatIsAllowedUntilResumed) {
   EXPECT_EQ(bench.learner().digest(), digest) << "nothing more is trained";
   bench.Restart();
   EXPECT_TRUE(bench.model().Describe().paused());
+  EXPECT_EQ(bench.model().Describe().state_reason(), model.state_reason());
   EXPECT_EQ(bench.learner().digest(), digest);
   bench.model().SetPaused(false);
   bench.LearnNow(Rows(240, /*flipped=*/false));

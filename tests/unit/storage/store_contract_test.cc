@@ -360,9 +360,17 @@ TEST_P(StoreContractTest, AModelsUidIsNeverUsedAgain) {
   ASSERT_TRUE(catalog.SetPaused(first->uid, true).ok());
   EXPECT_TRUE((*catalog.List())[0].paused);
   EXPECT_EQ((*catalog.List())[0].spec, "spec");
+  ASSERT_TRUE(catalog.PauseFor(first->uid, "why").ok());
+  ASSERT_TRUE(catalog.SetPaused(first->uid, true).ok());
+  EXPECT_EQ((*catalog.List())[0].pause_reason, "why") << "it was paused already";
+  ASSERT_TRUE(catalog.SetPaused(first->uid, false).ok());
+  EXPECT_EQ((*catalog.List())[0].pause_reason, "");
+  EXPECT_FALSE((*catalog.List())[0].paused);
+  ASSERT_TRUE(catalog.PauseFor(first->uid, "again").ok());
   ASSERT_TRUE(catalog.Remove(first->uid).ok());
   EXPECT_EQ(catalog.Remove(first->uid).code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(catalog.SetPaused(first->uid, true).code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(catalog.PauseFor(first->uid, "").code(), absl::StatusCode::kNotFound);
   EXPECT_THAT(*catalog.Orphans(), ElementsAre(first->uid));
   const auto second = catalog.Create("digits", "spec", {});
   ASSERT_TRUE(second.ok());

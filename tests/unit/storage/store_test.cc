@@ -103,7 +103,8 @@ TEST_F(StoreTest, EverythingOutlivesARestart) {
   const auto kept = store_->catalog().Create("kept", "spec", {});
   const auto removed = store_->catalog().Create("removed", "", {});
   ASSERT_TRUE(kept.ok() && removed.ok());
-  ASSERT_TRUE(store_->catalog().SetPaused(kept->uid, true).ok());
+  ASSERT_TRUE(store_->catalog().PauseFor(kept->uid, "it fell").ok());
+  ASSERT_TRUE(store_->catalog().PauseFor(removed->uid, "it fell").ok());
   ASSERT_TRUE(store_->catalog().Remove(removed->uid).ok());
   ASSERT_TRUE(store_->catalog().PutReportRow(kept->uid, 5, "row").ok());
   ASSERT_TRUE(store_->episodic().Put(kept->uid, {{{0, 1, 0}, "exemplar"}}).ok());
@@ -136,12 +137,18 @@ TEST_F(StoreTest, WeightsOutliveARestartAndGoWithTheirModel) {
   ASSERT_TRUE(model->weights.has_value());
   EXPECT_EQ(model->weights->bytes, static_cast<int64_t>(bytes.size()));
   EXPECT_EQ(model->weights->sha256, Sha256Hex(bytes));
+  EXPECT_EQ((*models)[0].pause_reason, "it fell");
   const auto other = store_->catalog().Create("other", "spec", {});
   EXPECT_FALSE(other->weights.has_value());
   ASSERT_TRUE(store_->catalog().SetPaused(model->uid, true).ok());
   store_.reset();
   Open();
   EXPECT_EQ(*store_->catalog().LoadWeights(model->uid), bytes);
+  ASSERT_TRUE(store_->catalog().SetPaused(kept->uid, false).ok());
+  ASSERT_TRUE(store_->catalog().SetPaused(kept->uid, true).ok());
+  store_.reset();
+  Open();
+  EXPECT_EQ((*store_->catalog().List())[0].pause_reason, "") << "of a pause that has ended";
   EXPECT_EQ(*store_->catalog().LoadWeights(other->uid), "");
   const std::string folder = absl::StrCat(options_.folder, "/weights");
   ASSERT_TRUE(store_->catalog().Remove(model->uid).ok());
