@@ -31,6 +31,8 @@ constexpr double kMatrixLeft = 190;
 constexpr double kCellHeight = 24;
 constexpr double kCellWidthMax = 80;
 constexpr double kLabelDistance = 15;
+// Of a task's name beside its line: more would push its accuracy off the page.
+constexpr size_t kNameLetters = 24;
 
 // Colours that most eyes tell apart (Okabe and Ito 2008), without black and yellow, which vanish on
 // one of the two grounds.
@@ -272,7 +274,8 @@ class Picture {
       const v1::TaskReport& one = report_.tasks(task);
       const std::string accuracy = one.has_accuracy() ? Percent(one.accuracy()) : "";
       absl::StrAppend(&text, Marker(task, kRight + 14, y, ColourOf(task), false),
-                      Text(kRight + 26, y + 4, absl::StrCat(one.task(), "  ", accuracy)));
+                      Text(kRight + 26, y + 4,
+                           absl::StrCat(one.task().substr(0, kNameLetters), "  ", accuracy)));
     }
     return text;
   }

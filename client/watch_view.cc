@@ -208,17 +208,17 @@ std::vector<ScreenLine> WatchView::TaskLines(int width, int rows, bool unicode) 
   }
   name_width = std::min({name_width, kNameColumnsMax, std::max(4, width / 4)});
   const int spark_width = std::max(0, width - name_width - kFigureColumns);
-  std::vector<ScreenLine> lines = {
-      {{absl::StrCat(Padded("task", name_width), "  ", Padded("accuracy", spark_width), "    now",
-                     "   best  forgot  held out"),
-        Ink::kFaint}}};
   const int total = report_.tasks_size();
   const int last = std::max(std::min(total, rows - 1), total - scroll_);
   const int first = std::max(0, last - (rows - 1));
+  std::string accuracy = "accuracy";
   if (first > 0 || last < total) {
-    lines.front().push_back(
-        {absl::StrFormat("  %d-%d of %d", first + 1, last, total), Ink::kFaint});
+    absl::StrAppendFormat(&accuracy, " (tasks %d-%d of %d)", first + 1, last, total);
   }
+  std::vector<ScreenLine> lines = {
+      {{absl::StrCat(Padded("task", name_width), "  ", Padded(accuracy, spark_width), "    now",
+                     "   best  forgot  held out"),
+        Ink::kFaint}}};
   for (int j = first; j < last; ++j) {
     lines.push_back(TaskLine(report_.tasks(j), name_width, spark_width, unicode));
   }

@@ -67,6 +67,12 @@ TEST(ReportSvgTest, NamesCannotBecomeMarkup) {
   EXPECT_THAT(ReportSvg(report), Not(HasSubstr("<b>")));
 }
 
+TEST(ReportSvgTest, ALongNameLeavesRoomForItsAccuracy) {
+  v1::Report report = Learned(1);
+  report.mutable_tasks(0)->set_task(std::string(128, 't'));
+  EXPECT_THAT(ReportSvg(report), HasSubstr(absl::StrCat(">", std::string(24, 't'), "  75.0<")));
+}
+
 TEST(ReportSvgTest, SaysWhatItLeavesOut) {
   const std::string svg = ReportSvg(Learned(40));
   EXPECT_EQ(Count(svg, "<polyline"), 16);

@@ -1,5 +1,6 @@
 #include "client/watch_view.h"
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -133,6 +134,11 @@ TEST(WatchViewTest, ManyTasksScroll) {
   EXPECT_THAT(Page(view), AllOf(HasSubstr("t0."), Not(HasSubstr("t49."))));
   view.Scroll(100);
   EXPECT_THAT(Page(view), HasSubstr("t49."));
+  // Which ones they are stands where an eye can see it.
+  for (const std::string& line : Plain(view, 80, 24)) {
+    if (!absl::StrContains(line, "of 50")) continue;
+    EXPECT_LE(ColumnsOf(line), 80) << line;
+  }
 }
 
 TEST(WatchViewTest, ASilentServerIsSaidAndForgottenWhenItIsBack) {
