@@ -1,8 +1,9 @@
 // Checkpoints, the way back to them, and the way out and in.
 #include <cstdint>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
-#include <iterator>
+#include <system_error>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -11,6 +12,7 @@
 #include "client/json.h"
 #include "client/spec_flags.h"
 #include "client/table.h"
+#include "client/verbs/model_flags.h"
 #include "client/verbs/verbs.h"
 
 namespace engram::client {
@@ -62,23 +64,27 @@ absl::StatusOr<v1::ExportRequest::Format> ParseFormat(const std::string& text) {
       absl::StrCat("--format: must be safetensors or torchscript, got \"", text, "\""));
 }
 
-// Under another name first, so that nobody ever finds half of it.
-absl::Status WriteWhole(const std::string& path, const std::string& bytes) {
-  const std::string partial = path + ".partial";
-  std::ofstream file(partial, std::ios::binary | std::ios::trunc);
+bool WriteTo(const std::string& path, const std::string& bytes) {
+  std::ofstream file(path, std::ios::binary | std::ios::trunc);
   file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
   file.close();
-  if (file.good() && std::rename(partial.c_str(), path.c_str()) == 0) return absl::OkStatus();
-  std::remove(partial.c_str());
-  return absl::UnavailableError(absl::StrCat("--out: cannot write ", bytes.size(), " bytes to ",
-                                             path, "; is there room, and the folder?"));
+  return file.good();
 }
 
-absl::StatusOr<std::string> ReadWhole(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::string bytes((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  if (file.is_open() && !file.bad()) return bytes;
-  return absl::InvalidArgumentError(absl::StrCat("FILE: cannot read ", path));
+// Under another name first, so that nobody ever finds half of it. What is no file (a device, a
+// pipe) is written to and never replaced, nor is a link to a file.
+absl::Status WriteWhole(const std::string& path, const std::string& bytes) {
+  std::error_code none;
+  const std::filesystem::path real = std::filesystem::canonical(path, none);
+  const std::string target = none ? path : real.string();
+  const bool is_file = !std::filesystem::is_other(std::filesystem::status(path, none));
+  const std::string partial = is_file ? target + ".partial" : target;
+  if (WriteTo(partial, bytes)) {
+    if (!is_file || std::rename(partial.c_str(), target.c_str()) == 0) return absl::OkStatus();
+  }
+  if (is_file) std::remove(partial.c_str());
+  return absl::UnavailableError(absl::StrCat("--out: cannot write ", bytes.size(), " bytes to ",
+                                             path, "; is there room, and the folder?"));
 }
 
 Json LabelsOf(const google::protobuf::RepeatedPtrField<v1::Label>& labels) {
@@ -235,7 +241,7 @@ int CheckpointImport(const VerbContext& context, const Arguments& args) {
     if (!spec.ok()) return WrongUsage(context, spec.status(), flags);
     *header.mutable_spec() = *spec;
   }
-  const auto file = ReadWhole(path);
+  const auto file = ReadWeightsFile("FILE", path);
   if (!file.ok()) return WrongUsage(context, file.status(), flags);
   const auto connection = context.Connect();
   if (!connection.ok()) return Fail(context, connection.status());

@@ -1,7 +1,7 @@
 #include "client/verbs/model_flags.h"
 
 #include <fstream>
-#include <iterator>
+#include <sstream>
 #include <utility>
 
 #include "absl/strings/numbers.h"
@@ -137,11 +137,7 @@ absl::Status ModelFlags::ApplyStrategies(ModelSpec* spec) const {
 
 absl::StatusOr<absl::optional<std::string>> ModelFlags::ReadWeights() const {
   if (weights_file_.empty()) return absl::optional<std::string>();
-  std::ifstream file(weights_file_, std::ios::binary);
-  std::string bytes((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  if (!file || file.bad()) {
-    return absl::InvalidArgumentError(absl::StrCat("--weights: cannot read ", weights_file_));
-  }
+  ENGRAM_ASSIGN_OR_RETURN(std::string bytes, ReadWeightsFile("--weights", weights_file_));
   return absl::optional<std::string>(std::move(bytes));
 }
 
@@ -165,6 +161,15 @@ absl::Status ModelFlags::ApplyTo(ModelSpec* spec) const {
   ApplyNumbers(spec);
   ENGRAM_RETURN_IF_ERROR(ApplyNetwork(spec));
   return ApplyStrategies(spec);
+}
+
+absl::StatusOr<std::string> ReadWeightsFile(absl::string_view flag, const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream bytes;
+  // A folder opens, and fails here; iterators would throw.
+  if (file.is_open() && file.peek() != std::ifstream::traits_type::eof()) bytes << file.rdbuf();
+  if (file.is_open() && !file.bad() && !bytes.bad()) return bytes.str();
+  return absl::InvalidArgumentError(absl::StrCat(flag, ": cannot read ", path));
 }
 
 }  // namespace engram::client

@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/types/optional.h"
 #include "client/flags.h"
 #include "engram/v1/model.pb.h"
@@ -65,5 +66,8 @@ class ModelFlags {
   std::string weights_file_;
   std::string weights_scope_;
 };
+
+// Such a file whole; `flag` is what names it on the command line.
+absl::StatusOr<std::string> ReadWeightsFile(absl::string_view flag, const std::string& path);
 
 }  // namespace engram::client

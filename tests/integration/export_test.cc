@@ -3,6 +3,7 @@
 #include <zlib.h>
 
 #include <filesystem>
+#include <fstream>
 
 #include "absl/strings/str_cat.h"
 #include "nlohmann/json.hpp"
@@ -216,6 +217,27 @@ TEST_F(ExportTest, TheCommandWritesAWholeFileAndReadsItBack) {
   Command({"checkpoint", "export", "toy", "--format", "onnx", "--out", path}, 2);
   Command({"checkpoint", "export", "toy"}, 2);
   Command({"checkpoint", "import", "again", nowhere}, 2);
+  Command({"checkpoint", "import", "again", scratch_.path()}, 2);
+  Command({"model", "create", "again", "--features", "4", "--weights", scratch_.path()}, 2);
+}
+
+TEST_F(ExportTest, TheCommandReplacesFilesAndNothingElse) {
+  Learn(ReplayingSpec());
+  const std::string file = scratch_.path() + "/toy.safetensors";
+  const std::string link = scratch_.path() + "/link";
+  const std::string device = scratch_.path() + "/device";
+  std::ofstream(file) << "older";
+  std::filesystem::create_symlink(file, link);
+  std::filesystem::create_symlink("/dev/null", device);
+  Command({"checkpoint", "export", "toy", "--out", link});
+  EXPECT_TRUE(std::filesystem::is_symlink(link));
+  EXPECT_GT(std::filesystem::file_size(file), 100u);
+  Command({"checkpoint", "export", "toy", "--out", device});
+  EXPECT_TRUE(std::filesystem::is_symlink(device));
+  EXPECT_TRUE(std::filesystem::is_character_file("/dev/null"));
+  EXPECT_FALSE(std::filesystem::exists("/dev/null.partial"));
+  Command({"checkpoint", "export", "toy", "--out", scratch_.path()}, 1);
+  EXPECT_TRUE(std::filesystem::is_directory(scratch_.path()));
 }
 
 }  // namespace
