@@ -1,5 +1,6 @@
 #include "strategies/core/weight_import.h"
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -171,7 +172,13 @@ absl::Status MatchByName(const std::vector<TensorInfo>& tensors, bool heads,
 absl::Status Match(const std::vector<TensorInfo>& tensors, bool heads,
                    std::vector<Place>* places) {
   if (tensors.empty()) return Wrong("the file has no tensor");
-  if (ParseSequential(tensors.front().name).has_value()) return MatchSequential(tensors, places);
+  // Of ours a head may belong to a task that is called by a number: head.0.weight.
+  const bool is_ours = std::any_of(tensors.begin(), tensors.end(), [](const TensorInfo& tensor) {
+    return tensor.name == "hidden0.weight";
+  });
+  if (!is_ours && ParseSequential(tensors.front().name).has_value()) {
+    return MatchSequential(tensors, places);
+  }
   return MatchByName(tensors, heads, places);
 }
 

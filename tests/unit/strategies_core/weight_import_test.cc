@@ -167,6 +167,19 @@ TEST(WeightImportTest, ASequentialsNumbersAreLayersInAscendingOrder) {
   }
 }
 
+TEST(WeightImportTest, HeadsOfTasksThatAreCalledByNumbersAreLeftOutLikeOthers) {
+  SafetensorsFile file = Ours(false);
+  for (const char* task : {"head.0", "head.1"}) {
+    file.AddFloats(std::string(task) + ".weight", {kClasses, kHidden[1]}, Ramp(4, 1));
+    file.AddFloats(std::string(task) + ".bias", {kClasses}, Ramp(2, 1));
+  }
+  const Started started = Start(Model(), file.Bytes(), Scope::kTrunk);
+  ASSERT_TRUE(started.status.ok()) << started.status;
+  const std::vector<Layer> layers = Layers();
+  ExpectLayer(*started.learner, "hidden0", layers[0]);
+  ExpectLayer(*started.learner, "hidden1", layers[1]);
+}
+
 TEST(WeightImportTest, EveryFloatTypeBecomesFloat32) {
   const struct {
     std::string name;
