@@ -22,12 +22,7 @@ absl::StatusOr<int> ListLimit(int32_t limit) {
 
 void RejectedMessages::Add(int64_t time_ms, const std::string& producer,
                            const v1::LearnMessage& message, const absl::Status& status) {
-  v1::RejectedMessage rejected;
-  rejected.set_time_ms(time_ms);
-  rejected.set_producer(producer);
-  rejected.set_producer_sequence(message.producer_sequence());
-  rejected.set_examples(message.examples_size());
-  *rejected.mutable_status() = ToRpcStatus(status);
+  Rejected rejected{time_ms, producer, message.producer_sequence(), message.examples_size(), status};
   base::MutexLock lock(&mutex_);
   ++rejected_;
   messages_.push_front(std::move(rejected));
@@ -40,10 +35,15 @@ absl::StatusOr<v1::ListRejectedResponse> RejectedMessages::List(
   v1::ListRejectedResponse response;
   base::MutexLock lock(&mutex_);
   response.set_rejected(rejected_);
-  for (const v1::RejectedMessage& message : messages_) {
+  for (const Rejected& rejected : messages_) {
     if (response.messages_size() == limit) break;
-    if (!request.producer().empty() && message.producer() != request.producer()) continue;
-    *response.add_messages() = message;
+    if (!request.producer().empty() && rejected.producer != request.producer()) continue;
+    v1::RejectedMessage* message = response.add_messages();
+    message->set_time_ms(rejected.time_ms);
+    message->set_producer(rejected.producer);
+    message->set_producer_sequence(rejected.producer_sequence);
+    message->set_examples(rejected.examples);
+    *message->mutable_status() = ToRpcStatus(rejected.status);
   }
   return response;
 }

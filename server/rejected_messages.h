@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -27,8 +28,17 @@ class RejectedMessages {
   absl::StatusOr<v1::ListRejectedResponse> List(const v1::ListRejectedRequest& request) const;
 
  private:
+  // Put into words when somebody asks: who sends nothing else must not cost the others their time.
+  struct Rejected {
+    int64_t time_ms = 0;
+    std::string producer;
+    uint64_t producer_sequence = 0;
+    int examples = 0;
+    absl::Status status;
+  };
+
   mutable base::Mutex mutex_;
-  std::deque<v1::RejectedMessage> messages_ ABSL_GUARDED_BY(mutex_);  // the newest first
+  std::deque<Rejected> messages_ ABSL_GUARDED_BY(mutex_);  // the newest first
   int64_t rejected_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
