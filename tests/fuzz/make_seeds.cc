@@ -1,10 +1,13 @@
 // Writes the seeds of every fuzz target into FOLDER/TARGET/NAME: honest inputs, as small as they
 // can be, that lead a mutation deep into what is tested. Run once, kept in the repository.
+#include <zlib.h>
+
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <string>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "engram/internal/records.pb.h"
 #include "engram/v1/admin.pb.h"
@@ -205,30 +208,79 @@ void Checkpoints(const std::string& root) {
   seeds.Add("payload", 7, std::string(1, '\0') + state.payloads.at(0).bytes);
 }
 
+std::string Layers(testing::SafetensorsFile file, const std::vector<std::string>& names) {
+  file.AddFloats(names[0] + ".weight", {4, kFeatures}, std::vector<float>(12, 0.5F));
+  file.AddFloats(names[0] + ".bias", {4}, std::vector<float>(4, 0.25F));
+  file.AddFloats(names[1] + ".weight", {2, 4}, std::vector<float>(8, -0.5F));
+  file.AddFloats(names[1] + ".bias", {2}, std::vector<float>(2, 1));
+  if (names.size() < 3) return file.Bytes();
+  file.AddFloats(names[2] + ".weight", {2, 2}, std::vector<float>(4, -0.5F));
+  file.AddFloats(names[2] + ".bias", {2}, std::vector<float>(2, 1));
+  return file.Bytes();
+}
+
 void Weights(const std::string& root) {
   const SeedFolder seeds(root, "weights");
-  const auto layers = [](testing::SafetensorsFile file, const std::vector<std::string>& names) {
-    file.AddFloats(names[0] + ".weight", {4, kFeatures}, std::vector<float>(12, 0.5F));
-    file.AddFloats(names[0] + ".bias", {4}, std::vector<float>(4, 0.25F));
-    file.AddFloats(names[1] + ".weight", {2, 4}, std::vector<float>(8, -0.5F));
-    file.AddFloats(names[1] + ".bias", {2}, std::vector<float>(2, 1));
-    if (names.size() < 3) return file.Bytes();
-    file.AddFloats(names[2] + ".weight", {2, 2}, std::vector<float>(4, -0.5F));
-    file.AddFloats(names[2] + ".bias", {2}, std::vector<float>(2, 1));
-    return file.Bytes();
-  };
-  seeds.Add("trunk", 0, layers({}, {"hidden0", "hidden1"}));
-  seeds.Add("sequential", 0, layers({}, {"net.0", "net.2", "net.4"}));
-  seeds.Add("strict", 1, layers({}, {"hidden0", "hidden1", "head"}));
+  seeds.Add("trunk", 0, Layers({}, {"hidden0", "hidden1"}));
+  seeds.Add("sequential", 0, Layers({}, {"net.0", "net.2", "net.4"}));
+  seeds.Add("strict", 1, Layers({}, {"hidden0", "hidden1", "head"}));
   testing::SafetensorsFile labelled;
   labelled.Entry("\"__metadata__\":{\"labels\":\"[\\\"0\\\",\\\"1\\\"]\"}");
-  seeds.Add("labelled", 1, layers(labelled, {"hidden0", "hidden1", "head"}));
+  seeds.Add("labelled", 1, Layers(labelled, {"hidden0", "hidden1", "head"}));
   testing::SafetensorsFile half;
   half.Add("hidden0.weight", "F16", {4, kFeatures}, std::string(24, '\x3c'));
   half.Add("hidden0.bias", "BF16", {4}, std::string(8, '\x3f'));
   half.Add("hidden1.weight", "F64", {2, 4}, std::string(64, '\x3f'));
   half.Add("hidden1.bias", "F32", {2}, std::string(8, '\0'));
   seeds.Add("types", 0, half.Bytes());
+}
+
+// Behind its length, as the target takes it.
+std::string Frame(const google::protobuf::Message& part) {
+  const std::string bytes = part.SerializeAsString();
+  return std::string{static_cast<char>(bytes.size()), static_cast<char>(bytes.size() >> 8)} + bytes;
+}
+
+// The chunk and the end record of a file, in the form of either rpc.
+template <typename Part>
+std::string Frames(const Part& first, const std::string& file) {
+  Part chunk;
+  chunk.set_chunk(file);
+  Part end;
+  end.mutable_end()->set_bytes(static_cast<int64_t>(file.size()));
+  end.mutable_end()->set_crc32(static_cast<uint32_t>(
+      crc32_z(0, reinterpret_cast<const unsigned char*>(file.data()), file.size())));
+  return Frame(first) + Frame(chunk) + Frame(end);
+}
+
+void Imports(const std::string& root) {
+  const SeedFolder seeds(root, "import");
+  const std::vector<std::string> names = {"hidden0", "hidden1", "head"};
+  const auto exported = [&](const std::string& labels, const std::string& spec) {
+    testing::SafetensorsFile file;
+    file.Entry(absl::StrCat("\"__metadata__\":{\"model\":\"m\",\"model_version\":\"7\",",
+                            "\"labels\":\"", absl::CEscape(labels), "\",\"spec\":\"",
+                            absl::CEscape(spec), "\"}"));
+    return Layers(file, names);
+  };
+  const std::string spec = R"({"feature_count":"3","mlp":{"hidden":["4","2"]}})";
+  const std::string fixed = R"({"feature_count":"3","mlp":{"hidden":["4","2"]},"head":{"kind":)"
+                            R"("FIXED"},"optimizer":{"adam":{}},"label_smoothing":0.1,)"
+                            R"("strategies":[{"finetune":{}}],"max_classes":"2"})";
+  seeds.Add("exported", 2, exported("[7,-1]", spec));
+  seeds.Add("texts", 2, exported(R"(["cat","dog"])", fixed));
+  v1::ImportRequest header;
+  header.mutable_header()->set_name("m");
+  seeds.Add("frames", 0, Frames(header, exported("[7,-1]", spec)));
+  v1::ModelSpec* given = header.mutable_header()->mutable_spec();
+  ENGRAM_CHECK(google::protobuf::TextFormat::ParseFromString(
+      "feature_count: 3 mlp { hidden: [4, 2] } labels { text: 'a' } labels { text: 'b' }", given));
+  seeds.Add("with_spec", 0, Frames(header, Layers({}, names)));
+  v1::CreateModelFromWeightsRequest create;
+  create.mutable_create()->set_name("m");
+  *create.mutable_create()->mutable_spec() = *given;
+  create.mutable_create()->mutable_weights()->set_scope(v1::PretrainedWeights::STRICT);
+  seeds.Add("from_weights", 1, Frames(create, Layers({}, names)));
 }
 
 }  // namespace
@@ -249,5 +301,6 @@ int main(int argc, char** argv) {
   engram::fuzz::Inferences(root);
   engram::fuzz::Checkpoints(root);
   engram::fuzz::Weights(root);
+  engram::fuzz::Imports(root);
   return 0;
 }
