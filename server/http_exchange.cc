@@ -77,21 +77,35 @@ std::string StatusJson(const absl::Status& status) {
 
 }  // namespace
 
-absl::StatusOr<std::string> ReadBody(const HttpRequest& request, size_t bytes_max) {
+absl::StatusOr<std::string> ReadBody(const HttpRequest& request) {
   std::string body;
+  ENGRAM_RETURN_IF_ERROR(request.reserve(kPieceBytes));
   for (;;) {
     const size_t had = body.size();
     // One byte more than allowed tells a body that is too long from one that just fits.
-    body.resize(had + std::min(kPieceBytes, bytes_max + 1 - had));
+    body.resize(had + std::min(kPieceBytes, kHttpBodyBytesMax + 1 - had));
     ENGRAM_ASSIGN_OR_RETURN(const size_t got, request.read(&body[had], body.size() - had));
     body.resize(had + got);
     if (got == 0) return body;
-    if (body.size() > bytes_max) {
-      return OverLimit("body",
-                       absl::StrCat("body: at most ", bytes_max, " bytes; send it in parts"),
-                       std::chrono::milliseconds(0));
+    // A string that grows is copied: for a while there are two of it.
+    ENGRAM_RETURN_IF_ERROR(request.reserve(static_cast<int64_t>(2 * got)));
+    if (body.size() > kHttpBodyBytesMax) {
+      const std::string text =
+          absl::StrCat("body: at most ", kHttpBodyBytesMax, " bytes; send it in parts");
+      return OverLimit("body", text, std::chrono::milliseconds(0));
     }
   }
+}
+
+int64_t JsonBytes(absl::string_view json) {
+  // A number becomes a float in a list that grows, in the message and as it is sent on.
+  constexpr int64_t kValueBytes = 32, kNestedBytes = 512;
+  int64_t values = 0, nested = 0;
+  for (const char each : json) {
+    values += each == ',' ? 1 : 0;
+    nested += each == '{' || each == '[' ? 1 : 0;
+  }
+  return kValueBytes * values + kNestedBytes * nested;
 }
 
 absl::optional<std::string> QueryValue(absl::string_view query, absl::string_view name) {

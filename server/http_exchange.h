@@ -3,13 +3,15 @@
 //
 // Threading: a request belongs to the worker that answers it.
 // Ownership: the views of a request live until its reply is returned.
-// Failure: ReadBody: RESOURCE_EXHAUSTED beyond `bytes_max`, DEADLINE_EXCEEDED when the body ends
-// before
-//   its length, or nothing comes for the listener's patience.
+// Failure: ReadBody: RESOURCE_EXHAUSTED beyond kHttpBodyBytesMax or what all calls may hold,
+//   DEADLINE_EXCEEDED when the body ends before its length, or nothing comes for the listener's
+//   patience.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -21,6 +23,13 @@
 
 namespace engram::server {
 
+// Of a body that is read as a whole.
+inline constexpr size_t kHttpBodyBytesMax = 16 << 20;
+// Of the listener: calls at once, and what all of them hold: bodies, what these are read into, and
+// replies, until they are sent.
+inline constexpr int kHttpCallsMax = 18;
+inline constexpr int64_t kHttpBytesMax = 128 << 20;
+
 struct HttpRequest {
   absl::string_view verb;   // "GET", "POST", ...
   absl::string_view path;   // percent-decoded
@@ -29,6 +38,9 @@ struct HttpRequest {
   std::function<absl::optional<absl::string_view>(const char* name)> header;
   // The next piece of the body into `into`; 0 at its end.
   std::function<absl::StatusOr<size_t>(char* into, size_t bytes_max)> read;
+  // Memory of the call, out of what all calls may hold together; less than 0 gives back, and so
+  // does the end of the call. RESOURCE_EXHAUSTED, and nothing is taken.
+  std::function<absl::Status(int64_t bytes)> reserve = [](int64_t) { return absl::OkStatus(); };
 };
 
 struct HttpReply {
@@ -37,9 +49,16 @@ struct HttpReply {
   std::string body;
   std::string cache = "no-store";  // Cache-Control
   std::vector<std::pair<std::string, std::string>> headers;
+  // What the call holds until the reply is sent.
+  std::shared_ptr<void> held;
 };
 
-absl::StatusOr<std::string> ReadBody(const HttpRequest& request, size_t bytes_max);
+// Reserves what it reads.
+absl::StatusOr<std::string> ReadBody(const HttpRequest& request);
+
+// What JSON may take once it is read, beside its text: "{}," are three characters, and may be a
+// message of a hundred bytes and more.
+int64_t JsonBytes(absl::string_view json);
 
 // The value of ?name=, percent-decoded; nullopt without one.
 absl::optional<std::string> QueryValue(absl::string_view query, absl::string_view name);

@@ -3,23 +3,25 @@
 #include <arpa/inet.h>
 
 #include <algorithm>
+#include <memory>
 #include <sstream>
 #include <string>
 #include <utility>
 
-#include "absl/cleanup/cleanup.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "prometheus/text_serializer.h"
 #include "server/dashboard_files.h"
 #include "server/errors.h"
+#include "server/inference_rest.h"
 #include "server/rpc_table.h"
 #include "storage/base/status_macros.h"
 
 namespace engram::server {
 namespace {
 
+constexpr std::chrono::milliseconds kNextTry{200};
 constexpr absl::string_view kPlain = "text/plain; charset=utf-8";
 constexpr absl::string_view kExposition = "text/plain; version=0.0.4; charset=utf-8";
 HttpReply Text(int code, std::string body, absl::string_view type = kPlain) {
@@ -82,12 +84,11 @@ bool IsAddress(absl::string_view host) {
 
 HttpReply HttpPages::Answer(const HttpRequest& request) const {
   const absl::string_view path = request.path;
-  const absl::Status site = CheckSite(request);
   if (rules_.all_pages && Below(path, "/v1") && parts_.rest) {
-    return site.ok() ? Called(parts_.rest, request) : ErrorReply(site);
+    return Called({parts_.rest, ErrorReply}, request);
   }
   if (rules_.all_pages && Below(path, "/v2") && parts_.inference) {
-    return site.ok() ? Called(parts_.inference, request) : ErrorReply(site);
+    return Called({parts_.inference, InferErrorReply}, request);
   }
   HttpReply reply = Page(request);
   const bool there = reply.code != 404;
@@ -112,16 +113,42 @@ HttpReply HttpPages::Page(const HttpRequest& request) const {
   return nothing;
 }
 
-HttpReply HttpPages::Called(const HttpHandler& handler, const HttpRequest& request) const {
-  const absl::Cleanup leave = [this] { calls_.fetch_sub(1); };
-  if (calls_.fetch_add(1) >= rules_.calls_max) {
-    return ErrorReply(
-        OverLimit("http.calls",
-                  absl::StrCat("http.calls: ", rules_.calls_max,
-                               " calls are under way by HTTP; try again, or use gRPC"),
-                  std::chrono::milliseconds(200)));
+HttpReply HttpPages::Called(const Door& door, const HttpRequest& request) const {
+  const absl::Status site = CheckSite(request);
+  if (!site.ok()) return door.error(site);
+  const std::shared_ptr<int64_t> held(new int64_t(0), [under_way = under_way_](int64_t* bytes) {
+    under_way->bytes.fetch_sub(*bytes);
+    under_way->calls.fetch_sub(1);
+    delete bytes;
+  });
+  if (under_way_->calls.fetch_add(1) >= rules_.calls_max) {
+    const std::string text =
+        absl::StrCat("http.calls: ", rules_.calls_max,
+                     " calls are under way by HTTP; try again, or use gRPC");
+    return door.error(OverLimit("http.calls", text, kNextTry));
   }
-  return handler(request);
+  HttpRequest counted = request;
+  counted.reserve = [this, &held](int64_t bytes) { return Reserve(bytes, held.get()); };
+  HttpReply reply = door.handler(counted);
+  reply.held = held;
+  return reply;
+}
+
+absl::Status HttpPages::Reserve(int64_t bytes, int64_t* held) const {
+  const int64_t all = under_way_->bytes.fetch_add(bytes) + bytes;
+  const bool fits = bytes <= 0 || all <= rules_.bytes_max;
+  if (fits) {
+    *held += bytes;
+    return absl::OkStatus();
+  }
+  under_way_->bytes.fetch_sub(bytes);
+  const bool ever = *held + bytes <= rules_.bytes_max;
+  return OverLimit(
+      "http.bytes",
+      absl::StrCat("http.bytes: all calls by HTTP may hold ", rules_.bytes_max,
+                   " bytes together, this one asks for ", *held + bytes, "; ",
+                   ever ? "try again, or use gRPC" : "send it in parts, or use gRPC"),
+      ever ? kNextTry : std::chrono::milliseconds(0));
 }
 
 absl::Status HttpPages::CheckSite(const HttpRequest& request) const {

@@ -9,11 +9,15 @@
 // Threading: Answer from any of the listener's workers.
 // Ownership: what Parts points to outlives it.
 // Failure: an HTTP code and words.
-// Bounds: `calls_max` calls at once; the next is 429. So probes and scrapes always find a worker.
+// Bounds: `calls_max` calls at once, from their first byte to the last of their reply, and
+//   `bytes_max` of memory for all of them; what is beyond is 429. So probes and scrapes always find
+//   a worker.
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 #include <functional>
+#include <memory>
 
 #include "prometheus/collectable.h"
 #include "server/http_exchange.h"
@@ -35,7 +39,8 @@ struct HttpRules {
   bool all_pages = false;
   // Without, whoever reaches the listener may do everything.
   bool authenticated = false;
-  int calls_max = 16;
+  int calls_max = kHttpCallsMax;
+  int64_t bytes_max = kHttpBytesMax;
 };
 
 class HttpPages {
@@ -46,13 +51,23 @@ class HttpPages {
 
  private:
   HttpReply Page(const HttpRequest& request) const;
-  HttpReply Called(const HttpHandler& handler, const HttpRequest& request) const;
+  struct Door {
+    const HttpHandler& handler;
+    HttpReply (*error)(const absl::Status& status);
+  };
+  HttpReply Called(const Door& door, const HttpRequest& request) const;
+  // Of all calls together.
+  struct UnderWay {
+    std::atomic<int> calls{0};
+    std::atomic<int64_t> bytes{0};
+  };
+  absl::Status Reserve(int64_t bytes, int64_t* held) const;
   // Of another site's page: why it is refused.
   absl::Status CheckSite(const HttpRequest& request) const;
 
   const HttpParts parts_;
   const HttpRules rules_;
-  mutable std::atomic<int> calls_{0};
+  const std::shared_ptr<UnderWay> under_way_ = std::make_shared<UnderWay>();
 };
 
 }  // namespace engram::server

@@ -12,10 +12,10 @@
 #include "absl/time/clock.h"
 #include "server/config.h"
 #include "server/errors.h"
+#include "server/http_front.h"
 #include "server/logging.h"
 #include "server/thread_stacks.h"
 #include "server/tls_files.h"
-#include "server/tls_front.h"
 #include "storage/base/status_macros.h"
 
 namespace engram::server {
@@ -23,8 +23,7 @@ namespace {
 
 // Of them, the calls of HttpPages take at most all but a few.
 constexpr int kWorkers = 24;
-constexpr int kCallsMax = kWorkers - 6;
-constexpr int64_t kDiscardBytesMax = 4 << 20;
+static_assert(kHttpCallsMax <= kWorkers - 6);
 
 absl::optional<absl::string_view> Header(mg_connection* connection, const char* name) {
   const char* value = mg_get_header(connection, name);
@@ -35,8 +34,10 @@ absl::optional<absl::string_view> Header(mg_connection* connection, const char* 
 // CivetWeb says 0 at the end of a body, and also when the rest of it does not come.
 class Body {
  public:
-  explicit Body(mg_connection* connection)
-      : connection_(connection), length_(mg_get_request_info(connection)->content_length) {}
+  Body(mg_connection* connection, absl::Duration patience)
+      : connection_(connection),
+        patience_(patience),
+        length_(mg_get_request_info(connection)->content_length) {}
 
   absl::StatusOr<size_t> Read(char* into, size_t bytes_max) {
     if (length_ >= 0 && read_ >= length_) return 0;
@@ -49,19 +50,8 @@ class Body {
     if (got == 0 && length_ < 0) return 0;
     return absl::DeadlineExceededError(absl::StrCat(
         "body: nothing more came after ", read_, " bytes",
-        length_ < 0 ? "" : absl::StrCat(" of ", length_), "; send it without a pause of a second"));
-  }
-
-  // What is left unread when a connection is closed may cost the client its reply. A client that
-  // was not asked yet does not send.
-  void Discard() {
-    if (!invited_ && Header(connection_, "Expect").has_value()) return;
-    std::string piece(64 << 10, '\0');
-    for (int64_t discarded = 0; discarded < kDiscardBytesMax;) {
-      const auto got = Read(&piece[0], piece.size());
-      if (!got.ok() || *got == 0) return;
-      discarded += static_cast<int64_t>(*got);
-    }
+        length_ < 0 ? "" : absl::StrCat(" of ", length_), "; it may pause for ",
+        absl::FormatDuration(patience_)));
   }
 
  private:
@@ -75,6 +65,7 @@ class Body {
   }
 
   mg_connection* const connection_;
+  const absl::Duration patience_;
   bool invited_ = false;
   const int64_t length_;  // below 0: in chunks, or none
   int64_t read_ = 0;
@@ -108,7 +99,8 @@ const CivetCallbacks& Callbacks() {
 // with it.
 class PagesHandler : public CivetHandler {
  public:
-  PagesHandler(HttpParts parts, HttpRules rules) : pages_(std::move(parts), rules) {}
+  PagesHandler(HttpParts parts, HttpRules rules, absl::Duration patience)
+      : pages_(std::move(parts), rules), patience_(patience) {}
 
   bool handleGet(CivetServer*, mg_connection* connection) override { return Answer(connection); }
   bool handleHead(CivetServer*, mg_connection* connection) override { return Answer(connection); }
@@ -123,39 +115,40 @@ class PagesHandler : public CivetHandler {
  private:
   bool Answer(mg_connection* connection) const {
     const mg_request_info* const asked = mg_get_request_info(connection);
-    Body body(connection);
+    Body body(connection, patience_);
     HttpRequest request;
     request.verb = asked->request_method;
     request.path = asked->local_uri == nullptr ? "" : asked->local_uri;
     request.query = asked->query_string == nullptr ? "" : asked->query_string;
     request.header = [connection](const char* name) { return Header(connection, name); };
     request.read = [&body](char* into, size_t bytes_max) { return body.Read(into, bytes_max); };
+    // Or CivetWeb reads what is left of the body, however long that takes, before it closes.
+    mg_disable_connection_keep_alive(connection);
     const HttpReply reply = pages_.Answer(request);
-    body.Discard();
     return Send(connection, reply, request.verb != "HEAD");
   }
 
   const HttpPages pages_;
+  const absl::Duration patience_;
 };
 
 class CivetHttpServer final : public HttpServer {
  public:
   // Throws CivetException when it cannot listen.
-  CivetHttpServer(const std::string& listen, const ListenAddress& address, HttpParts parts,
-                  const HttpAccess& access)
+  CivetHttpServer(const ListenAddress& address, HttpParts parts, const HttpAccess& access)
       : pages_(std::move(parts),
                {address.local_only || (access.tls.has_value() && access.authenticated),
-                access.authenticated, kCallsMax}),
+                access.authenticated},
+               access.body_patience),
         civet_(
-            std::vector<std::string>{"listening_ports",
-                                     access.tls.has_value() ? "127.0.0.1:0" : listen, "num_threads",
-                                     absl::StrCat(kWorkers), "request_timeout_ms", "1000",
-                                     "keep_alive_timeout_ms", "0", "max_request_size", "8192"},
-            &Callbacks()) {
+            std::vector<std::string>{
+                "listening_ports", "127.0.0.1:0", "num_threads", absl::StrCat(kWorkers),
+                "request_timeout_ms",
+                absl::StrCat(absl::ToInt64Milliseconds(access.body_patience)),
+                "keep_alive_timeout_ms", "0", "max_request_size", "8192"},
+            &Callbacks()),
+        port_(civet_.getListeningPorts().front()) {
     civet_.addHandler("/", pages_);
-    const std::vector<int> ports = civet_.getListeningPorts();
-    port_ = ports.empty() ? address.port : ports.front();
-    address_ = absl::StrCat(listen.substr(0, listen.rfind(':')), ":", port_);
   }
   // CivetWeb's acceptor looks at its stop flag every two seconds, or when somebody connects.
   ~CivetHttpServer() override {
@@ -175,8 +168,9 @@ class CivetHttpServer final : public HttpServer {
   const std::string& address() const override { return address_; }
 
   absl::Status StartFront(const std::string& listen, const ListenAddress& address,
-                          const v1::Tls& tls) {
-    ENGRAM_ASSIGN_OR_RETURN(front_, TlsFront::Start(address.host, address.port, tls, port_));
+                          const absl::optional<v1::Tls>& tls) {
+    ENGRAM_ASSIGN_OR_RETURN(
+        front_, HttpFront::Start({address.host, address.port, port_, kWorkers, tls}));
     address_ = absl::StrCat(listen.substr(0, listen.rfind(':')), ":", front_->port());
     return absl::OkStatus();
   }
@@ -191,9 +185,9 @@ class CivetHttpServer final : public HttpServer {
 
   PagesHandler pages_;
   CivetServer civet_;
-  int port_ = 0;
+  const int port_;
   std::string address_;
-  std::unique_ptr<TlsFront> front_;
+  std::unique_ptr<HttpFront> front_;
 };
 
 }  // namespace
@@ -202,6 +196,10 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const std::string&
                                                               HttpParts parts,
                                                               const HttpAccess& access) {
   ENGRAM_ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress("--http_listen", listen));
+  if (address.host.empty()) {
+    return BadField("--http_listen",
+                    absl::StrCat("expected HOST:PORT, got \"", Echo(listen), "\""));
+  }
   if (access.tls.has_value()) {
     ENGRAM_RETURN_IF_ERROR(CheckTlsFiles("http_tls", *access.tls));
     if (!access.tls->client_ca_file().empty()) {
@@ -211,14 +209,12 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const std::string&
   Log(LogLevel::kDebug, "http_starting", {{"least_thread_stack", LeastThreadStack()}});
   // CivetWeb's constructor is the one place here that throws.
   try {
-    auto made = std::make_unique<CivetHttpServer>(listen, address, std::move(parts), access);
-    if (access.tls.has_value()) {
-      ENGRAM_RETURN_IF_ERROR(made->StartFront(listen, address, *access.tls));
-    }
+    auto made = std::make_unique<CivetHttpServer>(address, std::move(parts), access);
+    ENGRAM_RETURN_IF_ERROR(made->StartFront(listen, address, access.tls));
     return made;
-  } catch (const CivetException&) {
+  } catch (const CivetException& failure) {
     return absl::UnavailableError(
-        absl::StrCat("HTTP: cannot listen on ", listen, ": port in use?"));
+        absl::StrCat("HTTP: no workers behind ", listen, ": ", failure.what()));
   }
 }
 

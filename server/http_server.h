@@ -1,11 +1,11 @@
-// The HTTP listener: the sockets and workers in front of http_pages.h.
+// The HTTP listener: the sockets (http_front.h) and workers (CivetWeb's) in front of http_pages.h.
 //
 // /healthz: the process answers. /readyz: 200 when every model serves, 503 otherwise and while
 // draining. Off loopback, without TLS and authentication, only the plain pages of rpc_table.h
 // answer.
 //
-// Threading: CivetWeb's own threads, a few, each bounded by a request timeout so that slow clients
-//   cannot hold up a scrape.
+// Threading: 24 of CivetWeb's threads, and as many of the front's, where the head of a request has
+//   a second, so that slow clients cannot hold up a scrape.
 // Ownership: what `parts` points to outlives it.
 // Failure of Start: INVALID_ARGUMENT for a malformed address, and for TLS files that cannot work;
 //   UNAVAILABLE when the port is taken.
@@ -15,6 +15,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "absl/types/optional.h"
 #include "engram/v1/config.pb.h"
 #include "server/http_pages.h"
@@ -24,6 +25,8 @@ namespace engram::server {
 struct HttpAccess {
   bool authenticated = false;  // callers must say who they are
   absl::optional<v1::Tls> tls;
+  // How long a body may pause, and a reply may stay unread.
+  absl::Duration body_patience = absl::Seconds(30);
 };
 
 class HttpServer {

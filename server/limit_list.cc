@@ -3,6 +3,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "server/http_exchange.h"
 
 namespace engram::server {
 namespace {
@@ -55,6 +56,10 @@ void AddEdgeLimits(const Edge& edge, v1::GetLimitsResponse* response) {
        "then the connection is cut");
   count("waiting_predictions", limits.waiting_predictions(), "for a thread");
   count("waiting_calls", limits.waiting_calls(), "other calls, for a thread");
+  count("http_calls", kHttpCallsMax, "by HTTP, under way at once");
+  count("http_bytes", kHttpBytesMax, "of all calls by HTTP: bodies, read, and replies");
+  count("http_body_bytes", static_cast<int64_t>(kHttpBodyBytesMax), "of a body of JSON by HTTP");
+  time("http_body_patience", edge.streams.part_patience, "a body by HTTP may pause for");
   count("waits", limits.waits(), "calls that wait for a sequence");
   time("predict_deadline", edge.caps.predict, "longest wait of Predict");
   time("checkpoint_deadline", edge.caps.checkpoint, "longest wait of CreateCheckpoint");

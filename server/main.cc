@@ -294,7 +294,7 @@ int Serve(const v1::ServerConfig& config, Authority* authority, storage::Store* 
   auto grpc = GrpcServer::Start(absl::GetFlag(FLAGS_listen), parts.edge, &parts.board);
   if (!grpc.ok()) return Fail(ListenExitCode(grpc.status()), grpc.status());
   const Exporter exporter(parts.edge);
-  const OwnCalls own_calls((*grpc)->OwnChannel());
+  const OwnCalls own_calls((*grpc)->OwnChannel(), authority);
   const RestGateway rest(&own_calls);
   HttpParts http_parts;
   http_parts.metrics = &exporter;
@@ -304,7 +304,9 @@ int Serve(const v1::ServerConfig& config, Authority* authority, storage::Store* 
   http_parts.inference = [&inference](const HttpRequest& request) {
     return inference.Answer(request);
   };
-  HttpAccess http_access{authority != nullptr, absl::nullopt};
+  HttpAccess http_access;
+  http_access.authenticated = authority != nullptr;
+  http_access.body_patience = parts.edge.streams.part_patience;
   if (config.has_http_tls()) http_access.tls = config.http_tls();
   auto http = HttpServer::Start(absl::GetFlag(FLAGS_http_listen), http_parts, http_access);
   if (!http.ok()) return Fail(ListenExitCode(http.status()), http.status());

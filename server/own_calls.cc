@@ -6,10 +6,15 @@
 #include "absl/strings/str_cat.h"
 #include "google/rpc/status.pb.h"
 #include "server/byte_buffer_messages.h"
+#include "server/errors.h"
+#include "server/rest_routes.h"
 #include "server/steady_alarm.h"
 
 namespace engram::server {
 namespace {
+
+constexpr absl::Duration kRefusalPatience = absl::Seconds(10);
+constexpr std::chrono::milliseconds kTokensSettle{100};
 
 absl::Status FromGrpc(const grpc::Status& status) {
   absl::Status made(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
@@ -23,7 +28,18 @@ absl::Status FromGrpc(const grpc::Status& status) {
 
 }  // namespace
 
-OwnCalls::OwnCalls(std::shared_ptr<grpc::Channel> channel) : stub_(std::move(channel)) {}
+OwnCalls::OwnCalls(std::shared_ptr<grpc::Channel> channel, const Authority* authority)
+    : authority_(authority), stub_(std::move(channel)) {}
+
+absl::Status OwnCalls::Admit(Rpc rpc, absl::string_view authorization) const {
+  if (authority_ == nullptr) return absl::OkStatus();
+  const absl::StatusOr<Identity> caller = authority_->Identify(authorization);
+  if (caller.ok() && caller->role >= RowOf(rpc).role) return absl::OkStatus();
+  const absl::Status refusal =
+      Call(rpc, authorization, *NewRequest(rpc), NewReply(rpc).get(), kRefusalPatience);
+  return refusal.ok() ? NotYet("credentials: they changed just now; send it again", kTokensSettle)
+                      : refusal;
+}
 
 absl::Status OwnCalls::Call(Rpc rpc, absl::string_view authorization,
                             const google::protobuf::Message& request,

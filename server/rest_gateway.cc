@@ -2,16 +2,10 @@
 
 #include <memory>
 
-#include "absl/memory/memory.h"
-#include "absl/strings/str_cat.h"
-#include "absl/strings/str_replace.h"
-#include "google/protobuf/descriptor.h"
 #include "google/protobuf/message.h"
-#include "server/errors.h"
 #include "server/rest_json.h"
 #include "server/rest_openapi.h"
 #include "server/rest_routes.h"
-#include "storage/base/check.h"
 #include "storage/base/status_macros.h"
 
 namespace engram::server {
@@ -19,7 +13,9 @@ namespace {
 
 using google::protobuf::Message;
 
-constexpr size_t kBodyBytesMax = 16 << 20;
+// A call that changes something has a small answer, which is not refused for want of memory: the
+// caller would do it again.
+constexpr int64_t kSmallReplyBytes = 64 << 10;
 constexpr absl::Duration kCallPatience = absl::Minutes(1);
 // The server's own caps end them earlier.
 constexpr absl::Duration kLongPatience = absl::Minutes(15);
@@ -29,25 +25,21 @@ absl::Duration PatienceOf(Rpc rpc) {
   return lasts ? kLongPatience : kCallPatience;
 }
 
-const google::protobuf::MethodDescriptor& MethodOf(Rpc rpc) {
-  const auto* method = google::protobuf::DescriptorPool::generated_pool()->FindMethodByName(
-      absl::StrReplaceAll(RowOf(rpc).name, {{"/", "."}}));
-  ENGRAM_CHECK(method != nullptr);
-  return *method;
+absl::Status ReadQuestion(const HttpRequest& request, Message* question) {
+  ENGRAM_RETURN_IF_ERROR(CheckBodyType(request, "application/json"));
+  ENGRAM_ASSIGN_OR_RETURN(const std::string body, ReadBody(request));
+  ENGRAM_RETURN_IF_ERROR(request.reserve(JsonBytes(body)));
+  return FromJson(body, question);
 }
 
-std::unique_ptr<Message> Empty(const google::protobuf::Descriptor& type) {
-  return absl::WrapUnique(
-      google::protobuf::MessageFactory::generated_factory()->GetPrototype(&type)->New());
-}
-
-// The path says what it says, whatever the body does.
-void SetFields(const RestMatch& match, Message* request) {
-  for (const auto& [name, value] : match.fields) {
-    const auto* field = request->GetDescriptor()->FindFieldByName(name);
-    ENGRAM_CHECK(field != nullptr);
-    request->GetReflection()->SetString(request, field, value);
+absl::StatusOr<HttpReply> PrintReply(const HttpRequest& request, const Message& answer) {
+  const auto bytes = static_cast<int64_t>(answer.ByteSizeLong());
+  if (bytes > kSmallReplyBytes) {
+    ENGRAM_RETURN_IF_ERROR(request.reserve(kJsonPerMessageByte * bytes));
   }
+  HttpReply reply;
+  ENGRAM_ASSIGN_OR_RETURN(reply.body, ToJson(answer));
+  return reply;
 }
 
 }  // namespace
@@ -58,21 +50,21 @@ HttpReply RestGateway::Answer(const HttpRequest& request) const {
 }
 
 absl::StatusOr<HttpReply> RestGateway::Called(const HttpRequest& request) const {
-  if (request.path == "/v1/openapi.json" && request.verb == "GET") {
+  if (request.path == kOpenApiPath) {
+    if (request.verb != "GET") return absl::UnimplementedError("verb: the document takes GET");
     HttpReply document;
     document.body = OpenApiDocument();
     return document;
   }
-  ENGRAM_ASSIGN_OR_RETURN(const RestMatch match, MatchRoute(request.verb, request.path));
+  ENGRAM_ASSIGN_OR_RETURN(const RestMatch match,
+                          MatchRoute(kRestRoutes, request.verb, request.path));
   const Rpc rpc = match.route->rpc;
+  ENGRAM_RETURN_IF_ERROR(calls_->Admit(rpc, AuthorizationOf(request)));
   if (rpc == Rpc::kLearnBatch) return learn_.Answer(request, match.fields.front().second);
-  const auto& method = MethodOf(rpc);
-  const std::unique_ptr<Message> question = Empty(*method.input_type());
-  const std::unique_ptr<Message> answer = Empty(*method.output_type());
-  if (request.verb != "GET" && request.verb != "DELETE") {
-    ENGRAM_RETURN_IF_ERROR(CheckBodyType(request, "application/json"));
-    ENGRAM_ASSIGN_OR_RETURN(const std::string body, ReadBody(request, kBodyBytesMax));
-    ENGRAM_RETURN_IF_ERROR(FromJson(body, question.get()));
+  const std::unique_ptr<Message> question = NewRequest(rpc);
+  const std::unique_ptr<Message> answer = NewReply(rpc);
+  if (request.verb == "POST" || request.verb == "PATCH") {
+    ENGRAM_RETURN_IF_ERROR(ReadQuestion(request, question.get()));
   }
   SetFields(match, question.get());
   if (rpc == Rpc::kMarkBoundary) {
@@ -82,9 +74,7 @@ absl::StatusOr<HttpReply> RestGateway::Called(const HttpRequest& request) const 
     ENGRAM_RETURN_IF_ERROR(
         calls_->Call(rpc, AuthorizationOf(request), *question, answer.get(), PatienceOf(rpc)));
   }
-  HttpReply reply;
-  ENGRAM_ASSIGN_OR_RETURN(reply.body, ToJson(*answer));
-  return reply;
+  return PrintReply(request, *answer);
 }
 
 }  // namespace engram::server

@@ -7,7 +7,8 @@
 // Threading: Answer from any of the listener's workers; it blocks until the call is over.
 // Ownership: `calls` outlives it.
 // Failure: every failure is an HTTP code and a google.rpc.Status as JSON (http_exchange.h).
-// Bounds: a body of JSON 16 MiB; a line of learn 1 MiB; a call a minute, a wait its own deadline.
+// Bounds: a body of JSON kHttpBodyBytesMax; a line of learn 1 MiB; a call a minute, a wait its own
+//   deadline.
 #pragma once
 
 #include "server/http_exchange.h"

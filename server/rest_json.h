@@ -4,6 +4,7 @@
 // Failure: INVALID_ARGUMENT, naming where the JSON stops to be one of that message.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "absl/status/status.h"
@@ -14,6 +15,10 @@
 #include "server/http_exchange.h"
 
 namespace engram::server {
+
+// What a message takes as JSON, and while it is printed: a float of four bytes has up to a dozen
+// digits, and the text is copied as it grows.
+inline constexpr int64_t kJsonPerMessageByte = 6;
 
 // Field names as in the proto, zero values printed.
 absl::StatusOr<std::string> ToJson(const google::protobuf::Message& message);

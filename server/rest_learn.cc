@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "engram/v1/learning.pb.h"
+#include "engram/v1/model.pb.h"
 #include "nlohmann/json.hpp"
 #include "server/clock.h"
 #include "server/errors.h"
@@ -90,13 +91,14 @@ bool IsRefusal(const absl::Status& status) {
 // One upload: what it was asked to do, and how far it came.
 class Upload {
  public:
-  Upload(const OwnCalls* calls, RestProducer* own, absl::string_view authorization,
+  Upload(const OwnCalls* calls, RestProducer* own, const HttpRequest& request,
          const std::string& model)
-      : calls_(calls), own_(own), authorization_(authorization) {
+      : calls_(calls), own_(own), request_(request), authorization_(AuthorizationOf(request)) {
     message_.set_model(model);
   }
 
-  absl::Status Configure(absl::string_view query) {
+  absl::Status Configure() {
+    const absl::string_view query = request_.query;
     const absl::optional<std::string> producer = QueryValue(query, "producer");
     const bool numbered = QueryValue(query, "sequence").has_value();
     if (producer.has_value() != numbered) {
@@ -109,8 +111,9 @@ class Upload {
     return absl::OkStatus();
   }
 
-  absl::Status Run(const HttpRequest& request) {
-    Lines lines(request);
+  absl::Status Run() {
+    ENGRAM_RETURN_IF_ERROR(request_.reserve(static_cast<int64_t>(kLineBytesMax)));
+    Lines lines(request_);
     absl::string_view line;
     for (;;) {
       ENGRAM_ASSIGN_OR_RETURN(const bool more, lines.Next(&line));
@@ -118,15 +121,11 @@ class Upload {
       if (absl::StripAsciiWhitespace(line).empty()) continue;
       if (lines_in_message_++ == 0) first_line_ = lines.number();
       last_line_ = lines.number();
-      absl::StatusOr<v1::Example> example = ParseExampleLine(line);
-      if (example.ok()) {
-        *message_.add_examples() = *std::move(example);
-      } else {
-        Refuse(lines.number(), lines.number(), example.status());
-      }
+      ENGRAM_RETURN_IF_ERROR(Take(line));
       if (lines_in_message_ == batch_) ENGRAM_RETURN_IF_ERROR(SendMessage());
     }
-    return SendMessage();
+    ENGRAM_RETURN_IF_ERROR(SendMessage());
+    return asked_ ? absl::OkStatus() : FindModel();
   }
 
   nlohmann::json Summary() const {
@@ -142,6 +141,29 @@ class Upload {
   }
 
  private:
+  absl::Status Take(absl::string_view line) {
+    const int64_t reading = JsonBytes(line);
+    ENGRAM_RETURN_IF_ERROR(request_.reserve(reading));
+    absl::StatusOr<v1::Example> example = ParseExampleLine(line);
+    if (!example.ok()) {
+      Refuse(last_line_, last_line_, example.status());
+      return request_.reserve(-reading);
+    }
+    // As it is, and as it is sent.
+    const int64_t kept = 2 * static_cast<int64_t>(example->SpaceUsedLong());
+    held_ += kept;
+    *message_.add_examples() = *std::move(example);
+    return request_.reserve(kept - reading);
+  }
+
+  // An upload without a good line is no call of its own; its model may be a typing error.
+  absl::Status FindModel() const {
+    v1::GetModelRequest question;
+    v1::Model model;
+    question.set_name(message_.model());
+    return calls_->Call(Rpc::kGetModel, authorization_, question, &model, kMessagePatience);
+  }
+
   void Refuse(int64_t first, int64_t last, const absl::Status& status) {
     refused_ += last - first + 1;
     if (refusals_.size() >= kRefusalsListed) return;
@@ -159,9 +181,10 @@ class Upload {
       if (!IsRefusal(status)) return status;
       Refuse(first_line_, last_line_, status);
     }
-    message_.clear_examples();
+    // Not cleared: that keeps the memory of the largest there was.
+    google::protobuf::RepeatedPtrField<v1::Example>().Swap(message_.mutable_examples());
     lines_in_message_ = 0;
-    return absl::OkStatus();
+    return request_.reserve(-std::exchange(held_, 0));
   }
 
   absl::Status Sent() {
@@ -178,6 +201,7 @@ class Upload {
   // A full queue empties; a server that starts is there soon.
   absl::Status Patiently(uint64_t sequence) {
     message_.set_producer_sequence(sequence);
+    asked_ = true;
     const absl::Duration end = SteadyNow() + kMessagePatience;
     for (;;) {
       v1::LearnBatchResponse reply;
@@ -186,9 +210,19 @@ class Upload {
       if (status.ok()) Count(reply);
       const absl::Duration pause = std::max(kRetryPause, absl::FromChrono(RetryDelay(status)));
       const bool again = absl::IsResourceExhausted(status) && RetryDelay(status).count() > 0;
-      if (!again || SteadyNow() + pause > end) return status;
+      if (!again || SteadyNow() + pause > end) return Explained(status);
       absl::SleepFor(pause);
     }
+  }
+
+  // gRPC's own words for a message that is too large know nothing of lines.
+  absl::Status Explained(const absl::Status& status) const {
+    if (!absl::IsResourceExhausted(status) || RetryDelay(status).count() > 0) return status;
+    return OverLimit("batch",
+                     absl::StrCat(status.message(), "; lines ", first_line_, " to ", last_line_,
+                                  " are one message of ", message_.ByteSizeLong(),
+                                  " bytes, ?batch= makes it smaller"),
+                     std::chrono::milliseconds(0));
   }
 
   void Count(const v1::LearnBatchResponse& reply) {
@@ -199,8 +233,11 @@ class Upload {
 
   const OwnCalls* const calls_;
   RestProducer* const own_;
+  const HttpRequest& request_;
   const absl::string_view authorization_;
   v1::LearnBatchRequest message_;
+  int64_t held_ = 0;    // of memory, for message_
+  bool asked_ = false;  // a message was sent, whatever came of it
   uint64_t batch_ = 0;
   uint64_t sequence_ = 0;  // 0: the process numbers
   uint64_t lines_in_message_ = 0;
@@ -217,11 +254,11 @@ class Upload {
 }  // namespace
 
 HttpReply RestLearn::Answer(const HttpRequest& request, const std::string& model) const {
-  Upload upload(calls_, own_producer_.get(), AuthorizationOf(request), model);
+  Upload upload(calls_, own_producer_.get(), request, model);
   absl::Status status = CheckBodyType(request, "application/x-ndjson");
-  if (status.ok()) status = upload.Configure(request.query);
+  if (status.ok()) status = upload.Configure();
   if (!status.ok()) return ErrorReply(status);
-  status = upload.Run(request);
+  status = upload.Run();
   HttpReply reply = status.ok() ? HttpReply() : ErrorReply(status);
   nlohmann::json body =
       status.ok() ? upload.Summary() : nlohmann::json::parse(reply.body, nullptr, false);

@@ -9,7 +9,8 @@
 // Failure: a line or a message that is refused is listed in the answer, and the rest goes on; what
 //   nothing can follow (unknown model, wrong credentials, a gap) ends the call with its status, and
 //   "learned" in the body says how far it came. A full queue is waited for, 20 s in all a message.
-// Bounds: a line 1 MiB; one message in memory; 100 refusals listed, the rest counted.
+// Bounds: a line 1 MiB; one message in memory, out of what all calls may hold; 100 refusals listed,
+//   the rest counted.
 #pragma once
 
 #include <memory>

@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "google/protobuf/descriptor.h"
 #include "google/rpc/status.pb.h"
@@ -22,6 +22,8 @@ using nlohmann::json;
 
 constexpr char kNdjson[] = "application/x-ndjson";
 constexpr char kJson[] = "application/json";
+// JSON, and binary values behind it.
+constexpr char kBinary[] = "application/octet-stream";
 
 // Collects the messages that a document speaks of, each once.
 class Schemas {
@@ -34,6 +36,10 @@ class Schemas {
   const json& all() const { return schemas_; }
 
  private:
+  static bool OfInference(const Descriptor& type) {
+    return type.file()->package() == "inference";
+  }
+
   json Object(const Descriptor& type) {
     json properties = json::object();
     for (int i = 0; i < type.field_count(); ++i) {
@@ -52,12 +58,13 @@ class Schemas {
   }
 
   // The mapping of protobuf's JSON: 64 bits are text, so are bytes (base64) and enums (their
-  // names).
+  // names). The Open Inference Protocol's has numbers for 64 bits.
   json Value(const FieldDescriptor& field) {
     switch (field.cpp_type()) {
       case FieldDescriptor::CPPTYPE_INT64:
       case FieldDescriptor::CPPTYPE_UINT64:
-        return {{"type", "string"}, {"format", "int64"}};
+        return {{"type", OfInference(*field.containing_type()) ? "integer" : "string"},
+                {"format", "int64"}};
       case FieldDescriptor::CPPTYPE_INT32:
       case FieldDescriptor::CPPTYPE_UINT32:
         return {{"type", "integer"}};
@@ -97,6 +104,10 @@ json Parameter(absl::string_view name, absl::string_view in, json schema) {
 
 json Parameters(const RestRoute& route) {
   json parameters = json::array();
+  if (route.rpc == Rpc::kModelInfer) {
+    parameters.push_back(
+        Parameter("Inference-Header-Content-Length", "header", {{"type", "integer"}}));
+  }
   for (absl::string_view segment : absl::StrSplit(route.pattern, '/')) {
     if (segment.empty() || segment.front() != '{') continue;
     parameters.push_back(
@@ -114,6 +125,8 @@ json Parameters(const RestRoute& route) {
 json Content(absl::string_view type, json schema) {
   return {{"content", {{std::string(type), {{"schema", std::move(schema)}}}}}};
 }
+
+json Binary() { return {{"schema", {{"type", "string"}, {"format", "binary"}}}}; }
 
 // One example a line, with the names of rest_example.h.
 json LineSchema() {
@@ -141,26 +154,98 @@ json LearnedSchema() {
   return {{"type", "object"}, {"properties", std::move(properties)}};
 }
 
-json Operation(const RestRoute& route, Schemas* schemas) {
-  const auto& method = *google::protobuf::DescriptorPool::generated_pool()->FindMethodByName(
-      absl::StrReplaceAll(RowOf(route.rpc).name, {{"/", "."}}));
-  const bool lines = route.rpc == Rpc::kLearnBatch;
-  json answer = lines ? LearnedSchema() : schemas->Reference(*method.output_type());
-  json error = schemas->Reference(*google::rpc::Status::descriptor());
-  json operation = {{"operationId", method.name()},
-                    {"tags", {method.service()->name()}},
+json ListOf(json items) { return {{"type", "array"}, {"items", std::move(items)}}; }
+
+// A tensor of inference_json.h; one that is only asked for has neither shape nor values.
+json TensorSchema(bool whole) {
+  json properties = {{"name", {{"type", "string"}}}, {"parameters", {{"type", "object"}}}};
+  json required = {"name"};
+  if (whole) {
+    properties["shape"] = ListOf({{"type", "integer"}, {"format", "int64"}});
+    properties["datatype"] = {{"type", "string"}};
+    // Numbers, text or truth values, flat or nested; absent where the values are binary.
+    properties["data"] = ListOf(json::object());
+    required = {"name", "shape", "datatype"};
+  }
+  return {{"type", "object"},
+          {"required", std::move(required)},
+          {"properties", std::move(properties)}};
+}
+
+json InferSchema(bool answer) {
+  json text = {{"type", "string"}};
+  json properties = {{"id", text}, {"parameters", {{"type", "object"}}}};
+  properties["outputs"] = ListOf(TensorSchema(answer));
+  if (answer) {
+    properties["model_name"] = properties["model_version"] = text;
+  } else {
+    properties["inputs"] = ListOf(TensorSchema(true));
+  }
+  json schema = {{"type", "object"}, {"properties", std::move(properties)}};
+  schema["required"] = {answer ? "outputs" : "inputs"};
+  return schema;
+}
+
+json AnswerContent(Rpc rpc, Schemas* schemas) {
+  if (rpc == Rpc::kLearnBatch) return Content(kJson, LearnedSchema());
+  const Descriptor& type = *MethodOf(rpc).output_type();
+  const auto part = [&](const char* name) {
+    return schemas->Reference(*type.FindFieldByName(name)->message_type());
+  };
+  if (rpc == Rpc::kModelConfig) return Content(kJson, part("config"));
+  if (rpc == Rpc::kRepositoryIndex) return Content(kJson, ListOf(part("models")));
+  if (rpc != Rpc::kModelInfer) return Content(kJson, schemas->Reference(type));
+  json both = Content(kJson, InferSchema(true));
+  both["content"][kBinary] = Binary();
+  return both;
+}
+
+json QuestionContent(Rpc rpc, Schemas* schemas) {
+  if (rpc == Rpc::kLearnBatch) return Content(kNdjson, LineSchema());
+  if (rpc != Rpc::kModelInfer) {
+    return Content(kJson, schemas->Reference(*MethodOf(rpc).input_type()));
+  }
+  json both = Content(kJson, InferSchema(false));
+  both["content"][kBinary] = Binary();
+  return both;
+}
+
+json Described(json content, const char* description) {
+  content["description"] = description;
+  return content;
+}
+
+// One rpc may have several paths; each is an operation of its own.
+std::string OperationId(const RestRoute& route) {
+  const std::string& name = MethodOf(route.rpc).name();
+  if (absl::StrContains(route.pattern, "version}")) return absl::StrCat(name, "OfVersion");
+  const bool all =
+      route.rpc == Rpc::kModelStatistics && !absl::StrContains(route.pattern, "{");
+  return all ? absl::StrCat(name, "OfAll") : name;
+}
+
+json Operation(const RestRoute& route, json error, Schemas* schemas) {
+  json answer = AnswerContent(route.rpc, schemas);
+  json responses = {{"default", std::move(error)}};
+  if (route.rpc == Rpc::kServerReady || route.rpc == Rpc::kModelReady) {
+    responses["503"] = Described(answer, "not ready");
+  }
+  responses["200"] = Described(std::move(answer), "OK");
+  json operation = {{"operationId", OperationId(route)},
+                    {"tags", {MethodOf(route.rpc).service()->name()}},
                     {"parameters", Parameters(route)},
-                    {"responses",
-                     {{"200", Content(kJson, std::move(answer))},
-                      {"default", Content(kJson, std::move(error))}}}};
-  operation["responses"]["200"]["description"] = "OK";
-  operation["responses"]["default"]["description"] = "google.rpc.Status";
-  if (lines) {
-    operation["requestBody"] = Content(kNdjson, LineSchema());
-  } else if (route.verb != "GET" && route.verb != "DELETE") {
-    operation["requestBody"] = Content(kJson, schemas->Reference(*method.input_type()));
+                    {"responses", std::move(responses)}};
+  if (route.verb == "POST" || route.verb == "PATCH") {
+    operation["requestBody"] = QuestionContent(route.rpc, schemas);
   }
   return operation;
+}
+
+json OwnOperation(json error) {
+  return {{"operationId", "OpenApi"},
+          {"responses",
+           {{"200", Described(Content(kJson, {{"type", "object"}}), "this document")},
+            {"default", std::move(error)}}}};
 }
 
 }  // namespace
@@ -168,10 +253,20 @@ json Operation(const RestRoute& route, Schemas* schemas) {
 std::string OpenApiDocument() {
   Schemas schemas;
   json paths = json::object();
-  for (const RestRoute& route : kRestRoutes) {
-    paths[std::string(route.pattern)][absl::AsciiStrToLower(route.verb)] =
-        Operation(route, &schemas);
-  }
+  const auto add = [&](absl::Span<const RestRoute> routes, const json& error) {
+    for (const RestRoute& route : routes) {
+      paths[std::string(route.pattern)][absl::AsciiStrToLower(route.verb)] =
+          Operation(route, error, &schemas);
+    }
+  };
+  const json error = Described(
+      Content(kJson, schemas.Reference(*google::rpc::Status::descriptor())), "google.rpc.Status");
+  add(kRestRoutes, error);
+  paths[kOpenApiPath]["get"] = OwnOperation(error);
+  add(kInferenceRoutes,
+      Described(Content(kJson, {{"type", "object"},
+                                {"properties", {{"error", {{"type", "string"}}}}}}),
+                "what is wrong"));
   const json document = {
       {"openapi", "3.0.3"},
       {"info", {{"title", "Engram"}, {"version", "1"}, {"license", {{"name", "Apache-2.0"}}}}},

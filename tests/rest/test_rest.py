@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import json
 import urllib.error
 import urllib.request
@@ -16,6 +17,7 @@ from engram_server import EngramServer
 CONFIG = 'models { name: "toy" spec { feature_count: 2 held_out_fraction: 0 } }'
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
+STATUS_FIELDS = {"code", "message", "details"}
 
 
 class Rest:
@@ -170,6 +172,29 @@ def test_roles_are_those_of_grpc(start_server: Callable[..., EngramServer], tmp_
             assert Rest(server, token)(*call)[0] == (200 if allowed else 403), (needed, role)
 
 
+def test_a_stranger_is_refused_before_his_body_is_read(
+    start_server: Callable[..., EngramServer], tmp_path: Path
+) -> None:
+    token_file = tmp_path / "tokens"
+    token_file.touch(0o600)
+    token_file.write_text(f"reader r {hashlib.sha256(b'reading' * 4).hexdigest()}\n")
+    server = start_server(f'{CONFIG} authentication {{ token_file: "{token_file}" }}')
+    for path, content_type in {
+        "/v1/models/toy/learn": NDJSON,
+        "/v1/models/toy/predict": JSON,
+        "/v2/models/toy/infer": JSON,
+    }.items():
+        connection = http.client.HTTPConnection(server.http_address, timeout=10)
+        connection.putrequest("POST", path)
+        connection.putheader("Content-Type", content_type)
+        connection.putheader("Content-Length", "1000000")
+        connection.endheaders()
+        reply = connection.getresponse()
+        assert reply.status == 401, path
+        assert set(json.loads(reply.read())) == ({"error"} if "/v2" in path else STATUS_FIELDS)
+        connection.close()
+
+
 @pytest.mark.parametrize(
     ("verb", "path", "body", "content_type", "code", "words"),
     [
@@ -192,4 +217,4 @@ def test_bad_input_gets_a_clear_error(
     got, answer = toy(verb, path, body, content_type)
     assert got == code
     assert words in answer["message"]
-    assert set(answer) >= {"code", "message", "details"}
+    assert set(answer) >= STATUS_FIELDS

@@ -7,6 +7,8 @@
 
 #include <cstdlib>
 
+#include "absl/time/clock.h"
+
 namespace engram::testing {
 namespace {
 
@@ -26,10 +28,17 @@ int Connect(const std::string& address) {
 }  // namespace
 
 std::string HttpExchange(const std::string& address, const std::string& request) {
+  return PausedExchange(address, request, absl::ZeroDuration(), "");
+}
+
+std::string PausedExchange(const std::string& address, const std::string& request,
+                           absl::Duration pause, const std::string& rest) {
   const int connection = Connect(address);
   std::string reply;
   if (connection < 0) return reply;
   send(connection, request.data(), request.size(), MSG_NOSIGNAL);
+  absl::SleepFor(pause);
+  send(connection, rest.data(), rest.size(), MSG_NOSIGNAL);
   char chunk[4096];
   for (ssize_t got; (got = recv(connection, chunk, sizeof(chunk), 0)) > 0;) {
     reply.append(chunk, static_cast<size_t>(got));

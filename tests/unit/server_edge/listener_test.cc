@@ -131,8 +131,13 @@ class HttpTest : public ::testing::Test {
  protected:
   HttpTest() : exporter_(rig_.edge()) {
     large_thread_local[0] = 1;
-    auto http = server::HttpServer::Start("127.0.0.1:0", Parts());
-    EXPECT_TRUE(http.ok()) << http.status();
+    StartWith(absl::Seconds(30));
+  }
+  void StartWith(absl::Duration body_patience) {
+    server::HttpAccess access;
+    access.body_patience = body_patience;
+    auto http = server::HttpServer::Start("127.0.0.1:0", Parts(), access);
+    ASSERT_TRUE(http.ok()) << http.status();
     http_ = *std::move(http);
   }
   server::HttpParts Parts() {
@@ -140,7 +145,7 @@ class HttpTest : public ::testing::Test {
     parts.metrics = &exporter_;
     parts.board = &rig_.board();
     parts.rest = [](const server::HttpRequest& request) {
-      const auto body = server::ReadBody(request, 100);
+      const auto body = server::ReadBody(request);
       server::HttpReply reply;
       if (!body.ok()) return server::ErrorReply(body.status());
       reply.body = *body;
@@ -207,8 +212,35 @@ TEST_F(HttpTest, ABodyIsReadToItsEnd) {
   const std::string asked = ask("Expect: 100-continue\r\nContent-Length: 5\r\n\r\nhello");
   EXPECT_THAT(asked, HasSubstr("100 Continue"));
   EXPECT_THAT(asked, HasSubstr("\r\n\r\nhello"));
-  EXPECT_THAT(ask("Content-Length: 9\r\n\r\nhello"),
-              HasSubstr("nothing more came after 5 bytes of 9"));
+}
+
+TEST_F(HttpTest, ABodyMayPauseForItsPatienceAndNoLonger) {
+  const std::string post = "POST /v1/models HTTP/1.1\r\nHost: 127.0.0.1\r\n";
+  const std::string length = post + "Content-Length: 9\r\n\r\nhello";
+  const std::string chunk = post + "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
+  StartWith(absl::Seconds(60));
+  // Longer than the head of a request may take.
+  const absl::Duration pause = absl::Milliseconds(1200);
+  EXPECT_THAT(PausedExchange(http_->address(), length, pause, "more"),
+              HasSubstr("\r\n\r\nhellomore"));
+  EXPECT_THAT(PausedExchange(http_->address(), chunk, pause, "4\r\nmore\r\n0\r\n\r\n"),
+              HasSubstr("\r\n\r\nhellomore"));
+  EXPECT_EQ(HttpExchange(http_->address(), "GET /healthz HTTP/1.1\r\n"), "");
+  StartWith(absl::Seconds(1));
+  EXPECT_THAT(HttpExchange(http_->address(), length),
+              HasSubstr("nothing more came after 5 bytes of 9; it may pause for 1s"));
+  EXPECT_THAT(HttpExchange(http_->address(), chunk), HasSubstr("504 Gateway Timeout"));
+}
+
+TEST_F(HttpTest, WhoHasItsReplyIsNotWaitedFor) {
+  // Each would have thirty seconds for the rest of its body.
+  const absl::Time start = absl::Now();
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_THAT(HttpExchange(http_->address(),
+                             "POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"),
+                HasSubstr("405 Method Not Allowed"));
+  }
+  EXPECT_LT(absl::Now() - start, absl::Seconds(20));
 }
 
 TEST_F(HttpTest, SlowClientsDoNotHoldUpAScrape) {
@@ -222,6 +254,11 @@ TEST_F(HttpTest, SlowClientsDoNotHoldUpAScrape) {
     if (reply.ok()) code = reply->code;
   }
   EXPECT_EQ(code, 200);
+}
+
+TEST_F(HttpTest, APathIsNoAddress) {
+  EXPECT_EQ(server::HttpServer::Start("unix:/nowhere", Parts()).status().code(),
+            absl::StatusCode::kInvalidArgument);
 }
 
 TEST_F(HttpTest, APortInUseIsUnavailable) {

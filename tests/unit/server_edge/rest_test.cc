@@ -3,6 +3,8 @@
 #include <map>
 #include <set>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
@@ -13,6 +15,7 @@
 #include "server/errors.h"
 #include "server/exporter.h"
 #include "server/http_pages.h"
+#include "server/inference_rest.h"
 #include "server/rest_example.h"
 #include "server/rest_gateway.h"
 #include "server/rest_routes.h"
@@ -94,8 +97,15 @@ std::string Lines(int count) {
   return lines;
 }
 
+// Of both tables.
+std::vector<server::RestRoute> Routes() {
+  std::vector<server::RestRoute> all(server::kRestRoutes.begin(), server::kRestRoutes.end());
+  all.insert(all.end(), server::kInferenceRoutes.begin(), server::kInferenceRoutes.end());
+  return all;
+}
+
 TEST(RestRoutesTest, EveryRouteFillsTextFieldsOfItsRequest) {
-  for (const server::RestRoute& route : server::kRestRoutes) {
+  for (const server::RestRoute& route : Routes()) {
     const auto* method = google::protobuf::DescriptorPool::generated_pool()->FindMethodByName(
         absl::StrReplaceAll(server::RowOf(route.rpc).name, {{"/", "."}}));
     ASSERT_NE(method, nullptr) << route.pattern;
@@ -112,7 +122,7 @@ TEST(RestRoutesTest, EveryRouteFillsTextFieldsOfItsRequest) {
 
 TEST(RestRoutesTest, NoTwoRoutesAreTheSame) {
   std::set<std::string> seen;
-  for (const server::RestRoute& route : server::kRestRoutes) {
+  for (const server::RestRoute& route : Routes()) {
     std::string shape = absl::StrCat(route.verb, " ");
     for (absl::string_view segment : absl::StrSplit(route.pattern, '/')) {
       absl::StrAppend(&shape, "/", !segment.empty() && segment.front() == '{' ? "*" : segment);
@@ -122,12 +132,15 @@ TEST(RestRoutesTest, NoTwoRoutesAreTheSame) {
 }
 
 TEST(RestRoutesTest, AnotherVerbIsToldFromAnotherPath) {
-  EXPECT_EQ(server::MatchRoute("GET", "/v1/nothing").status().code(), absl::StatusCode::kNotFound);
-  EXPECT_EQ(server::MatchRoute("GET", "/v1/models/").status().code(), absl::StatusCode::kNotFound);
-  const auto other = server::MatchRoute("PUT", "/v1/models/a");
+  const auto match = [](const char* verb, const char* path) {
+    return server::MatchRoute(server::kRestRoutes, verb, path);
+  };
+  EXPECT_EQ(match("GET", "/v1/nothing").status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(match("GET", "/v1/models/").status().code(), absl::StatusCode::kNotFound);
+  const auto other = match("PUT", "/v1/models/a");
   EXPECT_EQ(other.status().code(), absl::StatusCode::kUnimplemented);
   EXPECT_THAT(std::string(other.status().message()), HasSubstr("GET, PATCH, DELETE"));
-  const auto one = server::MatchRoute("DELETE", "/v1/models/a/checkpoints/b");
+  const auto one = match("DELETE", "/v1/models/a/checkpoints/b");
   ASSERT_TRUE(one.ok()) << one.status();
   EXPECT_THAT(one->fields,
               ::testing::ElementsAre(::testing::Pair("model", "a"), ::testing::Pair("id", "b")));
@@ -179,14 +192,34 @@ void CollectReferences(const json& part, std::set<std::string>* references) {
   }
 }
 
-TEST_F(RestTest, TheOpenApiDocumentHasEveryRouteAndEveryType) {
+// Asked of the doors themselves: what is described is served, and nothing else is.
+TEST_F(RestTest, TheOpenApiDocumentHasWhatIsServedAndNothingElse) {
+  const server::InferenceRest inference(&calls_);
   const json document = json::parse(Get("/v1/openapi.json").body);
-  for (const server::RestRoute& route : server::kRestRoutes) {
-    std::string verb(route.verb);
-    std::transform(verb.begin(), verb.end(), verb.begin(), ::tolower);
-    EXPECT_TRUE(document.at("paths").at(std::string(route.pattern)).contains(verb))
-        << route.pattern;
+  std::set<std::string> operations;
+  for (const auto& [pattern, verbs] : document.at("paths").items()) {
+    std::string path = pattern;
+    for (const char* field : {"{model_name}", "{name}", "{model}", "{id}", "{model_version}",
+                              "{version}"}) {
+      path = absl::StrReplaceAll(path, {{field, "7"}});
+    }
+    for (const std::string verb : {"GET", "POST", "PATCH", "DELETE", "PUT"}) {
+      Asked asked{verb, path};
+      const server::HttpReply reply = absl::StartsWith(path, "/v2")
+                                          ? inference.Answer(asked.Request())
+                                          : gateway_.Answer(asked.Request());
+      EXPECT_THAT(reply.body, ::testing::Not(HasSubstr("path \\\"")));
+      const bool described = verbs.contains(absl::AsciiStrToLower(verb));
+      EXPECT_EQ(reply.code != 405, described) << verb << " " << path << ": " << reply.body;
+      if (described) operations.insert(verbs[absl::AsciiStrToLower(verb)].at("operationId"));
+    }
   }
+  // The document is the one that has no row in a table.
+  EXPECT_EQ(operations.size(), Routes().size() + 1);
+}
+
+TEST_F(RestTest, TheOpenApiDocumentHasEveryType) {
+  const json document = json::parse(Get("/v1/openapi.json").body);
   std::set<std::string> references;
   CollectReferences(document, &references);
   EXPECT_GT(references.size(), 20u);
@@ -272,6 +305,45 @@ TEST_F(RestTest, WhatNothingCanFollowEndsTheUploadAndSaysHowFarItCame) {
 
   asked.path = "/v1/models/nobody/learn";
   EXPECT_EQ(Ask(asked).code, 404);
+}
+
+TEST_F(RestTest, AnUploadOfNothingStillNamesAModel) {
+  rig_.AddDigits();
+  Asked asked{"POST", "/v1/models/nobody/learn"};
+  asked.headers["Content-Type"] = "application/x-ndjson";
+  EXPECT_EQ(Ask(asked).code, 404);
+  asked.body = "no JSON\n";
+  EXPECT_EQ(Ask(asked).code, 404);
+}
+
+TEST_F(RestTest, AnUploadGivesBackTheMemoryOfEachMessage) {
+  rig_.AddDigits();
+  Asked asked{"POST", "/v1/models/digits/learn", "batch=2"};
+  asked.headers["Content-Type"] = "application/x-ndjson";
+  asked.body = Lines(40) + "no JSON\n";
+  server::HttpRequest request = asked.Request();
+  int64_t held = 0, most = 0, first = 0;
+  request.reserve = [&](int64_t bytes) {
+    held += bytes;
+    if (first == 0) first = held;
+    most = std::max(most, held);
+    return absl::OkStatus();
+  };
+  EXPECT_EQ(gateway_.Answer(request).code, 200);
+  EXPECT_EQ(held, first) << "what is left is the buffer of lines";
+  EXPECT_GT(most, first);
+  EXPECT_LT(most, first + 20'000);
+}
+
+TEST_F(RestTest, AMessageThatIsTooLargeIsToldByItsLines) {
+  rig_.AddDigits();
+  rig_.digits()->RefuseNext(1, absl::ResourceExhaustedError("too large"));
+  Asked asked{"POST", "/v1/models/digits/learn"};
+  asked.headers["Content-Type"] = "application/x-ndjson";
+  asked.body = Lines(3);
+  const server::HttpReply reply = Ask(asked);
+  EXPECT_EQ(reply.code, 429);
+  EXPECT_THAT(reply.body, HasSubstr("lines 1 to 3 are one message"));
 }
 
 TEST_F(RestTest, AFullQueueIsWaitedFor) {
@@ -396,6 +468,47 @@ TEST_F(PagesTest, CallsLeaveRoomForProbes) {
   EXPECT_EQ(inner, 429);
   EXPECT_EQ(probe, 200);
   EXPECT_EQ(pages->Answer(asked.Request()).code, 200) << "the place is free again";
+}
+
+TEST_F(PagesTest, CallsShareTheMemoryThatTheyMayHold) {
+  int inner = 0;
+  std::unique_ptr<server::HttpPages> pages;
+  parts_.rest = [&](const server::HttpRequest& request) {
+    Asked again{"GET", "/v1/models"};
+    const int64_t wanted = request.verb == "POST" ? 60 : 50;
+    const absl::Status status = request.reserve(wanted);
+    if (!status.ok()) return server::ErrorReply(status);
+    if (request.verb == "POST") inner = pages->Answer(again.Request()).code;
+    // What is given back may be had again.
+    EXPECT_TRUE(request.reserve(-wanted).ok());
+    EXPECT_TRUE(request.reserve(wanted).ok());
+    return server::HttpReply();
+  };
+  server::HttpRules rules{true, false, 9};
+  rules.bytes_max = 100;
+  pages = std::make_unique<server::HttpPages>(parts_, rules);
+  Asked first{"POST", "/v1/models"}, second{"GET", "/v1/models"};
+  {
+    const server::HttpReply reply = pages->Answer(first.Request());
+    EXPECT_EQ(reply.code, 200);
+    EXPECT_EQ(inner, 429);
+    EXPECT_EQ(pages->Answer(second.Request()).code, 429) << "the first is not sent yet";
+  }
+  EXPECT_EQ(pages->Answer(second.Request()).code, 200);
+}
+
+TEST_F(PagesTest, RefusalsSpeakTheLanguageOfTheirDoor) {
+  parts_.inference = parts_.rest;
+  Asked own{"GET", "/v1/models"}, protocol{"GET", "/v2"};
+  own.headers["Host"] = protocol.headers["Host"] = "evil.example";
+  EXPECT_EQ(json::parse(Ask(own).body).at("code"), 7);
+  EXPECT_THAT(json::parse(Ask(protocol).body).at("error").get<std::string>(), HasSubstr("Host"));
+}
+
+TEST(HttpExchangeTest, JsonMayTakeMoreThanItsText) {
+  EXPECT_GE(server::JsonBytes("[1,2,3]"), 3 * 16);
+  EXPECT_GE(server::JsonBytes("[{},{},{}]"), 3 * static_cast<int64_t>(sizeof(v1::Example)));
+  EXPECT_LT(server::JsonBytes("[" + std::string(1 << 20, ' ') + "]"), 1 << 10);
 }
 
 TEST(HttpExchangeTest, QueryValuesAreDecoded) {
