@@ -32,8 +32,6 @@ struct StreamLimits {
   // Reading stops while this much of a Learn stream is accepted and not yet acked.
   int64_t unacked_bytes = 8 << 20;
   int64_t unacked_messages = 1024;
-  // Or this many rejections wait to be sent: who does not read them need not be told more.
-  int64_t unsent_rejections = 64;
   // A write that the client does not take for this long ends the stream.
   absl::Duration write_patience = absl::Seconds(30);
   // How soon a message that met a full queue is tried again, and for how long in all.

@@ -356,7 +356,7 @@ void LearnStream::ReadIfRoom() {
   if (phase_ != Phase::kLearning) return;
   if (acks_.bytes_in_flight() >= limits_.unacked_bytes ||
       static_cast<int64_t>(acks_.in_flight()) >= limits_.unacked_messages ||
-      acks_.rejections_waiting() >= limits_.unsent_rejections) {
+      acks_.rejections_waiting() >= limits_.unacked_messages) {
     return;
   }
   Read();

@@ -261,19 +261,6 @@ TEST_F(LearnStreamTest, AcksThatNobodyReadsCloseTheStream) {
   EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED) << sequence;
 }
 
-TEST_F(LearnStreamTest, WhoReadsNoRejectionsIsNotGivenMore) {
-  server::StreamLimits limits;
-  limits.unacked_messages = 1 << 20;
-  limits.write_patience = absl::Milliseconds(500);
-  StartAndOpen(Commits::kInline, limits);
-  uint64_t sequence = 0;
-  while (session_->Write(Message(++sequence, 0)) && sequence < 200'000) {
-  }
-  EXPECT_EQ(session_->Finish().error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED) << sequence;
-  // What fills an HTTP/2 window, and no more; half a second is time for ten times as many.
-  EXPECT_LT(model_->messages(), 3000);
-}
-
 TEST_F(LearnStreamTest, ADrainAcksWhatWasAcceptedThenLeaves) {
   StartAndOpen(Commits::kByHand);
   ASSERT_TRUE(session_->Write(Message(1)));
