@@ -185,7 +185,8 @@ void Trainer::CountStep(const strategies::StepReport& report) {
   if (phase_ == Phase::kRecovering) statistics.recovery_replayed_examples += report.rows;
   if (report.skipped) {
     ++counters_.skipped_batches;
-    ++statistics.skipped_batches;
+    // A replay skips what was skipped before: nothing new, and an alert counts on that.
+    if (phase_ == Phase::kServing) ++statistics.skipped_batches;
     Log(LogLevel::kWarning, "batch_skipped",
         {{"model", context_.name}, {"after_sequence", applied_}, {"reason", report.skip_reason}});
     return;

@@ -25,7 +25,7 @@ absl::Status Trainer::SetAside(strategies::BatchView* batch) {
 
 void Trainer::HoldRow(uint64_t sequence, int32_t task, const Quarantine::Verdict& verdict) {
   AddHeld(sequence, task, verdict, state_.mutable_proto()->mutable_quarantine());
-  ++context_.statistics->set_aside[verdict.reason];
+  if (phase_ == Phase::kServing) ++context_.statistics->set_aside[verdict.reason];
 }
 
 void Trainer::NoteLearned(const strategies::BatchView& batch,

@@ -253,6 +253,18 @@ TEST(TrainerTest, SkippedBatchesCountAsApplied) {
   EXPECT_EQ(bench.model().statistics().skipped_batches, 2);
 }
 
+TEST(TrainerTest, AReplayCountsNoSkippedBatchAnew) {
+  ModelBench bench;
+  bench.script().skip_at = 1;
+  bench.LearnNow(MakeExamples(9));
+  bench.Settle();
+  EXPECT_EQ(bench.model().statistics().skipped_batches, 1);
+  bench.Restart();
+  EXPECT_EQ(bench.model().statistics().recovery_replayed_examples, 9);
+  EXPECT_EQ(bench.model().Report().skipped_batches(), 1);
+  EXPECT_EQ(bench.model().statistics().skipped_batches, 0) << "since the process started";
+}
+
 TEST(TrainerTest, AnInternalErrorStopsTheTrainerAndServingGoesOn) {
   ModelBench bench;
   bench.LearnNow(MakeExamples(3));
