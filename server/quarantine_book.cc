@@ -185,6 +185,8 @@ void QuarantineBook::Release(const v1::ReleaseQuarantinedRequest& request, OnRel
     base::MutexLock lock(&releasing_);
     const std::shared_ptr<const Published> list = published();
     ENGRAM_ASSIGN_OR_RETURN(const auto releases, ReadReleases(*list, request));
+    const absl::Status raised = context_->store->RequireFormat(kFormatOfReleases);
+    if (!raised.ok()) return WrongState("STORAGE", context_->name, raised.message());
     return admission_->SubmitReleases(
         releases, list->applied,
         [answer, request, leave](uint64_t first, const absl::Status& status) {

@@ -15,4 +15,8 @@ enum class RecordKind : uint8_t {
   kReleased = 7,  // an example out of quarantine
 };
 
+// The store's format without which nobody may read a log with kReleased: an engramd of format 2
+// knows kinds up to kErased.
+constexpr int kFormatOfReleases = 3;
+
 }  // namespace engram::server

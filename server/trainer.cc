@@ -123,8 +123,10 @@ absl::StatusOr<bool> Trainer::NextRecord(storage::LogRecord* record) {
 
 absl::Status Trainer::Take(const storage::LogRecord& record) {
   switch (static_cast<RecordKind>(record.kind)) {
-    case RecordKind::kExample:
     case RecordKind::kReleased:
+      NoteReleases();
+      [[fallthrough]];
+    case RecordKind::kExample:
     case RecordKind::kErased:
       if (stage_.train_rows() == 0) staged_since_ = context_.clock->Monotonic();
       ENGRAM_RETURN_IF_ERROR(stage_.Add(record, state_));
@@ -143,6 +145,14 @@ absl::Status Trainer::Take(const storage::LogRecord& record) {
   }
   return absl::DataLossError(
       absl::StrCat("log record ", record.sequence, ": unknown kind ", record.kind));
+}
+
+// Written, perhaps, by an engramd that did not raise the format for it.
+void Trainer::NoteReleases() {
+  const absl::Status raised = context_.store->RequireFormat(kFormatOfReleases);
+  if (raised.ok()) return;
+  Log(LogLevel::kWarning, "store_format_not_raised",
+      {{"model", context_.name}, {"status", raised}});
 }
 
 absl::Status Trainer::Cut() {

@@ -174,6 +174,7 @@ class Trainer {
   Turn Train();
   absl::StatusOr<bool> NextRecord(storage::LogRecord* record);
   absl::Status Take(const storage::LogRecord& record);
+  void NoteReleases();
   absl::Status Cut();
   void CountStep(const strategies::StepReport& report);
   absl::Status PassBoundary(const storage::LogRecord& record);

@@ -106,7 +106,8 @@ absl::Status Stage(RocksDbEngine* engine, const std::string& folder, const std::
   ENGRAM_ASSIGN_OR_RETURN(const auto witness, HighWater::Open(staging));
   ENGRAM_ASSIGN_OR_RETURN(const ManifestMark mark, MarkManifest(db_folder, ManifestMark()));
   ENGRAM_RETURN_IF_ERROR(witness->Advance(reached, mark));
-  return WriteStoreFormat(staging);
+  ENGRAM_ASSIGN_OR_RETURN(const int format, ReadStoreFormat(folder));
+  return WriteStoreFormat(staging, format);
 }
 
 // What the staged rows say: the models, and the tensor files with their sums.

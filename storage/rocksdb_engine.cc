@@ -66,7 +66,9 @@ absl::StatusOr<std::unique_ptr<RocksDbEngine>> RocksDbEngine::Open(const std::st
   ENGRAM_RETURN_IF_ERROR(engine->OpenDatabase(hooks, created));
   if (format == 1) ENGRAM_RETURN_IF_ERROR(UpgradeFromFormat1(engine.get()));
   ENGRAM_RETURN_IF_ERROR(ENGRAM_FAILPOINT_STATUS("open.before_format"));
-  if (format != kStoreFormat) ENGRAM_RETURN_IF_ERROR(WriteStoreFormat(folder));
+  if (format < kStoreFormatAtOpen) {
+    ENGRAM_RETURN_IF_ERROR(WriteStoreFormat(folder, kStoreFormatAtOpen));
+  }
   // What was recovered is in tables now, named by a new MANIFEST, before anything is served of it.
   if (options.sync) engine->AdvanceHighWater(engine->db_->GetLatestSequenceNumber());
   ENGRAM_RETURN_IF_ERROR(engine->Health());

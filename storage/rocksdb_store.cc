@@ -1,10 +1,12 @@
 #include "storage/rocksdb_store.h"
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "rocksdb/version.h"
+#include "storage/base/check.h"
 #include "storage/base/status_macros.h"
 #include "storage/rocksdb_backup.h"
 #include "storage/rocksdb_inspection.h"
@@ -45,6 +47,10 @@ absl::StatusOr<std::unique_ptr<Store>> RocksDbStore::Open(StoreOptions options,
   ENGRAM_RETURN_IF_ERROR(store->catalog_.SweepWeights());
   ENGRAM_RETURN_IF_ERROR(store->checkpoints_.Prepare());
   ENGRAM_RETURN_IF_ERROR(SweepBackupStaging(options.folder));
+  {
+    base::MutexLock format_lock(&store->format_mutex_);
+    store->format_ = std::max(format, kStoreFormatAtOpen);
+  }
   store->scrubber_.Start(store->engine_->TableBytes() > options.verify_bytes_max);
   return std::unique_ptr<Store>(std::move(store));
 }
@@ -89,6 +95,16 @@ absl::StatusOr<BackupManifest> RocksDbStore::BackUp(const BackupRequest& request
 }
 
 absl::Status RocksDbStore::Scrub() { return scrubber_.Scrub(); }
+
+absl::Status RocksDbStore::RequireFormat(int format) {
+  ENGRAM_CHECK(format <= kStoreFormat);
+  base::MutexLock lock(&format_mutex_);
+  if (format <= format_) return absl::OkStatus();
+  ENGRAM_RETURN_IF_ERROR(engine_->Health());
+  ENGRAM_RETURN_IF_ERROR(WriteStoreFormat(options_.folder, format));
+  format_ = format;
+  return absl::OkStatus();
+}
 
 std::string RocksDbStore::EngineVersion() const {
   return absl::StrCat("RocksDB ", ROCKSDB_MAJOR, ".", ROCKSDB_MINOR, ".", ROCKSDB_PATCH);

@@ -36,6 +36,7 @@ class RocksDbStore : public Store {
   absl::Status Scrub() override;
   absl::StatusOr<BackupManifest> BackUp(const BackupRequest& request) override;
   absl::Status Purge(ModelUid model, absl::Span<const Sequence> rewritten) override;
+  absl::Status RequireFormat(int format) override;
   std::string EngineVersion() const override;
 
  private:
@@ -46,6 +47,8 @@ class RocksDbStore : public Store {
   const StoreOptions options_;
   const StoreHooks hooks_;
   base::Mutex backup_mutex_;  // one at a time
+  base::Mutex format_mutex_;
+  int format_ ABSL_GUARDED_BY(format_mutex_) = kStoreFormatAtOpen;
   // Destroyed from the last to the first: the log drains into an engine that is still there.
   const std::unique_ptr<FolderLock> lock_;
   const std::unique_ptr<DiskWatch> disk_;

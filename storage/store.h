@@ -95,6 +95,10 @@ class Store {
   // deleted of the model elsewhere: exemplars, held-out rows, checkpoints, names. Blocks while the
   // tables concerned are written anew; everything else goes on. UNAVAILABLE beside a copy.
   virtual absl::Status Purge(ModelUid model, absl::Span<const Sequence> rewritten) = 0;
+  // Durable on return: from then on whoever does not know this format (store_folder.h) refuses the
+  // folder. Asked for before the first record that an older format would not understand; free
+  // when the folder has it. UNAVAILABLE or RESOURCE_EXHAUSTED, and what Health says.
+  virtual absl::Status RequireFormat(int format) = 0;
   virtual std::string EngineVersion() const = 0;  // "RocksDB 7.8.3"
 };
 

@@ -127,18 +127,19 @@ absl::StatusOr<int> ReadStoreFormat(const std::string& folder) {
     return absl::DataLossError("the FORMAT file of the data folder is damaged");
   }
   if (format > kStoreFormat) {
-    return absl::FailedPreconditionError(absl::StrCat("the data folder has format ", format,
-                                                      ", newer than the supported ", kStoreFormat));
+    return absl::FailedPreconditionError(absl::StrCat(
+        "the data folder has format ", format, ", newer than the supported ", kStoreFormat,
+        "; use the version that wrote it, or restore a backup from before"));
   }
   return format;
 }
 
-absl::Status WriteStoreFormat(const std::string& folder) {
+absl::Status WriteStoreFormat(const std::string& folder, int format) {
   const std::string part = absl::StrCat(folder, "/FORMAT.part");
   const int file =
       ::open(part.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, kFileMode);
   if (file < 0) return ErrnoStatus(errno, "cannot write in the data folder");
-  absl::Status written = WriteText(file, absl::StrCat(kFormatWord, kStoreFormat, "\n"));
+  absl::Status written = WriteText(file, absl::StrCat(kFormatWord, format, "\n"));
   ::close(file);
   ENGRAM_RETURN_IF_ERROR(written);
   if (::rename(part.c_str(), FormatPath(folder).c_str()) != 0) {

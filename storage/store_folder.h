@@ -42,11 +42,13 @@ class FolderLock {
 // nothing that was ever acknowledged.
 //
 // 1: the first. 2: log records say who sent them, and can be found by their names; opening a store
-// of format 1 makes it one (rocksdb_upgrade.h).
-constexpr int kStoreFormat = 2;
+// of format 1 makes it one (rocksdb_upgrade.h). 3: the log may hold records of a kind that format 2
+// did not know; the first one makes it one (Store::RequireFormat).
+constexpr int kStoreFormat = 3;        // the newest that is understood
+constexpr int kStoreFormatAtOpen = 2;  // the least of a store that is open
 // 0: not created yet. Newer: FAILED_PRECONDITION; unreadable text: DATA_LOSS.
 absl::StatusOr<int> ReadStoreFormat(const std::string& folder);
-absl::Status WriteStoreFormat(const std::string& folder);
+absl::Status WriteStoreFormat(const std::string& folder, int format);
 
 // fsync of a folder, so that a rename in it lasts.
 absl::Status SyncFolder(const std::string& folder);

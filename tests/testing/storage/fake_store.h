@@ -9,11 +9,13 @@
 //   CheckpointStore::Load after CorruptCheckpoint.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
 
 #include "storage/store.h"
+#include "storage/store_folder.h"
 
 namespace engram::testing {
 
@@ -49,6 +51,12 @@ class FakeStore : public storage::Store {
   absl::Status Purge(storage::ModelUid, absl::Span<const storage::Sequence>) override {
     return absl::OkStatus();
   }
+  absl::Status RequireFormat(int wanted) override {
+    if (format_answer.ok() && wanted > format) format = wanted;
+    return format_answer;
+  }
+  std::atomic<int> format{storage::kStoreFormatAtOpen};
+  absl::Status format_answer;  // set before it is asked for
   std::string EngineVersion() const override;
 
   // Makes everything submitted so far durable, in order, and runs the callbacks. Returns how many

@@ -185,6 +185,27 @@ TEST(QuarantineModelTest, AReleasedExampleIsLearnedAndLeavesTheList) {
   EXPECT_THAT(ListedSequences(&bench), IsEmpty());
 }
 
+TEST(QuarantineModelTest, TheFirstReleaseRaisesTheFormatBeforeItIsInTheLog) {
+  ModelBench bench(JudgingSpec());
+  LearnHonestly(&bench);
+  bench.LearnNow({Lie(1, 2), MakeExample(1), MakeExample(2)});
+  bench.Settle();
+  EXPECT_EQ(Release(&bench, {62}).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(bench.store().format, 2) << "nothing was released";
+  bench.store().format_answer = absl::UnavailableError("cannot write in the data folder");
+  const absl::Status refused = Release(&bench, {61}).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition) << refused;
+  EXPECT_THAT(refused.message(), HasSubstr("cannot write in the data folder"));
+  EXPECT_EQ(bench.model().DurableSequence(), 63u);
+  bench.store().format_answer = absl::OkStatus();
+  ASSERT_TRUE(Release(&bench, {61}).ok());
+  EXPECT_EQ(bench.store().format, 3);
+  // A folder that was written before the format told of it.
+  bench.store().format = 2;
+  bench.Restart();
+  EXPECT_EQ(bench.store().format, 3);
+}
+
 TEST(QuarantineModelTest, AReleaseIsAllOrNothing) {
   ModelBench bench(JudgingSpec());
   LearnHonestly(&bench);

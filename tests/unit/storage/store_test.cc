@@ -63,12 +63,28 @@ TEST_F(OpenTest, ASecondOpenerIsRefusedAndNamesTheProcess) {
 TEST_F(OpenTest, ANewerFormatIsRefusedUntouched) {
   Open();
   store_.reset();
-  WriteWholeFile(options_.folder + "/FORMAT", "engram-store 3\n");
+  WriteWholeFile(options_.folder + "/FORMAT", "engram-store 4\n");
   const absl::Status newer = TryOpen();
   EXPECT_EQ(newer.code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_THAT(std::string(newer.message()), HasSubstr("format 3"));
+  EXPECT_THAT(std::string(newer.message()), HasSubstr("format 4, newer than the supported 3"));
   WriteWholeFile(options_.folder + "/FORMAT", "garbage");
   EXPECT_EQ(TryOpen().code(), absl::StatusCode::kDataLoss);
+}
+
+TEST_F(OpenTest, TheFormatIsRaisedWhenItIsRequiredAndStaysThere) {
+  const std::string file = options_.folder + "/FORMAT";
+  Open();
+  EXPECT_EQ(ReadWholeFile(file), "engram-store 2\n");
+  ASSERT_TRUE(store_->RequireFormat(2).ok());
+  EXPECT_EQ(ReadWholeFile(file), "engram-store 2\n");
+  ASSERT_TRUE(store_->RequireFormat(3).ok());
+  EXPECT_EQ(ReadWholeFile(file), "engram-store 3\n");
+  store_.reset();
+  Open();
+  EXPECT_EQ(ReadWholeFile(file), "engram-store 3\n");
+  std::filesystem::remove(file);
+  ASSERT_TRUE(store_->RequireFormat(3).ok());
+  EXPECT_FALSE(std::filesystem::exists(file)) << "known, so not written again";
 }
 
 TEST_F(OpenTest, AStoreIsNeverSilentlyBegunAnew) {
@@ -121,12 +137,18 @@ TEST_F(StoreTest, EverythingOutlivesARestart) {
   EXPECT_EQ((*models)[0].name, "kept");
   EXPECT_EQ((*models)[0].spec, "spec");
   EXPECT_TRUE((*models)[0].paused);
+  EXPECT_EQ((*models)[0].pause_reason, "it fell");
   EXPECT_EQ((*models)[0].create_time_ms, 1000000);
   EXPECT_THAT(*store_->catalog().Orphans(), ElementsAre(removed->uid));
   EXPECT_GT(store_->catalog().Create("next", "", {})->uid, removed->uid);
   EXPECT_THAT(*store_->catalog().ReportRows(kept->uid), SizeIs(1));
   EXPECT_THAT(*store_->episodic().Read(kept->uid, {{0, 1, 0}}), ElementsAre("exemplar"));
   EXPECT_EQ(store_->importance().Read(kept->uid, 5, 0)->tensors, importance.tensors);
+  ASSERT_TRUE(store_->catalog().SetPaused(kept->uid, false).ok());
+  ASSERT_TRUE(store_->catalog().SetPaused(kept->uid, true).ok());
+  store_.reset();
+  Open();
+  EXPECT_EQ((*store_->catalog().List())[0].pause_reason, "") << "of a pause that has ended";
 }
 
 TEST_F(StoreTest, WeightsOutliveARestartAndGoWithTheirModel) {
@@ -137,18 +159,12 @@ TEST_F(StoreTest, WeightsOutliveARestartAndGoWithTheirModel) {
   ASSERT_TRUE(model->weights.has_value());
   EXPECT_EQ(model->weights->bytes, static_cast<int64_t>(bytes.size()));
   EXPECT_EQ(model->weights->sha256, Sha256Hex(bytes));
-  EXPECT_EQ((*models)[0].pause_reason, "it fell");
   const auto other = store_->catalog().Create("other", "spec", {});
   EXPECT_FALSE(other->weights.has_value());
   ASSERT_TRUE(store_->catalog().SetPaused(model->uid, true).ok());
   store_.reset();
   Open();
   EXPECT_EQ(*store_->catalog().LoadWeights(model->uid), bytes);
-  ASSERT_TRUE(store_->catalog().SetPaused(kept->uid, false).ok());
-  ASSERT_TRUE(store_->catalog().SetPaused(kept->uid, true).ok());
-  store_.reset();
-  Open();
-  EXPECT_EQ((*store_->catalog().List())[0].pause_reason, "") << "of a pause that has ended";
   EXPECT_EQ(*store_->catalog().LoadWeights(other->uid), "");
   const std::string folder = absl::StrCat(options_.folder, "/weights");
   ASSERT_TRUE(store_->catalog().Remove(model->uid).ok());
