@@ -75,11 +75,12 @@ std::string TextOf(const google::protobuf::Message& message, const char* name) {
 absl::StatusOr<std::unique_ptr<AuditLog>> AuditLog::Open(const std::string& data_dir,
                                                          const v1::Audit& options) {
   RotatingFileOptions files;
-  files.folder = absl::StrCat(data_dir, "/audit");
+  files.folder = absl::StrCat(data_dir, "/", kFolder);
   files.file_bytes = options.file_bytes();
   files.files = options.files();
   if (mkdir(files.folder.c_str(), 0700) != 0 && errno != EEXIST) {
-    return absl::UnavailableError("cannot make the folder \"audit\" in --data_dir");
+    return absl::UnavailableError(
+        absl::StrCat("cannot make the folder \"", kFolder, "\" in --data_dir"));
   }
   std::unique_ptr<AuditLog> made(new AuditLog());
   {

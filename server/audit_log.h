@@ -33,7 +33,9 @@ namespace engram::server {
 
 class AuditLog {
  public:
-  // Makes the folder `data_dir`/audit. `options` are filled in.
+  static constexpr char kFolder[] = "audit";
+
+  // Makes the folder `kFolder` in `data_dir`. `options` are filled in.
   static absl::StatusOr<std::unique_ptr<AuditLog>> Open(const std::string& data_dir,
                                                         const v1::Audit& options);
   ~AuditLog();

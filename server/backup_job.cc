@@ -2,10 +2,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "server/audit_log.h"
 #include "server/call_gate.h"
 #include "server/clock.h"
 #include "server/errors.h"
 #include "server/logging.h"
+#include "server/loss_lock.h"
 #include "storage/base/status_macros.h"
 
 namespace engram::server {
@@ -120,6 +122,7 @@ absl::StatusOr<v1::Backup> BackupJob::BackUp(const std::string& name) {
   request.root = root_->path();
   request.name = name;
   request.cancelled = [this] { return stopping_.load(); };
+  request.beside = {LossBook::kFile, AuditLog::kFolder};
   ENGRAM_ASSIGN_OR_RETURN(const storage::BackupManifest manifest, store_->BackUp(request));
   v1::Backup backup = Describe(manifest);
   backup.set_seconds(absl::ToDoubleSeconds(SteadyNow() - start));

@@ -13,7 +13,6 @@
 namespace engram::server {
 namespace {
 
-constexpr char kFile[] = "losses";
 constexpr size_t kLossesMax = 64;
 
 // "crc32c HEX\n" before the bytes it is of.
@@ -27,7 +26,8 @@ absl::StatusOr<internal::LossBook> Unseal(const std::string& file) {
   const std::string bytes = head == std::string::npos ? "" : file.substr(head + 1);
   if (Seal(bytes) != file || !book.ParseFromString(bytes)) {
     return absl::DataLossError(
-        absl::StrCat("the file \"", kFile, "\" in --data_dir is damaged: it says which models wait "
+        absl::StrCat("the file \"", LossBook::kFile,
+                     "\" in --data_dir is damaged: it says which models wait "
                      "for Admin.AcknowledgeLoss; remove it to start with none locked"));
   }
   return book;

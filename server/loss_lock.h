@@ -31,7 +31,9 @@ namespace engram::server {
 
 class LossBook {
  public:
-  // Of the file "losses" in this folder.
+  static constexpr char kFile[] = "losses";
+
+  // Of the file `kFile` in this folder.
   static absl::StatusOr<std::unique_ptr<LossBook>> Open(const std::string& folder);
 
   std::vector<internal::StoredLoss> Of(storage::ModelUid uid) const ABSL_LOCKS_EXCLUDED(mutex_);

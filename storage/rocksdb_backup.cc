@@ -32,6 +32,7 @@ namespace fs = std::filesystem;
 
 constexpr mode_t kFolderMode = 0700;
 constexpr absl::string_view kTensorSuffix = ".safetensors";
+constexpr int kBesideTries = 10;
 
 std::string StagingOf(const std::string& folder) {
   return absl::StrCat(folder, "/backup-staging");
@@ -76,9 +77,54 @@ absl::Status StageFile(const rocksdb::LiveFileStorageInfo& file, const std::stri
   return failed ? ErrnoStatus(failed.value(), "cannot stage the database") : absl::OkStatus();
 }
 
-// The staged store, witness and format included.
+// Which files these are, whatever they are called by now.
+std::vector<std::pair<std::string, ino_t>> Identify(const std::string& folder,
+                                                    const std::vector<std::string>& paths) {
+  std::vector<std::pair<std::string, ino_t>> files;
+  for (const std::string& path : paths) {
+    struct stat facts {};
+    const bool found = ::lstat(absl::StrCat(folder, "/", path).c_str(), &facts) == 0;
+    files.emplace_back(path, found ? facts.st_ino : 0);
+  }
+  return files;
+}
+
+// The regular files that FOLDER/NAME is or holds, by their path in `folder`.
+absl::StatusOr<std::vector<std::string>> FilesBeside(const std::string& folder,
+                                                     const std::string& name) {
+  const std::string place = absl::StrCat(folder, "/", name);
+  std::error_code failed;
+  const fs::file_type type = fs::symlink_status(place, failed).type();
+  if (type == fs::file_type::regular) return std::vector<std::string>{name};
+  if (type != fs::file_type::directory) return std::vector<std::string>();
+  ENGRAM_ASSIGN_OR_RETURN(std::vector<std::string> paths, ListFiles(place));
+  for (std::string& path : paths) path = absl::StrCat(name, "/", path);
+  return paths;
+}
+
+// Its owner writes on: afresh when files were renamed meanwhile, or what moved from one name to
+// another would be in the copy twice, or not at all.
+absl::Status StageBeside(const std::string& folder, const std::string& staging,
+                         const std::string& name) {
+  for (int tries = 0; tries < kBesideTries; ++tries) {
+    ENGRAM_RETURN_IF_ERROR(RemoveTree(absl::StrCat(staging, "/", name)));
+    ENGRAM_ASSIGN_OR_RETURN(const auto paths, FilesBeside(folder, name));
+    const auto before = Identify(folder, paths);
+    absl::Status copied;
+    for (const std::string& path : paths) {
+      copied.Update(CopyFile(folder, path, staging, nullptr).status());
+    }
+    ENGRAM_ASSIGN_OR_RETURN(const auto now, FilesBeside(folder, name));
+    if (Identify(folder, now) == before) return copied;
+  }
+  return absl::UnavailableError(
+      absl::StrCat(name, ": its files changed all the while they were copied; try again"));
+}
+
+// The staged store, witness and format included. What lies beside comes first, so that it names no
+// model that the copy does not have; the format last, so that it is that of everything in it.
 absl::Status Stage(RocksDbEngine* engine, const std::string& folder, const std::string& staging,
-                   double* pause_seconds) {
+                   const std::vector<std::string>& beside, double* pause_seconds) {
   ENGRAM_RETURN_IF_ERROR(RemoveTree(staging));
   if (::mkdir(staging.c_str(), kFolderMode) != 0) {
     return ErrnoStatus(errno, "cannot stage a backup");
@@ -86,6 +132,9 @@ absl::Status Stage(RocksDbEngine* engine, const std::string& folder, const std::
   const std::string db_folder = absl::StrCat(staging, "/db");
   if (::mkdir(db_folder.c_str(), kFolderMode) != 0) {
     return ErrnoStatus(errno, "cannot stage a backup");
+  }
+  for (const std::string& name : beside) {
+    ENGRAM_RETURN_IF_ERROR(StageBeside(folder, staging, name));
   }
   uint64_t reached = 0;
   const auto link_tensors = [&] {
@@ -195,7 +244,7 @@ absl::StatusOr<BackupManifest> BackUpStore(RocksDbEngine* engine, DiskWatch* dis
   ENGRAM_RETURN_IF_ERROR(disk->Check(0));
   const std::string staging = StagingOf(options.folder);
   double pause_seconds = 0;
-  absl::Status staged = Stage(engine, options.folder, staging, &pause_seconds);
+  absl::Status staged = Stage(engine, options.folder, staging, request.beside, &pause_seconds);
   // Not before: while writes wait for this thread it must not wait for training.
   (void)base::LowerThreadPriority(base::ThreadPriority::kTrain);
   absl::StatusOr<BackupManifest> copied =

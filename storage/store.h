@@ -12,6 +12,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
@@ -62,6 +63,8 @@ struct BackupRequest {
   std::string root;  // as BackupRoot checked it
   std::string name;
   std::function<bool()> cancelled;  // asked between pieces; may be null
+  // The caller's own files and folders in the data folder that go along, those that are there.
+  std::vector<std::string> beside;
 };
 
 class Store {

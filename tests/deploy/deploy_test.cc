@@ -59,6 +59,7 @@ TEST_F(DeployTest, TheExampleConfigServesAndBacksUpForAnAdmin) {
   EXPECT_EQ(again.code, 1);
   EXPECT_THAT(again.output, HasSubstr("not empty"));
   EXPECT_TRUE(std::filesystem::exists(restored + "/FORMAT"));
+  EXPECT_THAT(testing::ReadWholeFile(restored + "/audit/actions.jsonl"), HasSubstr("CreateModel"));
 }
 
 }  // namespace

@@ -50,6 +50,7 @@ class BackupJobTest : public ::testing::Test {
   }
   absl::StatusOr<storage::BackupManifest> Write(const storage::BackupRequest& request) {
     ENGRAM_RETURN_IF_ERROR(answer_);
+    EXPECT_THAT(request.beside, ElementsAre("losses", "audit"));
     storage::BackupManifest manifest;
     manifest.name = request.name;
     manifest.create_time_ms = ++now_ms_;

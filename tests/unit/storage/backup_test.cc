@@ -4,7 +4,10 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
+#include <set>
 #include <thread>
 
 #include "absl/strings/match.h"
@@ -56,7 +59,7 @@ class BackupTest : public StoreTest {
     return row.value_or(CheckpointRow());
   }
   absl::StatusOr<BackupManifest> BackUp(const std::string& name) {
-    return store_->BackUp({root_path_, name, nullptr});
+    return store_->BackUp({root_path_, name, nullptr, {"losses", "audit", "absent"}});
   }
   // A whole backup named "a", of a model with two records and a checkpoint.
   BackupManifest MakeBackup() {
@@ -123,6 +126,72 @@ TEST_F(BackupTest, HoldsEverythingUntilThenAndNothingAfter) {
   // It is a store like any other.
   ASSERT_TRUE(Add("another three").ok());
   EXPECT_THAT(Stored(), ElementsAre("one", "two", "another three"));
+}
+
+TEST_F(BackupTest, TakesAlongWhatLiesBeside) {
+  MakeModel();
+  fs::create_directories(options_.folder + "/audit");
+  WriteWholeFile(options_.folder + "/losses", "locked");
+  WriteWholeFile(options_.folder + "/audit/actions.jsonl", "new\n");
+  WriteWholeFile(options_.folder + "/audit/actions.1.jsonl", "old\n");
+  WriteWholeFile(options_.folder + "/endpoints.json", "{}");
+  fs::create_symlink(options_.folder + "/FORMAT", options_.folder + "/audit/link");
+  ASSERT_TRUE(BackUp("a").ok());
+  ASSERT_TRUE(VerifyBackup(Path("a"), nullptr).ok());
+  ASSERT_TRUE(Restore("a").ok());
+  EXPECT_EQ(ReadWholeFile(Target() + "/losses"), "locked");
+  EXPECT_EQ(ReadWholeFile(Target() + "/audit/actions.jsonl"), "new\n");
+  EXPECT_EQ(ReadWholeFile(Target() + "/audit/actions.1.jsonl"), "old\n");
+  EXPECT_FALSE(fs::exists(Target() + "/audit/link"));
+  EXPECT_FALSE(fs::exists(Target() + "/endpoints.json"));
+  OpenRestored();
+}
+
+// Files that are put aside, one after the other, as an audit log's are, only all the while.
+TEST_F(BackupTest, WhatIsPutAsideMeanwhileIsInTheCopyOnceOrNoCopyIsMade) {
+  MakeModel();
+  const std::string folder = options_.folder + "/audit";
+  fs::create_directories(folder);
+  WriteWholeFile(folder + "/0", "0");
+  std::atomic<bool> stop{false};
+  std::thread writer([&] {
+    for (int newest = 0; !stop; ++newest) {
+      for (int age = std::min(newest, 5); age >= 0; --age) {
+        fs::rename(absl::StrCat(folder, "/", age), absl::StrCat(folder, "/", age + 1));
+      }
+      WriteWholeFile(folder + "/0", absl::StrCat(newest + 1));
+    }
+  });
+  auto back_up = [this, made = 0]() mutable {
+    const std::string name = absl::StrCat("a", made++);
+    const absl::Status status = BackUp(name).status();
+    if (!status.ok()) return status;
+    std::set<std::string> contents;
+    size_t files = 0;
+    for (const auto& file : fs::directory_iterator(Path(name) + "/store/audit")) {
+      contents.insert(ReadWholeFile(file.path().string()));
+      ++files;
+    }
+    EXPECT_EQ(contents.size(), files) << "one of them twice";
+    return status;
+  };
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  absl::Status refused;
+  while (refused.ok() && std::chrono::steady_clock::now() < deadline) refused = back_up();
+  stop = true;
+  writer.join();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kUnavailable) << refused;
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("audit: its files changed"));
+  EXPECT_TRUE(back_up().ok());
+}
+
+TEST_F(BackupTest, KeepsTheFormatOfTheStore) {
+  MakeModel();
+  ASSERT_TRUE(BackUp("before").ok());
+  ASSERT_TRUE(store_->RequireFormat(3).ok());
+  ASSERT_TRUE(BackUp("after").ok());
+  EXPECT_EQ(ReadWholeFile(Path("before") + "/store/FORMAT"), "engram-store 2\n");
+  EXPECT_EQ(ReadWholeFile(Path("after") + "/store/FORMAT"), "engram-store 3\n");
 }
 
 TEST_F(BackupTest, TakesNoTextLogAndNoLock) {
@@ -340,7 +409,7 @@ TEST_F(BackupTest, CanBeStoppedAndLeavesNothing) {
   ASSERT_TRUE(Add("one").ok());
   int asked = 0;
   const absl::Status stopped =
-      store_->BackUp({root_path_, "a", [&asked] { return ++asked == 5; }}).status();
+      store_->BackUp({root_path_, "a", [&asked] { return ++asked == 5; }, {}}).status();
   EXPECT_EQ(stopped.code(), absl::StatusCode::kCancelled) << stopped;
   EXPECT_THAT(Entries(), IsEmpty());
   EXPECT_FALSE(fs::exists(options_.folder + "/backup-staging"));
