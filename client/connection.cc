@@ -36,7 +36,11 @@ bool IsLocal(absl::string_view target) {
   absl::ConsumePrefix(&target, "dns:///");
   absl::ConsumePrefix(&target, "ipv4:");
   absl::ConsumePrefix(&target, "ipv6:");
-  return absl::StartsWith(target, "127.") || absl::StartsWith(target, "localhost:") ||
+  // 127.example.com is a name like any other.
+  const absl::string_view host = target.substr(0, target.rfind(':'));
+  const bool is_loopback =
+      absl::StartsWith(host, "127.") && host.find_first_not_of("0123456789.") == host.npos;
+  return is_loopback || absl::StartsWith(target, "localhost:") ||
          absl::StartsWith(target, "[::1]:") || absl::StartsWith(target, "unix:");
 }
 
@@ -71,6 +75,8 @@ grpc::ChannelArguments ArgumentsOf(const ConnectionOptions& options) {
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveTimeMs);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kReconnectDelayMaxMs);
+  // A proxy of the environment would get what does not leave the machine, a token among it.
+  if (IsLocal(options.target)) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   // Repeats are ours: they know which calls may be repeated.
   arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
   return arguments;

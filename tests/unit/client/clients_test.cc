@@ -81,6 +81,22 @@ TEST(CheckpointsClientTest, AFileIsImportedInChunksWithItsEnd) {
   EXPECT_EQ(model->spec().weights().bytes(), 2'500'000);
 }
 
+TEST(ConnectionTest, ATokenLeavesTheMachineOverTlsOnly) {
+  ConnectionOptions options;
+  options.token = "secret";
+  for (const char* target : {"127.0.0.1:1", "dns:///127.8.8.8:1", "localhost:1", "[::1]:1",
+                             "unix:/run/engram"}) {
+    options.target = target;
+    EXPECT_TRUE(Connection::Open(options).ok()) << target;
+  }
+  for (const char* target : {"127.example.com:1", "127.0.0.1.example.com:1", "host:1",
+                             "localhost.example.com:1"}) {
+    options.target = target;
+    EXPECT_EQ(Connection::Open(options).status().code(), absl::StatusCode::kInvalidArgument)
+        << target;
+  }
+}
+
 TEST(LearningClientTest, GivesUpAfterItsAttempts) {
   FakeEngram server;
   server.learning().FailLearnBatchWith(
