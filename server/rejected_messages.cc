@@ -22,7 +22,8 @@ absl::StatusOr<int> ListLimit(int32_t limit) {
 
 void RejectedMessages::Add(int64_t time_ms, const std::string& producer,
                            const v1::LearnMessage& message, const absl::Status& status) {
-  Rejected rejected{time_ms, producer, message.producer_sequence(), message.examples_size(), status};
+  Rejected rejected{time_ms, producer, message.producer_sequence(), message.examples_size(),
+                    status};
   base::MutexLock lock(&mutex_);
   ++rejected_;
   messages_.push_front(std::move(rejected));
