@@ -42,9 +42,11 @@ std::string ShapeText(absl::Span<const int64_t> shape) {
   return absl::StrCat("[", absl::StrJoin(shape, ","), "]");
 }
 
-// What people send instead, recognised by how it begins.
+// What people send instead, recognised by how it begins. Safetensors begins with a length, which
+// may be any bytes, and then an object of JSON.
 absl::Status CheckKind(absl::string_view bytes) {
   if (bytes.empty()) return Wrong("the file is empty; expected safetensors");
+  if (bytes.size() > 8 && bytes[8] == '{') return absl::OkStatus();
   const char* found = nullptr;
   if (absl::StartsWith(bytes, "PK")) found = "a zip archive (torch.save or TorchScript)";
   if (bytes[0] == '\x80') found = "a Python pickle";

@@ -167,6 +167,22 @@ TEST(WeightImportTest, ASequentialsNumbersAreLayersInAscendingOrder) {
   }
 }
 
+// The file's header, made so long with spaces.
+std::string WithHeaderOf(uint64_t size, std::string bytes) {
+  const uint64_t before = static_cast<uint8_t>(bytes[0]) | static_cast<uint8_t>(bytes[1]) << 8;
+  const std::string header = bytes.substr(8, before) + std::string(size - before, ' ');
+  return SafetensorsFile::WithHeader(header, bytes.substr(8 + before));
+}
+
+TEST(WeightImportTest, ALengthThatLooksLikeAnotherFormatIsStillALength) {
+  const std::string pickle = WithHeaderOf(0x0480, Ours().Bytes());
+  ASSERT_EQ(pickle.substr(0, 2), "\x80\x04");
+  EXPECT_TRUE(Start(Model(), pickle, Scope::kStrict).status.ok());
+  const std::string zip = WithHeaderOf(0x4b50, Ours().Bytes());
+  ASSERT_EQ(zip.substr(0, 2), "PK");
+  EXPECT_TRUE(Start(Model(), zip, Scope::kStrict).status.ok());
+}
+
 TEST(WeightImportTest, HeadsOfTasksThatAreCalledByNumbersAreLeftOutLikeOthers) {
   SafetensorsFile file = Ours(false);
   for (const char* task : {"head.0", "head.1"}) {
