@@ -1,9 +1,10 @@
 // memory_bound: what a server holds stays below what its limits add up to, whatever comes: 64
 // producers that stream the largest messages it takes as fast as it takes them, 64 that send and
-// never read an answer, and a flood of predictions, all at once. One client beside them asks for a
-// prediction again and again and must get each. Memory does not grow over the second half, and once
-// the flood is over nothing of it is on its way any more. What it took stays with the allocator for
-// the next one, so how much is resident then is printed and not judged.
+// never read an answer, and a flood of predictions, by gRPC and as JSON by HTTP, all at once. One
+// client beside them asks for a prediction again and again and must get each. Memory does not grow
+// over the second half, and once the flood is over nothing of it is on its way any more. What it
+// took stays with the allocator for the next one, so how much is resident then is printed and not
+// judged.
 //
 // The canary is the same flood on a server whose limits are as wide as they can be set: it must go
 // through the bound, or the bound says nothing.
@@ -20,6 +21,7 @@
 #include "absl/flags/flag.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "server/http_exchange.h"
 #include "storage/base/mutex.h"
 #include "storage/base/status_macros.h"
 #include "tests/crash/harness.h"
@@ -29,6 +31,7 @@
 #include "tests/testing/process/scratch_folder.h"
 #include "tests/testing/process/stubs.h"
 #include "tests/testing/process/toy_examples.h"
+#include "tests/testing/server_edge/http_exchange.h"
 
 ABSL_FLAG(double, seconds, 60, "how long the flood lasts");
 ABSL_FLAG(double, canary_seconds, 30, "the longest that the canary may take; 0 = none");
@@ -45,6 +48,8 @@ constexpr char kModel[] = "flooded";
 constexpr int64_t kFeatures = 4096;
 constexpr int kExamples = 15;  // in the largest message
 constexpr int kPredictors = 8;
+constexpr int kHttpCallers = 8;
+constexpr int kHttpValues = 1'000'000;  // 5 MB as JSON: three such fill what HTTP may hold
 constexpr int64_t kMemorySize = 500;
 constexpr int64_t kMiB = int64_t{1} << 20;
 constexpr absl::Duration kSampleEvery = absl::Milliseconds(20);
@@ -111,6 +116,7 @@ struct Counts {
   std::atomic<uint64_t> messages{0};     // written by those that flood
   std::atomic<uint64_t> unread{0};       // by those that never read
   std::atomic<uint64_t> predictions{0};  // of the flood
+  std::atomic<uint64_t> bodies{0};       // by HTTP, and answered, whatever the answer
   std::atomic<uint64_t> witnessed{0};    // of the one that must get each
   std::atomic<int64_t> longest_us{0};    // of these
   std::atomic<uint64_t> unanswered{0};
@@ -120,7 +126,8 @@ struct Counts {
 
 class Flood {
  public:
-  explicit Flood(std::string address) : address_(std::move(address)) {}
+  Flood(std::string address, std::string http_address)
+      : address_(std::move(address)), http_address_(std::move(http_address)) {}
 
   // Returns once everybody is connected.
   void Start() {
@@ -133,6 +140,7 @@ class Flood {
     add(clients, &Flood::Stream);
     add(clients, &Flood::NeverRead);
     add(kPredictors, &Flood::Predict);
+    add(kHttpCallers, &Flood::PostJson);
     const absl::Time late = absl::Now() + kArrival;
     while (counts_.arrived < 2 * clients && absl::Now() < late) {
       absl::SleepFor(absl::Milliseconds(5));
@@ -201,6 +209,18 @@ class Flood {
     }
   }
 
+  void PostJson(int /*client*/) {
+    std::string body = R"({"features":{"values":[1)";
+    for (int i = 1; i < kHttpValues; ++i) body += ",1.25";
+    body += "]}}";
+    const std::string request = absl::StrCat(
+        "POST /v1/models/", kModel, "/predict HTTP/1.1\r\nHost: ", http_address_,
+        "\r\nContent-Type: application/json\r\nContent-Length: ", body.size(), "\r\n\r\n", body);
+    while (!sessions_.stopped()) {
+      if (!testing::HttpExchange(http_address_, request).empty()) ++counts_.bodies;
+    }
+  }
+
   void Witness() {
     const testing::Stubs stubs(Connect(address_));
     const v1::PredictRequest request = Rows(1);
@@ -231,6 +251,7 @@ class Flood {
   }
 
   const std::string address_;
+  const std::string http_address_;
   Sessions sessions_;
   Counts counts_;
   std::vector<std::thread> threads_;
@@ -273,6 +294,7 @@ int64_t Bound(int64_t at_rest, const Limits& limits) {
       // An answer names its message and says in a sentence what is wrong.
       {"limits.unacked_messages of each stream, 1 KiB each",
        2 * absl::GetFlag(FLAGS_clients) * limits.unacked_messages * 1024},
+      {"http.bytes: bodies, read, and replies", server::kHttpBytesMax},
       {"the store's write buffers and cache", (3 * 64 + 2 * 2 * 16 + 3 * 2 * 8 + 32) * kMiB},
       {"episodic memory, as kept and as stored", 2 * kMemorySize * (4 * kFeatures + 100)},
   };
@@ -327,12 +349,14 @@ bool Judge(const std::vector<double>& samples, double rest, double bound, Counts
   const std::vector<double> second_half(
       samples.begin() + static_cast<std::ptrdiff_t>(samples.size() / 2), samples.end());
   const double rise = RisePerSecond(second_half, kSampleEvery) * absl::GetFlag(FLAGS_seconds) / 2;
-  std::printf("%lu large messages, %lu never answered to, %lu predictions of a flood, %lu others, "
-              "the longest %.3f s\n",
+  std::printf("%lu large messages, %lu never answered to, %lu predictions of a flood, %lu bodies "
+              "by HTTP, %lu predictions beside it, the longest %.3f s\n",
               counts.messages.load(), counts.unread.load(), counts.predictions.load(),
-              counts.witnessed.load(), static_cast<double>(counts.longest_us) / 1e6);
+              counts.bodies.load(), counts.witnessed.load(),
+              static_cast<double>(counts.longest_us) / 1e6);
   bool good = Check(peak <= bound, absl::StrCat("at most ", InMiB(peak), ", bound ", InMiB(bound)));
   good &= Check(counts.witnessed > 0, "predictions were answered");
+  good &= Check(counts.bodies > 0, "bodies by HTTP were answered");
   if (!absl::GetFlag(FLAGS_strict)) return good;
   good &= Check(rise <= 0.1 * (bound - rest),
                 absl::StrCat("rose by ", InMiB(rise), " over the second half"));
@@ -349,7 +373,7 @@ absl::StatusOr<bool> Limited(const std::string& folder, int64_t* bound) {
   ENGRAM_ASSIGN_OR_RETURN(const auto server, StartLimited(folder, limits));
   ENGRAM_ASSIGN_OR_RETURN(const int64_t rest, ResidentBytes(server->pid()));
   *bound = Bound(rest, limits);
-  Flood flood(server->grpc_address());
+  Flood flood(server->grpc_address(), server->http_address());
   flood.Start();
   const auto samples = Sample(server->pid(), absl::Seconds(absl::GetFlag(FLAGS_seconds)),
                               std::numeric_limits<int64_t>::max());
@@ -367,7 +391,7 @@ absl::StatusOr<bool> Limited(const std::string& folder, int64_t* bound) {
 // True when the bound was broken, as it must be.
 absl::StatusOr<bool> Canary(const std::string& folder, int64_t bound) {
   ENGRAM_ASSIGN_OR_RETURN(const auto server, StartLimited(folder, Off()));
-  Flood flood(server->grpc_address());
+  Flood flood(server->grpc_address(), server->http_address());
   flood.Start();
   const auto samples =
       Sample(server->pid(), absl::Seconds(absl::GetFlag(FLAGS_canary_seconds)), bound);
