@@ -38,7 +38,6 @@
 #include "server/listener_credentials.h"
 #include "server/logging.h"
 #include "server/loss_lock.h"
-#include "server/memory_return.h"
 #include "server/own_calls.h"
 #include "server/process_env.h"
 #include "server/reload.h"
@@ -230,23 +229,20 @@ void ReloadAll(Authority* authority, const Edge& edge) {
   edge.audit->Append(std::move(entry), nullptr);
 }
 
-// Why to stop: the signal, or 0 when the listener is deaf. Meanwhile it reloads, and gives memory
-// back.
+// Why to stop: the signal, or 0 when the listener is deaf. Reloads meanwhile.
 int AwaitStop(Authority* authority, const Edge& edge, const SelfProbe* probe) {
   const sigset_t signals = AwaitedSignals();
   const timespec pause = absl::ToTimespec(kReloadPause);
-  MemoryReturn memory;
   while (probe == nullptr || !probe->lost()) {
     const int signal = sigtimedwait(&signals, nullptr, &pause);
     if (signal == SIGHUP) {
       ReloadAll(authority, edge);
     } else if (signal > 0) {
       return signal;
+    } else if (authority != nullptr) {
+      const absl::Status read = authority->ReloadIfChanged();
+      if (!read.ok()) Log(LogLevel::kError, "tokens_not_reloaded", {{"reason", read}});
     }
-    if (memory.IsDue(edge.host->store().Statistics().committed_bytes)) ReturnFreeMemory();
-    if (authority == nullptr) continue;
-    const absl::Status read = authority->ReloadIfChanged();
-    if (!read.ok()) Log(LogLevel::kError, "tokens_not_reloaded", {{"reason", read}});
   }
   return 0;
 }

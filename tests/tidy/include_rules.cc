@@ -75,7 +75,7 @@ bool IsSystem(const std::string& header) {
   static const std::regex system(
       "[a-z_0-9]+|(std|errno|fcntl|unistd|signal|poll|pthread|sched|dlfcn|link|dirent|termios|"
       "stdint|stdio|sysexits|[a-z]*intrin|stdlib|string|math|time|netdb|cpuid|cblas|spawn|"
-      "limits|langinfo|malloc)\\.h|"
+      "limits|langinfo)\\.h|"
       "(sys|netinet|arpa|linux)/[a-z_/]+\\.h");
   return std::regex_match(header, system);
 }
