@@ -113,11 +113,13 @@ class CheckpointsService final : public RawCheckpoints {
                               [call](absl::StatusOr<v1::Checkpoint> made) { call->Finish(made); });
     };
     if (request.min_applied_sequence() <= (*model)->AppliedSequence()) return take();
-    const auto place = edge_.gate->ReserveWait();
+    auto place = edge_.gate->ReserveWait();
     if (!place.ok()) return call->Finish(place.status());
     (*model)->WaitApplied(
         request.min_applied_sequence(), false, deadline,
-        [call, take, place = *place](const absl::StatusOr<v1::WaitAppliedResponse>& reached) {
+        [call, take, place = *std::move(place)](
+            const absl::StatusOr<v1::WaitAppliedResponse>& reached) mutable {
+          place.reset();
           if (!reached.ok()) return call->Finish(reached.status());
           take();
         });

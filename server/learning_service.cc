@@ -74,13 +74,15 @@ class LearningService final : public RawLearning {
         [this, deadline](v1::WaitAppliedRequest request, std::shared_ptr<UnaryCall> call) {
           const auto model = FindModel(edge_, request.model());
           if (!model.ok()) return call->Finish(model.status());
-          const auto place = edge_.gate->ReserveWait();
+          auto place = edge_.gate->ReserveWait();
           if (!place.ok()) return call->Finish(place.status());
           const uint64_t sequence =
               request.sequence() == 0 ? (*model)->DurableSequence() : request.sequence();
           (*model)->WaitApplied(
               sequence, request.evaluated(), deadline,
-              [call, place = *place](const absl::StatusOr<v1::WaitAppliedResponse>& reached) {
+              [call, place = *std::move(place)](
+                  const absl::StatusOr<v1::WaitAppliedResponse>& reached) mutable {
+                place.reset();  // before the answer: its reader may wait again at once
                 call->Finish(reached);
               });
         });

@@ -213,11 +213,13 @@ void Predictor::Later(v1::PredictRequest request, absl::Duration deadline,
     if (!queued.ok()) done(queued, {});
   };
   if (wanted <= (*model)->AppliedSequence()) return on_pool();
-  const auto place = edge_.gate->ReserveWait();
+  auto place = edge_.gate->ReserveWait();
   if (!place.ok()) return done(place.status(), {});
   (*model)->WaitApplied(
       wanted, false, deadline,
-      [on_pool, done, place = *place](const absl::StatusOr<v1::WaitAppliedResponse>& reached) {
+      [on_pool, done, place = *std::move(place)](
+          const absl::StatusOr<v1::WaitAppliedResponse>& reached) mutable {
+        place.reset();
         reached.ok() ? on_pool() : done(reached.status(), {});
       });
 }

@@ -154,15 +154,6 @@ class LimitsTest : public ServerTest {
     body += std::string(text, 'x');
     return testing::CallRaw(stubs_->channel, "/engram.v1.Models/ListModels", body).status;
   }
-  // A call counts until the server is through with it, which its client cannot see.
-  grpc::Status WaitOnceFree(const std::string& model, uint64_t sequence) {
-    grpc::Status status = Wait(*stubs_, model, sequence);
-    for (int i = 0; i < 50 && status.error_code() == grpc::RESOURCE_EXHAUSTED; ++i) {
-      absl::SleepFor(absl::Milliseconds(20));
-      status = Wait(*stubs_, model, sequence);
-    }
-    return status;
-  }
   // The status of a wait beside another one.
   grpc::Status WaitBeside(const std::string& model, uint64_t sequence) {
     const Stubs other(server_->NewChannel());
@@ -221,7 +212,7 @@ TEST_F(LimitsTest, AtEachLimitAllIsWellAndOnePastItIsRefused) {
        [&] { return Checkpoint("a", never); }, "1000", grpc::DEADLINE_EXCEEDED},
       {"wait_applied_deadline", [&] { return Wait(*stubs_, "a", 1); },
        [&] { return Wait(*stubs_, "a", never); }, "1000", grpc::DEADLINE_EXCEEDED},
-      {"waits", [&] { return WaitOnceFree("a", 1); }, [&] { return WaitBeside("a", never); },
+      {"waits", [&] { return Wait(*stubs_, "a", 1); }, [&] { return WaitBeside("a", never); },
        "limits.waits: 1 calls already wait for a sequence"},
   });
 
