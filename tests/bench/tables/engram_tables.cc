@@ -97,6 +97,8 @@ class Tables {
 
   absl::Status Go() {
     ENGRAM_ASSIGN_OR_RETURN(journal_, scenario::RunJournal::Open(options_.journal));
+    std::ifstream kept(absl::StrCat(options_.out, "/results.json"));
+    kept_ = client::Json::parse(kept, nullptr, /*allow_exceptions=*/false);
     for (RowOutcome& outcome : outcomes_) Take(&outcome, /*run=*/false);
     ENGRAM_RETURN_IF_ERROR(Write());
     if (options_.report) return absl::OkStatus();
@@ -118,13 +120,15 @@ class Tables {
     return options_.only.empty();
   }
 
-  // What the journal holds of a row and, with `run`, what is missing.
+  // What the journal holds of a row and, with `run`, what is missing. Of a row that this journal
+  // knows nothing of, what results.json holds: journals stay on the machines that made them.
   void Take(RowOutcome* outcome, bool run) {
     outcome->runs.clear();
     outcome->skipped = outcome->row.blocked;
     if (!outcome->skipped.empty()) return;
     const absl::Status status = TakeSeeds(outcome, run);
     if (!status.ok()) outcome->skipped = std::string(status.message());
+    if (outcome->runs.empty()) TakeKept(kept_, outcome);
   }
 
   absl::Status TakeSeeds(RowOutcome* outcome, bool run) {
@@ -206,6 +210,7 @@ class Tables {
   const client::VerbContext& context_;
   const TableOptions options_;
   std::vector<RowOutcome> outcomes_;
+  client::Json kept_;
   std::unique_ptr<scenario::RunJournal> journal_;
   std::map<std::string, Source> sources_;
   LazyServer server_;

@@ -222,14 +222,29 @@ Json ResultsJson(const std::vector<RowOutcome>& outcomes) {
     json["target"] = Target(outcome.row);
     const Verdict verdict = VerdictOf(outcome, outcomes);
     json["verdict"] = verdict == Verdict::kMisses ? "misses" : VerdictText(verdict);
-    json["served_equal"] = outcome.served_equal.has_value() ? Json(*outcome.served_equal)
-                                                            : Json(nullptr);
+    json["served_equal"] =
+        outcome.served_equal.has_value() ? Json(*outcome.served_equal) : Json(nullptr);
     json["skipped"] = outcome.skipped;
     json["note"] = outcome.row.note;
     json["command"] = Command(outcome.row);
     rows.push_back(std::move(json));
   }
   return rows;
+}
+
+void TakeKept(const Json& kept, RowOutcome* outcome) {
+  if (!kept.is_array()) return;
+  for (const Json& row : kept) {
+    const bool same_run =
+        row.value("id", "") == outcome->row.id &&
+        row.value("command", "") == Command(outcome->row) &&
+        (outcome->strategy.empty() || row.value("strategy", "") == outcome->strategy);
+    if (!same_run || row["runs"].empty()) continue;
+    outcome->strategy = row["strategy"];
+    outcome->skipped.clear();
+    for (const Json& run : row["runs"]) outcome->runs.push_back(scenario::FiguresOf(run));
+    if (row["served_equal"].is_boolean()) outcome->served_equal = row["served_equal"].get<bool>();
+  }
 }
 
 }  // namespace engram::bench

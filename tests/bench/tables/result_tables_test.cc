@@ -160,15 +160,15 @@ TEST(ResultTablesTest, TextMarksRowsThatMissAndSaysWhyOthersDidNotRun) {
   absent.skipped = "unknown name \"magic\"";
   absent.row.note = "a remark";
   const std::string text = ResultsText({missing, absent});
-  EXPECT_THAT(text, AllOf(HasSubstr("## split-mnist, protocol vdv\n\nvan de Ven"),
-                          HasSubstr("\n`--shuffle_classes --head=fixed"),
-                          HasSubstr("| misses | task | `ewc:lambda=3` | 60.00 +- 14.14 (2) | 99.06 "
-                                    "+- 0.15, paper | >= 98.5 | **misses** | equal |\n"),
-                          HasSubstr("| absent | task | `ewc` | not run | - | - | - | - |\n"),
-                          HasSubstr("  - not run: unknown name \"magic\"\n"),
-                          HasSubstr("  - a remark\n"),
-                          HasSubstr("`engram scenario run split-mnist --scenario task --protocol "
-                                    "vdv --strategy ewc --seeds 2 --data DIR`")));
+  EXPECT_THAT(text,
+              AllOf(HasSubstr("## split-mnist, protocol vdv\n\nvan de Ven"),
+                    HasSubstr("\n`--shuffle_classes --head=fixed"),
+                    HasSubstr("| misses | task | `ewc:lambda=3` | 60.00 +- 14.14 (2) | 99.06 "
+                              "+- 0.15, paper | >= 98.5 | **misses** | equal |\n"),
+                    HasSubstr("| absent | task | `ewc` | not run | - | - | - | - |\n"),
+                    HasSubstr("  - not run: unknown name \"magic\"\n"), HasSubstr("  - a remark\n"),
+                    HasSubstr("`engram scenario run split-mnist --scenario task --protocol "
+                              "vdv --strategy ewc --seeds 2 --data DIR`")));
 }
 
 TEST(ResultTablesTest, TextSaysWhatOfTheSourceIsNotTakenOver) {
@@ -190,6 +190,24 @@ TEST(ResultTablesTest, JsonHasEveryRun) {
   EXPECT_EQ(json[0]["verdict"], "misses");
   EXPECT_TRUE(json[0]["published"].is_null());
   EXPECT_THAT(json.dump(), Not(HasSubstr("**")));
+}
+
+TEST(ResultTablesTest, ARowKeepsWhatWasToldOfTheSameRun) {
+  RowOutcome told = Outcome("a", {0.5, 0.75});
+  told.served_equal = true;
+  const client::Json kept = ResultsJson({told});
+  RowOutcome same = Outcome("a", {});
+  same.row.seeds = 2;
+  same.skipped = "no --data mnist=PATH was given";
+  TakeKept(kept, &same);
+  EXPECT_EQ(ResultsJson({same}), kept);
+  RowOutcome other = Outcome("a", {});
+  other.row.seeds = 2;
+  other.row.strategy = "ewc:lambda=2";
+  TakeKept(kept, &other);
+  EXPECT_TRUE(other.runs.empty());
+  TakeKept(client::Json(client::Json::value_t::discarded), &other);
+  EXPECT_TRUE(other.runs.empty());
 }
 
 }  // namespace
