@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Mapping, Sequence
 
 import grpc
@@ -94,7 +95,15 @@ class Teacher:
     def settle(self) -> None:
         """Waits until everything is learned and every boundary has its row of R."""
         request = learning_pb2.WaitAppliedRequest(model=self.model, evaluated=True)
-        self._learning.WaitApplied(request, **self._call())
+        end = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            try:
+                self._learning.WaitApplied(request, **self._call())
+                return
+            except grpc.RpcError as error:
+                # The first call after a restart may go into the connection to the old server.
+                if error.code() is not grpc.StatusCode.UNAVAILABLE or time.monotonic() > end:
+                    raise
 
     def keep(self, label: str) -> str:
         """A named checkpoint; returns its id."""
