@@ -120,15 +120,15 @@ class Tables {
     return options_.only.empty();
   }
 
-  // What the journal holds of a row and, with `run`, what is missing. Of a row that this journal
-  // knows nothing of, what results.json holds: journals stay on the machines that made them.
+  // What the journal holds of a row and, with `run`, what is missing. Of a row that
+  // results.json knows more seeds of, what stands there: journals stay where they were made.
   void Take(RowOutcome* outcome, bool run) {
     outcome->runs.clear();
     outcome->skipped = outcome->row.blocked;
     if (!outcome->skipped.empty()) return;
     const absl::Status status = TakeSeeds(outcome, run);
     if (!status.ok()) outcome->skipped = std::string(status.message());
-    if (outcome->runs.empty()) TakeKept(kept_, outcome);
+    TakeKept(kept_, outcome);
   }
 
   absl::Status TakeSeeds(RowOutcome* outcome, bool run) {

@@ -239,9 +239,11 @@ void TakeKept(const Json& kept, RowOutcome* outcome) {
         row.value("id", "") == outcome->row.id &&
         row.value("command", "") == Command(outcome->row) &&
         (outcome->strategy.empty() || row.value("strategy", "") == outcome->strategy);
-    if (!same_run || row["runs"].empty()) continue;
+    if (!same_run || row["runs"].size() <= outcome->runs.size()) continue;
     outcome->strategy = row["strategy"];
     outcome->skipped.clear();
+    outcome->runs.clear();
+    outcome->served_equal.reset();  // of those runs, too
     for (const Json& run : row["runs"]) outcome->runs.push_back(scenario::FiguresOf(run));
     if (row["served_equal"].is_boolean()) outcome->served_equal = row["served_equal"].get<bool>();
   }

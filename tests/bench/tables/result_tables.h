@@ -39,7 +39,7 @@ Verdict VerdictOf(const RowOutcome& outcome, const std::vector<RowOutcome>& all)
 std::string ResultsText(const std::vector<RowOutcome>& outcomes);
 client::Json ResultsJson(const std::vector<RowOutcome>& outcomes);
 
-// What ResultsJson once told of the same run of this row, if `kept` holds it.
+// What ResultsJson once told of the same run of this row, if `kept` holds more seeds of it.
 void TakeKept(const client::Json& kept, RowOutcome* outcome);
 
 }  // namespace engram::bench

@@ -201,6 +201,10 @@ TEST(ResultTablesTest, ARowKeepsWhatWasToldOfTheSameRun) {
   same.skipped = "no --data mnist=PATH was given";
   TakeKept(kept, &same);
   EXPECT_EQ(ResultsJson({same}), kept);
+  RowOutcome fewer = Outcome("a", {0.9});
+  fewer.row.seeds = 2;
+  TakeKept(kept, &fewer);
+  EXPECT_EQ(ResultsJson({fewer}), kept);
   RowOutcome other = Outcome("a", {});
   other.row.seeds = 2;
   other.row.strategy = "ewc:lambda=2";
