@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdarg>
 #include <limits>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -21,6 +22,11 @@ namespace engram::storage {
 namespace {
 
 constexpr size_t kRemoveBatchKeys = 4096;
+
+// As long as an opening waits for the compaction that lets writes go on; a disk without room for it
+// must not keep predictions away.
+constexpr std::chrono::seconds kCatchUpMax{60};
+constexpr std::chrono::milliseconds kCatchUpLook{2};
 
 // RocksDB's own text log of an opening that leaves no trace.
 class SilentLog : public rocksdb::Logger {
@@ -69,6 +75,7 @@ absl::StatusOr<std::unique_ptr<RocksDbEngine>> RocksDbEngine::Open(const std::st
   if (format < kStoreFormatAtOpen) {
     ENGRAM_RETURN_IF_ERROR(WriteStoreFormat(folder, kStoreFormatAtOpen));
   }
+  engine->AwaitWrites();
   // What was recovered is in tables now, named by a new MANIFEST, before anything is served of it.
   if (options.sync) engine->AdvanceHighWater(engine->db_->GetLatestSequenceNumber());
   ENGRAM_RETURN_IF_ERROR(engine->Health());
@@ -116,6 +123,18 @@ absl::Status RocksDbEngine::OpenDatabase(const StoreHooks& hooks, bool created) 
     disk_->ObserveMeasures([this](const DiskSpace& space) { LimitSpace(space); });
   }
   return Convert(opened);
+}
+
+// Each life of a server leaves tables at level 0, and from so many on RocksDB lets no write pass
+// until a compaction has taken them. Lives that end before it does would never write again.
+void RocksDbEngine::AwaitWrites() const {
+  const auto deadline = std::chrono::steady_clock::now() + kCatchUpMax;
+  while (Health().ok() && std::chrono::steady_clock::now() < deadline) {
+    uint64_t stopped = 0;
+    db_->GetIntProperty(rocksdb::DB::Properties::kIsWriteStopped, &stopped);
+    if (stopped == 0) return;
+    std::this_thread::sleep_for(kCatchUpLook);
+  }
 }
 
 // A compaction runs only where the disk has room for it beside the reserve. The limit itself is out

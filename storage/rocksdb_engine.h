@@ -145,6 +145,7 @@ class RocksDbEngine {
   rocksdb::DBOptions UseFileSystem(const StoreHooks& hooks);
   absl::Status OpenDatabase(const StoreHooks& hooks, bool created);
   absl::Status OpenWitness(bool created);
+  void AwaitWrites() const;
   absl::Status AskForRoom(const rocksdb::WriteBatch& batch) const;
   void LimitSpace(const DiskSpace& space) const;
   absl::Status VerifyTable(const std::string& path) const;

@@ -21,6 +21,7 @@ using testing::ServerProcess;
 
 const absl::Duration kReadyWithin = absl::Seconds(120);
 const absl::Duration kLastWords = absl::Milliseconds(300);
+constexpr int kIdleLivesMax = 40;
 
 absl::Status DrainWell(ServerProcess* server) {
   ENGRAM_ASSIGN_OR_RETURN(const int code, server->Drain());
@@ -140,7 +141,16 @@ absl::Status CrashRun::LiveAndBeKilled(int life, uint64_t draw) {
   }
   server->Kill();
   Announce(nullptr);
-  return absl::OkStatus();
+  return JudgeProgress();
+}
+
+absl::Status CrashRun::JudgeProgress() {
+  uint64_t acked = 0;
+  for (const auto& producer : party_.producers()) acked += producer->acked();
+  idle_lives_ = acked > acked_ ? 0 : idle_lives_ + 1;
+  acked_ = acked;
+  if (idle_lives_ < kIdleLivesMax) return absl::OkStatus();
+  return absl::InternalError(absl::StrCat("nothing was acked in ", idle_lives_, " lives in a row"));
 }
 
 absl::StatusOr<bool> CrashRun::Live(int lives, const std::function<absl::Status(int)>& live) {

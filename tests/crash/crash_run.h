@@ -61,7 +61,8 @@ class CrashRun {
   static absl::Status WaitModels(testing::ServerProcess* server);
   // Where producers and operator find the server from now on; null: nowhere.
   void Announce(const testing::ServerProcess* server) { party_.Announce(server); }
-  // One life, killed at a moment that `draw` decides; every fifth while it recovers.
+  // One life, killed at a moment that `draw` decides; every fifth while it recovers. INTERNAL when
+  // many lives in a row acked nothing: a server that never gets on proves nothing.
   absl::Status LiveAndBeKilled(int life, uint64_t draw);
 
   // Lives until one breaks a promise: `live` gets the number of the life. False when one did.
@@ -81,6 +82,7 @@ class CrashRun {
   absl::StatusOr<bool> CompareWithWhole(const Ends& ends, const std::vector<StoredModel>& stored);
 
  private:
+  absl::Status JudgeProgress();
   absl::StatusOr<bool> SameAfterReplay(const std::string& name,
                                        const std::vector<ModelToWrite>& copies, const Ends& ends,
                                        const std::vector<StoredModel>& stored);
@@ -92,6 +94,8 @@ class CrashRun {
   const std::string data_dir_;
   std::vector<std::string> environment_;
   Party party_;
+  uint64_t acked_ = 0;  // messages, of all producers
+  int idle_lives_ = 0;  // in a row, that acked nothing
 };
 
 // How a run went. With a planted bug it is well if it has shown a broken promise, or a server that

@@ -52,6 +52,8 @@ class Producer {
   std::vector<std::string> violations() const;
   const ProducerOptions& options() const { return options_; }
   uint64_t duplicates() const { return duplicates_; }
+  // Up to this sequence.
+  uint64_t acked() const { return ledger_.last_acked(); }
   uint64_t streams() const { return streams_; }
 
  private:

@@ -4,6 +4,8 @@
 #include <unistd.h>
 
 #include "absl/strings/str_cat.h"
+#include "rocksdb/db.h"
+#include "storage/rocksdb_options.h"
 #include "storage/sha256.h"
 #include "tests/testing/storage/fake_store.h"
 #include "tests/unit/storage/store_fixture.h"
@@ -27,6 +29,44 @@ TEST_F(OpenTest, MakesItsFolderForTheOwnerAlone) {
   struct stat found {};
   ASSERT_EQ(::stat(options_.folder.c_str(), &found), 0);
   EXPECT_EQ(found.st_mode & 0777u, 0700u);
+}
+
+// A server that ends soon after each start leaves tables at level 0 that no compaction has taken.
+class Level0 {
+ public:
+  explicit Level0(const std::string& db_folder) {
+    std::vector<rocksdb::ColumnFamilyDescriptor> families = MakeColumnFamilies();
+    for (auto& family : families) family.options.disable_auto_compactions = true;
+    EXPECT_TRUE(rocksdb::DB::Open(MakeDbOptions(), db_folder, families, &handles_, &db_).ok());
+  }
+  ~Level0() {
+    for (rocksdb::ColumnFamilyHandle* handle : handles_) db_->DestroyColumnFamilyHandle(handle);
+    delete db_;
+  }
+  int Tables() const {
+    std::string count;
+    db_->GetProperty(rocksdb::DB::Properties::kNumFilesAtLevelPrefix + "0", &count);
+    return std::stoi(count);
+  }
+  void Add(int tables) {
+    for (int i = 0; i < tables; ++i) {
+      EXPECT_TRUE(db_->Delete({}, "~nothing").ok() && db_->Flush({}).ok());
+    }
+  }
+
+ private:
+  rocksdb::DB* db_ = nullptr;
+  std::vector<rocksdb::ColumnFamilyHandle*> handles_;
+};
+
+TEST_F(OpenTest, AwaitsTheCompactionWithoutWhichNothingCouldBeWritten) {
+  Open();
+  store_.reset();
+  const int stop = MakeColumnFamilies()[0].options.level0_stop_writes_trigger;
+  Level0(db_folder()).Add(stop + 4);
+  Open();
+  store_.reset();
+  EXPECT_LT(Level0(db_folder()).Tables(), stop);
 }
 
 TEST_F(OpenTest, RefusesASymlinkEvenWithASlash) {
