@@ -15,11 +15,14 @@ namespace engram::strategies {
 // What is summed up of each weight along its path, from the gradient g that an update took and the
 // change d that it made:
 //   path <- path - g d
-// or, where `fisher` is given, in its metric:
-//   fisher <- fisher + share (g^2 - fisher),   path <- path - g d / (fisher d^2 / 2 + damping)
+// and, where `fisher` is given, at the end of an interval that began at the weight `start`:
+//   fisher <- fisher + share (g^2 - fisher)
+//   score <- score + path / (fisher (weight - start)^2 / 2 + damping),  path <- 0,  start <- weight
 struct PathSums {
   float* path = nullptr;
-  float* fisher = nullptr;
+  float* fisher = nullptr;  // with it score and start
+  float* score = nullptr;
+  float* start = nullptr;
   float share = 0;
   float damping = 0;
 };

@@ -128,22 +128,43 @@ void ThinBackward(const float* delta, const float* weights, int64_t rows, int64_
   }
 }
 
-enum class Sums { kNone, kPath, kWalk };
+enum class Sums { kNone, kPath, kScore };
 
-// `path` and, for a walk, `fisher` of one weight or vector of weights.
-template <Sums kSums, typename T>
-inline void AddToPath(const PathSums& sums, T gradient, T change, T* path, T* fisher) {
-  T fall = gradient * change;
-  if (kSums == Sums::kWalk) {
-    *fisher += sums.share * (gradient * gradient - *fisher);
-    fall /= 0.5f * *fisher * change * change + sums.damping;
+// The end of an interval, for one weight or vector of weights.
+template <typename T>
+inline void AddToScore(const PathSums& sums, T gradient, T after, T* path, T* fisher, T* score,
+                       T* start) {
+  const T moved = after - *start;
+  *fisher += sums.share * (gradient * gradient - *fisher);
+  *score += *path / (0.5f * *fisher * moved * moved + sums.damping);
+  *path = T{};
+  *start = after;
+}
+
+// The sums of the weights at `at`, a vector of them, whose update was `before` to `after`.
+template <Sums kSums>
+inline void AddVector(const PathSums& sums, int64_t at, Vector gradient, Vector before,
+                      Vector after) {
+  Vector path = Load(sums.path + at) - gradient * (after - before);
+  if (kSums == Sums::kScore) {
+    Vector fisher = Load(sums.fisher + at);
+    Vector score = Load(sums.score + at);
+    Vector start = Load(sums.start + at);
+    AddToScore(sums, gradient, after, &path, &fisher, &score, &start);
+    Store(sums.fisher + at, fisher);
+    Store(sums.score + at, score);
+    Store(sums.start + at, start);
   }
-  *path -= fall;
+  Store(sums.path + at, path);
 }
 
 template <Sums kSums>
-inline float* FisherAt(const PathSums& sums, int64_t at) {
-  return kSums == Sums::kWalk ? sums.fisher + at : nullptr;
+inline void AddOne(const PathSums& sums, int64_t at, float gradient, float before, float after) {
+  sums.path[at] -= gradient * (after - before);
+  if (kSums == Sums::kScore) {
+    AddToScore(sums, gradient, after, sums.path + at, sums.fisher + at, sums.score + at,
+               sums.start + at);
+  }
 }
 
 // Columns [j, j + kVectors * kLanes) of one weight row: decay, the rank-n sum, the pull, the sums.
@@ -173,14 +194,7 @@ inline void RankBlock(const RankUpdate& u, int64_t row, int64_t j, const float* 
     }
   }
   for (int v = 0; kSummed && v < kVectors; ++v) {
-    float* const path = u.sums.path + at + v * kLanes;
-    float* const fisher = FisherAt<kSums>(u.sums, at + v * kLanes);
-    Vector path_sum = Load(path);
-    Vector fisher_sum = kSums == Sums::kWalk ? Load(fisher) : Vector{};
-    const Vector change = updated[v] - Load(weights + v * kLanes);
-    AddToPath<kSums>(u.sums, gradient[v], change, &path_sum, &fisher_sum);
-    Store(path, path_sum);
-    if (kSums == Sums::kWalk) Store(fisher, fisher_sum);
+    AddVector<kSums>(u.sums, at + v * kLanes, gradient[v], Load(weights + v * kLanes), updated[v]);
   }
   for (int v = 0; v < kVectors; ++v) Store(weights + v * kLanes, updated[v]);
 }
@@ -198,10 +212,7 @@ inline void RankTail(const RankUpdate& u, int64_t row, int64_t begin, const floa
     for (int64_t t = 0; t < terms; ++t) *target += scales[t] * inputs[t][j];
     if (kSummed) updated -= u.rate * gradient;
     if (u.fraction != nullptr) updated += u.fraction[at] * (u.anchor[at] - updated);
-    if (kSummed) {
-      AddToPath<kSums>(u.sums, gradient, updated - old, u.sums.path + at,
-                       FisherAt<kSums>(u.sums, at));
-    }
+    if (kSummed) AddOne<kSums>(u.sums, at, gradient, old, updated);
     u.weights[at] = updated;
   }
 }
@@ -223,9 +234,9 @@ void RankUpdateSome(const RankUpdate& u) {
       scales[terms] = kSummed ? delta : -u.rate * delta;
       inputs[terms++] = u.input + n * u.in;
     }
-    // A walk's Fisher fades without a gradient, too.
+    // An interval ends for weights without a gradient, too.
     const bool idle = terms == 0 && u.decay == 1 && u.fraction == nullptr;
-    if (idle && kSums != Sums::kWalk) continue;
+    if (idle && kSums != Sums::kScore) continue;
     int64_t j = 0;
     for (; j + kBlock * kLanes <= u.in; j += kBlock * kLanes) {
       RankBlock<kBlock, kSums>(u, row, j, scales, inputs, terms);
@@ -236,7 +247,7 @@ void RankUpdateSome(const RankUpdate& u) {
 }
 
 void RankUpdateAll(const RankUpdate& update) {
-  if (update.sums.fisher != nullptr) return RankUpdateSome<Sums::kWalk>(update);
+  if (update.sums.fisher != nullptr) return RankUpdateSome<Sums::kScore>(update);
   if (update.sums.path != nullptr) return RankUpdateSome<Sums::kPath>(update);
   RankUpdate part = update;
   int64_t left = update.rows;
@@ -295,15 +306,14 @@ void PullAdaptive(const AdaptivePull& p) {
 template <Sums kSums>
 void SumPathSome(const PathSums& sums, const float* gradient, const float* before,
                  const float* after, int64_t count) {
-  for (int64_t i = 0; i < count; ++i) {
-    AddToPath<kSums>(sums, gradient[i], after[i] - before[i], sums.path + i,
-                     FisherAt<kSums>(sums, i));
-  }
+  for (int64_t i = 0; i < count; ++i) AddOne<kSums>(sums, i, gradient[i], before[i], after[i]);
 }
 
 void SumPath(const PathSums& sums, const float* gradient, const float* before, const float* after,
              int64_t count) {
-  if (sums.fisher != nullptr) return SumPathSome<Sums::kWalk>(sums, gradient, before, after, count);
+  if (sums.fisher != nullptr) {
+    return SumPathSome<Sums::kScore>(sums, gradient, before, after, count);
+  }
   SumPathSome<Sums::kPath>(sums, gradient, before, after, count);
 }
 

@@ -11,26 +11,61 @@ namespace {
 
 constexpr double kAlpha = 0.2, kEpsilon = 1e-3;
 
-StrategySpec Spec(double lambda, const std::string& scale) {
+StrategySpec Spec(double lambda, const std::string& scale, int64_t interval = 1) {
   return {"rwalk",
-          {{"lambda", lambda}, {"alpha", kAlpha}, {"epsilon", kEpsilon}, {"scale", scale}}};
+          {{"lambda", lambda},
+           {"alpha", kAlpha},
+           {"epsilon", kEpsilon},
+           {"scale", scale},
+           {"interval", interval}}};
 }
+
+constexpr size_t kBelowHead = 7 * 5 + 7;
+constexpr size_t Parameters(size_t outputs) { return kBelowHead + 7 * outputs + outputs; }
 
 // Running Fisher, score and past score of each parameter.
 struct ScalarWalk {
-  explicit ScalarWalk(size_t parameters)
-      : fisher(parameters), score(parameters), past(parameters) {}
+  explicit ScalarWalk(size_t steps_of_interval) : interval(steps_of_interval) {
+    Grow(0, 2);
+  }
 
   void Step(const StrategyRig::Move& move) {
-    const at::Tensor change = move.change();
-    for (size_t i = 0; i < fisher.size(); ++i) {
-      const double g = move.gradient[i].item<double>(), d = change[i].item<double>();
-      fisher[i] = (1 - kAlpha) * fisher[i] + kAlpha * g * g;
-      score[i] += -g * d / (0.5 * fisher[i] * d * d + kEpsilon);
+    const size_t count = static_cast<size_t>(move.before.size(0));
+    if (count != fisher.size()) {
+      End();
+      Grow(outputs, (count - kBelowHead) / 8);
     }
+    if (steps == 0) start = move.before;
+    for (size_t i = 0; i < count; ++i) {
+      const double g = move.gradient[i].item<double>(), d = move.change()[i].item<double>();
+      path[i] -= g * d;
+      if (steps + 1 == interval) fisher[i] = (1 - kAlpha) * fisher[i] + kAlpha * g * g;
+    }
+    weights = move.after;
+    if (++steps == interval) End();
+  }
+
+  void End() {
+    for (size_t i = 0; steps > 0 && i < score.size(); ++i) {
+      const double moved = (weights[i] - start[i]).item<double>();
+      score[i] += path[i] / (0.5 * fisher[i] * moved * moved + kEpsilon);
+      path[i] = 0;
+    }
+    steps = 0;
+  }
+
+  // New outputs have neither Fisher nor score; their weights follow those of the old ones.
+  void Grow(size_t from, size_t to) {
+    for (std::vector<double>* values : {&fisher, &score, &past, &path}) {
+      values->resize(Parameters(from));
+      values->insert(values->begin() + kBelowHead + 7 * from, 7 * (to - from), 0.0);
+      values->resize(Parameters(to));
+    }
+    outputs = to;
   }
 
   at::Tensor Boundary(bool first, bool unit) {
+    End();
     for (size_t i = 0; i < score.size(); ++i) {
       past[i] = first ? std::max(score[i], 0.0) : (past[i] + std::max(score[i], 0.0)) / 2;
       score[i] = 0;
@@ -39,23 +74,41 @@ struct ScalarWalk {
     return unit ? f / f.max() + s / s.max() : f + s;
   }
 
-  std::vector<double> fisher, score, past;
+  size_t interval;
+  size_t steps = 0, outputs = 0;
+  std::vector<double> fisher, score, past, path;
+  at::Tensor start, weights;
 };
 
 TEST(RwalkTest, ImportanceIsThatOfTheScalarLoop) {
   for (const OptimizerKind optimizer : {OptimizerKind::kSgd, OptimizerKind::kAdam}) {
     for (const bool unit : {true, false}) {
-      StrategyRig rig(RigModel(optimizer), Spec(2, unit ? "unit" : "raw"));
-      ScalarWalk walk(7 * 5 + 7 + 3 * 7 + 3);
-      for (int32_t task = 0; task < 3; ++task) {
-        for (uint64_t step = 0; step < 8; ++step) {
-          walk.Step(rig.Step(Rows(5, {0, 1, 2, 2, 1}, 0, 50 * task + step)));
+      for (const int64_t interval : {1, 3}) {
+        StrategyRig rig(RigModel(optimizer), Spec(2, unit ? "unit" : "raw", interval));
+        ScalarWalk walk(static_cast<size_t>(interval));
+        for (int32_t task = 0; task < 3; ++task) {
+          for (uint64_t step = 0; step < 8; ++step) {
+            walk.Step(rig.Step(Rows(5, {0, 1, 2, 2, 1}, 0, 50 * task + step)));
+          }
+          EXPECT_LT(Deviation(Recorded(rig.Boundary(task)), walk.Boundary(task == 0, unit)), 2e-4)
+              << task << unit << interval;
         }
-        EXPECT_LT(Deviation(Recorded(rig.Boundary(task)), walk.Boundary(task == 0, unit)), 2e-4)
-            << task << unit;
       }
     }
   }
+}
+
+// Outputs added in the middle of an interval: what they move counts from where they were born.
+TEST(RwalkTest, NewOutputsEndAnIntervalEarly) {
+  StrategyRig rig(RigModel(), Spec(2, "raw", 5));
+  ScalarWalk walk(5);
+  for (uint64_t step = 0; step < 16; ++step) {
+    const std::vector<int32_t> classes =
+        step < 7 ? std::vector<int32_t>{0, 1, 1} : std::vector<int32_t>{0, 2, 1};
+    walk.Step(rig.Step(Rows(5, classes, 0, step)));
+  }
+  EXPECT_EQ(walk.outputs, 3u);
+  EXPECT_LT(Deviation(Recorded(rig.Boundary(0)), walk.Boundary(true, false)), 2e-4);
 }
 
 // An observer of nothing: whoever observes makes the optimizer write the gradient.
@@ -68,8 +121,8 @@ TEST(RwalkTest, TheWalkIsTheSameInsideTheUpdateAndObservingIt) {
   for (const int64_t row_count : {5, 40}) {
     std::vector<int32_t> classes;
     for (int64_t i = 0; i < row_count; ++i) classes.push_back(static_cast<int32_t>(i % 3));
-    StrategyRig fused(RigModel(), Spec(2, "raw")), observed(RigModel(), Spec(2, "raw"));
-    ScalarWalk walk(7 * 5 + 7 + 3 * 7 + 3);
+    StrategyRig fused(RigModel(), Spec(2, "raw", 3)), observed(RigModel(), Spec(2, "raw", 3));
+    ScalarWalk walk(3);
     Bystander bystander;
     for (int32_t task = 0; task < 3; ++task) {
       for (uint64_t step = 0; step < 8; ++step) {

@@ -3,11 +3,14 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <limits>
+#include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "strategies/api/compute.h"
 
 namespace engram::strategies {
@@ -104,46 +107,76 @@ TEST(KernelsTest, RankUpdateEqualsItsFormula) {
   }
 }
 
-// Sums of a path, with and without a metric, in double.
-struct SumsByHand {
-  SumsByHand(const at::Tensor& path_start, const at::Tensor& fisher_start, bool metric,
-             const at::Tensor& gradient, const at::Tensor& change)
-      : path(path_start.to(at::kDouble)), fisher(fisher_start.to(at::kDouble)) {
-    const at::Tensor g = gradient.to(at::kDouble), d = change.to(at::kDouble);
-    if (metric) fisher = fisher + kShare * (g * g - fisher);
-    path = path - g * d / (metric ? 0.5 * fisher * d * d + kDamping : torch::ones_like(g));
-  }
-  static constexpr double kShare = 0.2, kDamping = 1e-3;
-  at::Tensor path, fisher;
-};
+// The arrays of a path's sums, with and without an interval's end; the formulas in double.
+struct PathArrays {
+  explicit PathArrays(const at::Tensor& like)
+      : path(torch::randn_like(like)),
+        fisher(torch::rand_like(like)),
+        score(torch::randn_like(like)),
+        start(torch::randn_like(like)) {}
 
-PathSums Sums(const at::Tensor& path, const at::Tensor& fisher, bool metric) {
-  PathSums sums;
-  sums.path = path.data_ptr<float>();
-  if (metric) sums.fisher = fisher.data_ptr<float>();
-  sums.share = SumsByHand::kShare;
-  sums.damping = SumsByHand::kDamping;
-  return sums;
-}
+  PathArrays Copy() const {
+    PathArrays copy(path);
+    copy.path = path.clone();
+    copy.fisher = fisher.clone();
+    copy.score = score.clone();
+    copy.start = start.clone();
+    return copy;
+  }
+
+  void AddByHand(const at::Tensor& gradient, const at::Tensor& change, const at::Tensor& after,
+                 bool interval_ends) {
+    const at::Tensor g = gradient.to(at::kDouble), weight = after.to(at::kDouble);
+    path = path.to(at::kDouble) - g * change.to(at::kDouble);
+    if (!interval_ends) return;
+    fisher = fisher + kShare * (g * g - fisher);
+    score = score + path / (0.5 * fisher * (weight - start).square() + kDamping);
+    path = torch::zeros_like(path);
+    start = weight;
+  }
+
+  PathSums Sums(bool interval_ends) const {
+    PathSums sums;
+    sums.path = path.data_ptr<float>();
+    sums.share = kShare;
+    sums.damping = kDamping;
+    if (!interval_ends) return sums;
+    sums.fisher = fisher.data_ptr<float>();
+    sums.score = score.data_ptr<float>();
+    sums.start = start.data_ptr<float>();
+    return sums;
+  }
+
+  void ExpectNear(const PathArrays& expected, double tolerance) const {
+    for (auto [actual, wanted] : {std::pair(path, expected.path), {fisher, expected.fisher},
+                                  {score, expected.score}, {start, expected.start}}) {
+      const double largest = std::max(wanted.abs().max().item<double>(), 1e-3);
+      EXPECT_LT(Difference(actual, wanted), tolerance * largest);
+    }
+  }
+
+  static constexpr double kShare = 0.2, kDamping = 1e-3;
+  at::Tensor path, fisher, score, start;
+};
 
 class PathSumsTest : public testing::TestWithParam<bool> {};
 
 TEST_P(PathSumsTest, AreThoseOfTheScalarFormulaInTheUpdateAndBesideIt) {
   for (int64_t in : kWidths) {
     for (int64_t rows : {1, 10, static_cast<int>(kPathRows)}) {
+      SCOPED_TRACE(absl::StrCat(rows, "x", in));
       const int64_t out = 6;
       const at::Tensor a = torch::randn({rows, in});
       const at::Tensor delta = torch::relu(torch::randn({rows, out}));
       delta.select(1, 2).zero_();  // an output without a gradient
-      const at::Tensor before = torch::randn({out, in}), start = torch::randn({out, in});
-      const at::Tensor fisher_start = torch::rand({out, in});
+      const at::Tensor before = torch::randn({out, in});
       const at::Tensor fraction = torch::rand({out, in}), anchor = torch::randn({out, in});
       const at::Tensor gradient = delta.t().mm(a);
-      const at::Tensor weights = before.clone(), path = start.clone();
-      const at::Tensor fisher = fisher_start.clone();
+      const at::Tensor weights = before.clone();
+      const PathArrays begun(before), inside = begun.Copy(), beside = begun.Copy();
       RankUpdate update;
       update.weights = weights.data_ptr<float>();
-      update.sums = Sums(path, fisher, GetParam());
+      update.sums = inside.Sums(GetParam());
       update.input = a.data_ptr<float>();
       update.delta = delta.data_ptr<float>();
       update.rows = rows;
@@ -155,23 +188,18 @@ TEST_P(PathSumsTest, AreThoseOfTheScalarFormulaInTheUpdateAndBesideIt) {
       update.anchor = anchor.data_ptr<float>();
       ActiveKernels().rank_update(update);
       const at::Tensor moved = before * 0.9 - gradient * 0.05;
-      const at::Tensor after = moved + fraction * (anchor - moved);
-      EXPECT_LT(Difference(weights, after), 1e-4) << rows << "x" << in;
-      const SumsByHand expected(start, fisher_start, GetParam(), gradient, weights - before);
-      const double largest = expected.path.abs().max().item<double>();
-      EXPECT_LT(Difference(path, expected.path), 1e-3 * largest) << rows << "x" << in;
-      const double stiffest = expected.fisher.abs().max().item<double>();
-      EXPECT_LT(Difference(fisher, expected.fisher), 1e-4 * stiffest) << rows << "x" << in;
-      const at::Tensor apart = start.clone(), fisher_apart = fisher_start.clone();
-      ActiveKernels().sum_path(Sums(apart, fisher_apart, GetParam()), gradient.data_ptr<float>(),
+      EXPECT_LT(Difference(weights, moved + fraction * (anchor - moved)), 1e-4);
+      PathArrays expected = begun.Copy();
+      expected.AddByHand(gradient, weights - before, weights, GetParam());
+      inside.ExpectNear(expected, 1e-3);
+      ActiveKernels().sum_path(beside.Sums(GetParam()), gradient.data_ptr<float>(),
                                before.data_ptr<float>(), weights.data_ptr<float>(), out * in);
-      EXPECT_LT(Difference(apart, expected.path), 1e-4 * largest);
-      EXPECT_LT(Difference(fisher_apart, expected.fisher), 1e-4 * stiffest);
+      beside.ExpectNear(expected, 1e-4);
     }
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Metric, PathSumsTest, testing::Bool());
+INSTANTIATE_TEST_SUITE_P(IntervalEnds, PathSumsTest, testing::Bool());
 
 TEST(KernelsTest, ARowWithoutDeltaIsStillDecayedAndPulled) {
   const at::Tensor weights = torch::ones({1, 20}), delta = torch::zeros({2, 1});
