@@ -10,9 +10,9 @@
 // Exact under plain SGD; momentum from before a boundary, Adam's scaling and weight decay leave the
 // complement. When directions_max are taken, nothing more of a layer is protected.
 //
-// Memory: at most directions_max (in + 1) floats a layer.
+// Memory: at most directions_max (2 in + 1) floats a layer.
 // Time: two products of the step's rows with M a layer, as much as rank / out forward and backward
-// passes through it; an SVD a layer at a boundary.
+// passes through it, half of that where inputs are mostly zero; an SVD a layer at a boundary.
 #include <memory>
 #include <utility>
 #include <vector>
@@ -120,7 +120,7 @@ StrategyEntry Gpm() {
       "At each boundary find the directions in which the task's inputs to every layer lie.\n"
       "From then on change weights only in what is orthogonal to them: old inputs, old answers.\n"
       "No replay and no constraint to solve; capacity is used up as directions are taken.";
-  entry.help.memory = "at most directions_max (in + 1) floats a layer; basis_examples of the task";
+  entry.help.memory = "at most directions_max (2 in + 1) floats a layer; basis_examples a task";
   entry.help.time = "two products of the step's rows with each basis; an SVD a layer at a boundary";
   entry.help.when =
       "No example may be kept, tasks are few, and their inputs lie in few directions; plain SGD.";

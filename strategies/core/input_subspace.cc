@@ -17,6 +17,11 @@ constexpr double kShareMin = 1e-12;
 // Up to this many rows our loops beat the BLAS, as in models/products.cc.
 constexpr int64_t kThinRows = 16;
 
+// Inputs that are mostly zero, as pixels and rectified activations are: it pays to pass over them.
+bool MostlyZero(const float* values, int64_t count) {
+  return 2 * std::count(values, values + count, 0.0f) > count;
+}
+
 }  // namespace
 
 InputSubspace::InputSubspace(int64_t inputs, int64_t directions_max)
@@ -45,6 +50,7 @@ void InputSubspace::Extend(const at::Tensor& examples, double energy) {
   const at::Tensor chosen = directions.narrow(0, 0, added).to(at::kFloat);
   weights_ = at::cat({weights_, chosen.narrow(1, 0, weights_.size(1))}, 0);
   offsets_ = at::cat({offsets_, chosen.narrow(1, weights_.size(1), 1)}, 0);
+  by_input_.reset();
 }
 
 void InputSubspace::RemoveFrom(const at::Tensor& weight_gradient,
@@ -55,6 +61,20 @@ void InputSubspace::RemoveFrom(const at::Tensor& weight_gradient,
   bias_gradient.addmm_(inside, offsets_, 1, -1);
 }
 
+void InputSubspace::FindCoefficients(const float* input, int64_t rows) {
+  const int64_t inputs = weights_.size(1);
+  if (MostlyZero(input, rows * inputs)) {
+    if (!by_input_.defined()) by_input_ = weights_.t().contiguous();
+    ActiveKernels().thin_backward(input, by_input_.data_ptr<float>(), rows, inputs, rank(),
+                                  by_row_.data_ptr<float>());
+    coefficients_.copy_(by_row_.t());
+    return;
+  }
+  const auto product = rows <= kThinRows ? ActiveKernels().thin_product : ForwardProduct;
+  product(weights_.data_ptr<float>(), input, rank(), rows, inputs,
+          coefficients_.data_ptr<float>());
+}
+
 void InputSubspace::RemoveFrom(LayerTrace* trace) {
   const int64_t rows = trace->input.size(0), inputs = weights_.size(1);
   const at::Tensor ones =
@@ -62,13 +82,11 @@ void InputSubspace::RemoveFrom(LayerTrace* trace) {
   if (!coefficients_.defined() || coefficients_.size(0) != rank() ||
       coefficients_.size(1) != rows) {
     coefficients_ = at::empty({rank(), rows}, at::kFloat);
+    by_row_ = at::empty({rows, rank()}, at::kFloat);
     outside_ = at::empty({rows, inputs}, at::kFloat);
     outside_ones_ = at::empty({rows, 1}, at::kFloat);
   }
-  const bool thin = rows <= kThinRows;
-  const auto product = thin ? ActiveKernels().thin_product : ForwardProduct;
-  product(weights_.data_ptr<float>(), trace->input.data_ptr<float>(), rank(), rows, inputs,
-          coefficients_.data_ptr<float>());
+  FindCoefficients(trace->input.data_ptr<float>(), rows);
   coefficients_.addmm_(offsets_, ones.t());
   outside_.copy_(trace->input);
   RankUpdate update;
@@ -79,7 +97,7 @@ void InputSubspace::RemoveFrom(LayerTrace* trace) {
   update.out = rows;
   update.in = inputs;
   update.rate = 1;
-  if (thin) {
+  if (rows <= kThinRows) {
     ActiveKernels().rank_update(update);
   } else {
     WeightProduct(update.delta, update.input, update.rows, update.out, update.in, update.decay,
@@ -113,6 +131,7 @@ absl::Status InputSubspace::LoadState(const std::string& name, const StateReader
   ENGRAM_RETURN_IF_ERROR(reader.GetTensor(absl::StrCat(name, "/offsets"), offsets));
   weights_ = weights;
   offsets_ = offsets;
+  by_input_.reset();
   return absl::OkStatus();
 }
 

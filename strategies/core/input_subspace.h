@@ -8,7 +8,7 @@
 // Threading: one thread. Ownership: owns its basis.
 // Failure: Extend leaves the basis as it is when an input is not finite. LoadState as StateReader,
 //   FAILED_PRECONDITION when a shape is not that of this layer.
-// Bounds: directions_max x (inputs + 1) floats.
+// Bounds: directions_max x (2 inputs + 1) floats.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -47,10 +47,15 @@ class InputSubspace {
   absl::Status LoadState(const std::string& name, const StateReader& reader);
 
  private:
+  // Fills coefficients_: of `rows` rows of `input` in the basis, without the offsets' share.
+  void FindCoefficients(const float* input, int64_t rows);
+
   int64_t directions_max_;
   at::Tensor weights_;
   at::Tensor offsets_;
+  at::Tensor by_input_;      // weights_ transposed, [inputs, rank], or not yet
   at::Tensor coefficients_;  // [rank, rows]
+  at::Tensor by_row_;        // the same, [rows, rank]
   at::Tensor outside_;       // [rows, inputs]
   at::Tensor outside_ones_;  // [rows, 1]
 };

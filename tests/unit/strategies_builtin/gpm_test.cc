@@ -1,8 +1,10 @@
 // GPM: what a step orthogonal to past inputs leaves as it was.
 #include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "strategies/core/input_subspace.h"
 #include "strategies/core/path_integral.h"
@@ -87,9 +89,11 @@ TEST_F(InputSubspaceTest, RemovesItsSpanAlikeFromAGradientAndFromItsTrace) {
   InputSubspace space(20, 64), other(20, 64);
   space.Extend(torch::randn({6, 20}), 1.0);
   other.Extend(torch::randn({4, 20}), 1.0);
-  for (const int64_t rows : {3, 40}) {
+  using Case = std::pair<int64_t, double>;
+  for (const auto& [rows, share] : {Case{3, 1}, Case{3, 0.3}, Case{40, 1}, Case{40, 0.3}}) {
+    SCOPED_TRACE(absl::StrCat(rows, " rows, ", share, " of them not zero"));
     LayerTrace trace;
-    trace.input = torch::randn({rows, 20});
+    trace.input = torch::randn({rows, 20}) * (torch::rand({rows, 20}) < share);
     trace.output_gradient = torch::randn({rows, 5});
     const at::Tensor input = trace.input.clone();
     const at::Tensor gradient = GradientOf(trace);
