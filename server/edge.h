@@ -37,6 +37,10 @@ struct StreamLimits {
   // How soon a message that met a full queue is tried again, and for how long in all.
   absl::Duration retry_pause = absl::Milliseconds(5);
   absl::Duration retry_patience = absl::Seconds(20);
+  // After so many rejected messages in a row a stream is read one message at a time, with a pause
+  // after each: what tells of a rejection costs more than what it answers.
+  int64_t rejected_in_row = 32;
+  absl::Duration rejected_pause = absl::Milliseconds(25);
   // Messages of one commit are acked together: a done that may have siblings waits this long.
   absl::Duration ack_pause = absl::Milliseconds(2);
   // A file in chunks goes on within this.

@@ -41,6 +41,7 @@ void LearnAcks::Collect() {
   if (failed_) return;
   ready_ = true;
   ack_.set_producer_sequence(std::max(ack_.producer_sequence(), message.producer_sequence));
+  rejected_in_row_ = message.outcome->rejection.ok() ? 0 : rejected_in_row_ + 1;
   if (message.outcome->duplicate) ack_.set_duplicates(ack_.duplicates() + 1);
   if (!message.outcome->rejection.ok()) {
     v1::Rejection* rejection = ack_.add_rejections();

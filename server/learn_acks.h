@@ -31,6 +31,8 @@ class LearnAcks {
   size_t in_flight() const { return in_flight_.size(); }
   int64_t bytes_in_flight() const { return bytes_in_flight_; }
   int rejections_waiting() const { return ack_.rejections_size(); }
+  // Of the latest messages that ended, up to the first that was not.
+  int64_t rejected_in_row() const { return rejected_in_row_; }
 
   // There is something to tell.
   bool ready() const { return ready_; }
@@ -50,6 +52,7 @@ class LearnAcks {
   uint64_t first_ticket_ = 0;
   std::deque<Message> in_flight_;
   int64_t bytes_in_flight_ = 0;
+  int64_t rejected_in_row_ = 0;
   bool failed_ = false;
   bool ready_ = false;
   v1::LearnAck ack_;

@@ -83,6 +83,8 @@ class LearnStream final : public Reactor,
   void Park(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Read() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void ReadIfRoom() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool OnlyRejected() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PauseIfOnlyRejected() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Write(const v1::LearnResponse& response) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void WriteAck() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void AckSoon() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -132,6 +134,7 @@ class LearnStream final : public Reactor,
   bool parked_ ABSL_GUARDED_BY(mutex_) = false;
   absl::optional<absl::Duration> parked_since_ ABSL_GUARDED_BY(mutex_);
   absl::Status parked_status_ ABSL_GUARDED_BY(mutex_);
+  bool pausing_ ABSL_GUARDED_BY(mutex_) = false;  // after a rejection
   LearnAcks acks_ ABSL_GUARDED_BY(mutex_);
   grpc::ByteBuffer writing_bytes_ ABSL_GUARDED_BY(mutex_);  // gRPC's while writing_
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
@@ -143,6 +146,7 @@ class LearnStream final : public Reactor,
   std::unique_ptr<grpc::Alarm> ack_alarm_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<grpc::Alarm> write_alarm_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<grpc::Alarm> retry_alarm_ ABSL_GUARDED_BY(mutex_);
+  std::unique_ptr<grpc::Alarm> pause_alarm_ ABSL_GUARDED_BY(mutex_);
 };
 
 // --- frames ---
@@ -340,6 +344,7 @@ void LearnStream::OnSettled(uint64_t learn_ticket, const absl::StatusOr<Accepted
       (outcome.ok() && outcome->count > 0 &&
        outcome->first_sequence + static_cast<uint64_t>(outcome->count) > durable);
   if (acks_.ready() && !writing_) last_of_commit ? WriteAck() : AckSoon();
+  PauseIfOnlyRejected();
   ReadIfRoom();
   EndIfIdle();
 }
@@ -359,7 +364,22 @@ void LearnStream::ReadIfRoom() {
       acks_.rejections_waiting() >= limits_.unacked_messages) {
     return;
   }
+  if (pausing_ || (OnlyRejected() && acks_.in_flight() > 0)) return;
   Read();
+}
+
+bool LearnStream::OnlyRejected() const {
+  return acks_.rejected_in_row() >= limits_.rejected_in_row;
+}
+
+void LearnStream::PauseIfOnlyRejected() {
+  if (pausing_ || !OnlyRejected()) return;
+  pausing_ = true;
+  After(limits_.rejected_pause, &pause_alarm_, [](LearnStream* self) {
+    base::MutexLock lock(&self->mutex_);
+    self->pausing_ = false;
+    self->ReadIfRoom();
+  });
 }
 
 void LearnStream::Write(const v1::LearnResponse& response) {

@@ -249,9 +249,32 @@ TEST_F(LearnStreamTest, ReadingStopsAtTheUnackedLimit) {
   }
 }
 
+TEST_F(LearnStreamTest, AProducerOfRejectedMessagesAloneIsReadOneByOne) {
+  server::StreamLimits limits;
+  limits.rejected_in_row = 4;
+  limits.rejected_pause = absl::Milliseconds(20);
+  StartAndOpen(Commits::kByHand, limits);
+  const absl::Time began = absl::Now();
+  for (uint64_t i = 1; i <= 12; ++i) ASSERT_TRUE(session_->Write(Message(i, 0)));
+  v1::LearnAck merged;
+  ASSERT_TRUE(session_->ReadUntil(12, &merged));
+  // Two may be on their way when the fourth is rejected; six pauses are left.
+  EXPECT_GE(absl::Now() - began, absl::Milliseconds(6 * 20));
+  // One that is taken ends it: eight good ones share a commit.
+  ASSERT_TRUE(session_->Write(Message(13)));
+  model_->AwaitMessages(13);
+  EXPECT_EQ(model_->Commit(), 1u);
+  for (uint64_t i = 14; i <= 21; ++i) ASSERT_TRUE(session_->Write(Message(i)));
+  model_->AwaitMessages(21);
+  EXPECT_EQ(model_->Commit(), 8u);
+  ASSERT_TRUE(session_->End());
+  EXPECT_TRUE(session_->Finish().ok());
+}
+
 TEST_F(LearnStreamTest, AcksThatNobodyReadsCloseTheStream) {
   server::StreamLimits limits;
   limits.write_patience = absl::Milliseconds(50);
+  limits.rejected_in_row = 1 << 30;
   StartAndOpen(Commits::kInline, limits);
   // Every ack carries a rejection of about 100 bytes; unread, they fill the HTTP/2 window.
   uint64_t sequence = 0;
