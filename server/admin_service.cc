@@ -126,7 +126,8 @@ class AdminService final : public RawAdmin {
                                           grpc::ByteBuffer* reply) override {
     return AnswerNow<v1::GetServerInfoRequest>(
         edge_, Rpc::kGetServerInfo, context, bytes, reply,
-        [this](const v1::GetServerInfoRequest&) -> absl::StatusOr<v1::ServerInfo> {
+        [this](const v1::GetServerInfoRequest&,
+               const Identity& caller) -> absl::StatusOr<v1::ServerInfo> {
           v1::ServerInfo facts = edge_.fixed_info;
           const storage::StoreStatistics store = edge_.host->store().Statistics();
           facts.set_disk_free_bytes(store.disk_free_bytes);
@@ -134,6 +135,7 @@ class AdminService final : public RawAdmin {
           facts.set_uptime_seconds(absl::ToDoubleSeconds(SteadyNow() - edge_.started));
           facts.set_models(static_cast<int32_t>(edge_.host->List().size()));
           facts.set_read_only_reason(edge_.host->ReadOnlyReason());
+          facts.set_role(std::string(RoleName(caller.role)));
           return facts;
         });
   }

@@ -11,6 +11,7 @@
 
 #include <atomic>
 #include <memory>
+#include <type_traits>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -97,8 +98,8 @@ absl::StatusOr<Identity> Open(const Edge& edge, Rpc rpc,
   return caller;
 }
 
-// `work`: absl::StatusOr<Response>(const Request&), without blocking. Not for administrators'
-// calls: what they did is recorded on a disk.
+// `work`: absl::StatusOr<Response>(const Request&), or (const Request&, const Identity& caller),
+// without blocking. Not for administrators' calls: what they did is recorded on a disk.
 template <typename Request, typename Work>
 grpc::ServerUnaryReactor* AnswerNow(const Edge& edge, Rpc rpc,
                                     grpc::CallbackServerContext* context,
@@ -106,9 +107,13 @@ grpc::ServerUnaryReactor* AnswerNow(const Edge& edge, Rpc rpc,
                                     Work work) {
   const absl::Duration start = SteadyNow();
   Request request;
-  absl::Status status = Open(edge, rpc, *context, *bytes, &request).status();
+  const absl::StatusOr<Identity> caller = Open(edge, rpc, *context, *bytes, &request);
+  absl::Status status = caller.status();
   if (status.ok()) {
-    auto answer = work(request);
+    auto answer = [&] {
+      if constexpr (std::is_invocable_v<Work, const Request&>) return work(request);
+      else return work(request, *caller);
+    }();
     status = answer.status();
     if (answer.ok()) *reply = ToBytes(*answer);
   }

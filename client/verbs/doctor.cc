@@ -16,7 +16,8 @@ std::string ServerText(const v1::ServerInfo& server) {
       server.compute_threads(), " threads\n", "BLAS        ", server.blas_path(), " (",
       server.blas_core(), "), ", server.blas_is_fast() ? "fast" : "SLOW", "\n", "compute     ",
       server.compute_fingerprint(), "\n", "storage     ", server.rocksdb(), "\n", "gRPC        ",
-      server.grpc(), "\n", "disk        ", ByteCount(server.disk_free_bytes()), " free of ",
+      server.grpc(), "\n", "your role   ", server.role(), "\n", "disk        ",
+      ByteCount(server.disk_free_bytes()), " free of ",
       ByteCount(server.disk_total_bytes()), "\n");
   if (!server.read_only_reason().empty()) {
     absl::StrAppend(&text, "READ ONLY   ", server.read_only_reason(), "\n");

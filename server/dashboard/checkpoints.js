@@ -39,7 +39,7 @@ export class Checkpoints {
     });
   }
 
-  // Whoever may not roll back is told so once, and is offered it no more until the token changes.
+  // Whoever may not roll back is told why, and is not offered it; '' allows it.
   allow(why) {
     byId('checkpoints').classList.toggle('no-rollback', Boolean(why));
     byId('rollback-why').hidden = !why;

@@ -19,6 +19,7 @@ const listEvery = 8; // polls between looks at the list of models and the server
 const shareOfTime = 0.25; // of the page's time that refreshes may take
 
 const page = {
+  role: '',
   model: '',
   reading: 'class',
   allCells: false,
@@ -111,6 +112,10 @@ function meet(error) {
 async function refreshList() {
   const [server, list] = await Promise.all([get('/v1/server'), get('/v1/models')]);
   setText(byId('server-version'), server.version);
+  if (server.role !== page.role) {
+    page.role = server.role;
+    checkpoints.allow(page.role === 'admin' ? '' : 'Only an administrator may roll back.');
+  }
   const names = (list.models ?? []).map((model) => model.name);
   const wanted = [location.hash.slice(1), page.model].filter(Boolean);
   const absent = wanted.find((name) => !names.includes(name));
@@ -223,7 +228,7 @@ function changeToken(value) {
   byId('token').value = '';
   byId('token-form').hidden = true;
   byId('forget-token').hidden = !value;
-  checkpoints.allow('');
+  page.role = '';
   page.polls = 0;
   refresh();
 }

@@ -203,6 +203,16 @@ TEST_F(AuthTest, EveryMethodIsOpenToItsRolesAndNobodyElse) {
   }
 }
 
+TEST_F(AuthTest, ACallerIsToldItsRole) {
+  for (const char* role : {"reader", "writer", "admin"}) {
+    const auto answer = testing::CallRaw(ChannelOf(credentials_->Token(role)),
+                                         "/engram.v1.Admin/GetServerInfo", "");
+    v1::ServerInfo facts;
+    ASSERT_TRUE(facts.ParseFromString(answer.body)) << answer.status.error_message();
+    EXPECT_EQ(facts.role(), role);
+  }
+}
+
 TEST_F(AuthTest, UnknownMethodsTellAStrangerNothing) {
   for (const char* method : {"/engram.v1.Admin/Nothing", "/no.Such/Method", "/../../etc/passwd"}) {
     EXPECT_EQ(testing::CallRaw(ChannelOf(""), method, "").status.error_code(),

@@ -282,6 +282,7 @@ TEST_F(ServicesTest, AdminShowsStrategiesLimitsAndServer) {
       Call<v1::Admin>(&v1::Admin::Stub::GetServerInfo, v1::GetServerInfoRequest(), &facts).ok());
   EXPECT_EQ(facts.version(), "0.0.1");
   EXPECT_EQ(facts.models(), 0);
+  EXPECT_EQ(facts.role(), "admin");  // without authentication
 }
 
 TEST_F(ServicesTest, BlameRunsOnceAtATimeAndEndsWithItsCaller) {
