@@ -21,6 +21,8 @@ using testing::ServerProcess;
 
 const absl::Duration kReadyWithin = absl::Seconds(120);
 const absl::Duration kLastWords = absl::Milliseconds(300);
+// Beside it, for each record that a server starts by learning.
+const absl::Duration kReplayOfRecord = absl::Milliseconds(1);
 constexpr int kIdleLivesMax = 40;
 
 absl::Status DrainWell(ServerProcess* server) {
@@ -80,6 +82,9 @@ absl::StatusOr<Replayed> Replay(const std::string& folder,
   testing::ServerOptions options;
   options.data_dir = folder;
   options.ready_within = kReadyWithin;
+  for (const ModelToWrite& model : models) {
+    options.ready_within += static_cast<int64_t>(model.records.size()) * kReplayOfRecord;
+  }
   ENGRAM_ASSIGN_OR_RETURN(auto server, ServerProcess::Launch(std::move(options)));
   ENGRAM_RETURN_IF_ERROR(CrashRun::WaitModels(server.get()));
   ENGRAM_ASSIGN_OR_RETURN(Ends ends, CheckpointTheEnd(*server));
