@@ -3,8 +3,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
+
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "rocksdb/db.h"
+#include "rocksdb/file_system.h"
 #include "storage/rocksdb_options.h"
 #include "storage/sha256.h"
 #include "tests/testing/storage/fake_store.h"
@@ -31,42 +36,53 @@ TEST_F(OpenTest, MakesItsFolderForTheOwnerAlone) {
   EXPECT_EQ(found.st_mode & 0777u, 0700u);
 }
 
-// A server that ends soon after each start leaves tables at level 0 that no compaction has taken.
-class Level0 {
+// What a server that ends soon after each start leaves: tables at level 0 that overlap, so that a
+// compaction must rewrite them.
+void AddTables(const std::string& db_folder, int tables) {
+  std::vector<rocksdb::ColumnFamilyDescriptor> families = MakeColumnFamilies();
+  for (auto& family : families) family.options.disable_auto_compactions = true;
+  rocksdb::DB* db = nullptr;
+  std::vector<rocksdb::ColumnFamilyHandle*> handles;
+  ASSERT_TRUE(rocksdb::DB::Open(MakeDbOptions(), db_folder, families, &handles, &db).ok());
+  for (int i = 0; i < tables; ++i) {
+    const std::string number = std::to_string(i);
+    EXPECT_TRUE(db->Put({}, "~a" + number, "").ok() && db->Put({}, "~b" + number, "").ok());
+    EXPECT_TRUE(db->Flush({}).ok());
+  }
+  for (rocksdb::ColumnFamilyHandle* handle : handles) db->DestroyColumnFamilyHandle(handle);
+  delete db;
+}
+
+// A disk on which a compaction takes longer than an opening that does not wait for it.
+class SlowTables : public rocksdb::FileSystemWrapper {
  public:
-  explicit Level0(const std::string& db_folder) {
-    std::vector<rocksdb::ColumnFamilyDescriptor> families = MakeColumnFamilies();
-    for (auto& family : families) family.options.disable_auto_compactions = true;
-    EXPECT_TRUE(rocksdb::DB::Open(MakeDbOptions(), db_folder, families, &handles_, &db_).ok());
-  }
-  ~Level0() {
-    for (rocksdb::ColumnFamilyHandle* handle : handles_) db_->DestroyColumnFamilyHandle(handle);
-    delete db_;
-  }
-  int Tables() const {
-    std::string count;
-    db_->GetProperty(rocksdb::DB::Properties::kNumFilesAtLevelPrefix + "0", &count);
-    return std::stoi(count);
-  }
-  void Add(int tables) {
-    for (int i = 0; i < tables; ++i) {
-      EXPECT_TRUE(db_->Delete({}, "~nothing").ok() && db_->Flush({}).ok());
+  SlowTables() : FileSystemWrapper(rocksdb::FileSystem::Default()) {}
+  const char* Name() const override { return "SlowTables"; }
+  rocksdb::IOStatus NewWritableFile(const std::string& name, const rocksdb::FileOptions& options,
+                                    std::unique_ptr<rocksdb::FSWritableFile>* result,
+                                    rocksdb::IODebugContext* debug) override {
+    if (!absl::EndsWith(name, ".sst")) {
+      return target()->NewWritableFile(name, options, result, debug);
     }
+    absl::SleepFor(absl::Milliseconds(300));
+    compacting_ = true;
+    return target()->NewWritableFile(name, options, result, debug);
   }
+  bool compacting() const { return compacting_; }
 
  private:
-  rocksdb::DB* db_ = nullptr;
-  std::vector<rocksdb::ColumnFamilyHandle*> handles_;
+  std::atomic<bool> compacting_{false};
 };
 
 TEST_F(OpenTest, AwaitsTheCompactionWithoutWhichNothingCouldBeWritten) {
   Open();
   store_.reset();
   const int stop = MakeColumnFamilies()[0].options.level0_stop_writes_trigger;
-  Level0(db_folder()).Add(stop + 4);
+  AddTables(db_folder(), stop + 4);
+  const auto disk = std::make_shared<SlowTables>();
+  hooks_.file_system = disk;
   Open();
-  store_.reset();
-  EXPECT_LT(Level0(db_folder()).Tables(), stop);
+  EXPECT_TRUE(disk->compacting());
 }
 
 TEST_F(OpenTest, RefusesASymlinkEvenWithASlash) {
