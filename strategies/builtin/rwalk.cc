@@ -87,6 +87,7 @@ class Rwalk final : public Strategy {
   absl::Status LoadState(const StateReader& reader) override {
     ENGRAM_ASSIGN_OR_RETURN(examples_, reader.GetInteger("examples"));
     ENGRAM_ASSIGN_OR_RETURN(steps_, reader.GetInteger("steps"));
+    if (steps_ < 0 || steps_ >= interval_) return absl::DataLossError("steps: not of an interval");
     ENGRAM_ASSIGN_OR_RETURN(parameters_, reader.GetInteger("parameters"));
     return penalty_.LoadState(reader);
   }
