@@ -276,8 +276,14 @@ absl::StatusOr<bool> Conclude(const CrashRun& run, const std::string& planted,
   if (planted.empty()) return good;
   if (!good.ok()) std::cout << good.status() << "\n";
   const bool refused = absl::StrContains(good.status().message(), "refusing to open the store");
-  const bool found = refused || absl::IsDataLoss(good.status()) || !run.Violations().empty() ||
-                     (good.ok() && !*good);
+  // A checkpoint beyond the end of a log that has lost its end stops the model.
+  bool stopped = false;
+  for (const std::string& line : run.Complaints()) {
+    stopped = stopped || (absl::StrContains(line, "trainer_stopped") &&
+                          absl::StrContains(line, "DATA_LOSS"));
+  }
+  const bool found = refused || stopped || absl::IsDataLoss(good.status()) ||
+                     !run.Violations().empty() || (good.ok() && !*good);
   std::printf("canary: %s %s\n", planted.c_str(), found ? "is found out" : "is NOT FOUND OUT");
   return found;
 }

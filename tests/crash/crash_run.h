@@ -99,7 +99,7 @@ class CrashRun {
 };
 
 // How a run went. With a planted bug it is well if it has shown a broken promise, or a server that
-// refused what was left of its store.
+// refused what was left of its store or of a model's log.
 absl::StatusOr<bool> Conclude(const CrashRun& run, const std::string& planted,
                               const absl::StatusOr<bool>& good);
 
