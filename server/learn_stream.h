@@ -21,7 +21,7 @@
 // Bounds: StreamLimits. Beyond unacked_bytes or unacked_messages nothing is read, so that HTTP/2
 //   flow control holds the producer; a message that met a full queue is tried again, nothing is
 //   read meanwhile. A producer of rejected messages alone is slowed to one each rejected_pause, so
-//   that it takes no time from predictions.
+//   that it takes little time from predictions.
 #pragma once
 
 #include "grpcpp/server_context.h"

@@ -189,7 +189,7 @@ def guarded_server(start_server: Callable[..., EngramServer], tmp_path: Path) ->
 @pytest.fixture
 def guarded_page(browser: webdriver.Chrome, guarded_server: EngramServer) -> Iterator[Page]:
     shown = Page(browser, guarded_server.http_url)
-    shown.expected_errors = ("401", "403")
+    shown.expected_errors = ("401",)
     yield shown
     shown.close()
 

@@ -61,11 +61,10 @@ class SlowTables : public rocksdb::FileSystemWrapper {
   rocksdb::IOStatus NewWritableFile(const std::string& name, const rocksdb::FileOptions& options,
                                     std::unique_ptr<rocksdb::FSWritableFile>* result,
                                     rocksdb::IODebugContext* debug) override {
-    if (!absl::EndsWith(name, ".sst")) {
-      return target()->NewWritableFile(name, options, result, debug);
+    if (absl::EndsWith(name, ".sst")) {
+      absl::SleepFor(absl::Milliseconds(300));
+      compacting_ = true;
     }
-    absl::SleepFor(absl::Milliseconds(300));
-    compacting_ = true;
     return target()->NewWritableFile(name, options, result, debug);
   }
   bool compacting() const { return compacting_; }
