@@ -17,6 +17,11 @@ namespace {
 // with a pull fits the second-level cache.
 constexpr int64_t kTile = 8192;
 
+// Outputs of a weight that the BLAS updates before the pulls and the path read the same part: fewer
+// would have it pack the rows too often. A multiple of what its kernels take at once, which it is
+// far slower without (tests/bench/training).
+int64_t TileOutputs(int64_t rows) { return std::max<int64_t>(32, rows / 2 / 16 * 16); }
+
 // Beyond this many rows the BLAS writes the weights faster than our one-pass update
 // (tests/bench/training).
 constexpr int64_t kRankRows = 16;
@@ -141,18 +146,28 @@ void Optimizer::StepWeight(const LayerTrace& trace, const Beside& beside) {
     Run(update, weight.offset, rate, beside);
     return;
   }
+  const bool alone = beside.path == nullptr && beside.pulls.empty();
+  const int64_t tile = alone ? weight.rows : TileOutputs(update.rows);
+  for (int64_t first = 0; first < weight.rows; first += tile) {
+    update.out = std::min(tile, weight.rows - first);
+    StepOutputs(update, weight.rows, weight.offset + first * weight.columns, rate, beside);
+    update.delta += update.out;
+  }
+}
+
+void Optimizer::StepOutputs(const RankUpdate& update, int64_t delta_stride, int64_t begin,
+                            const Rate& rate, const Beside& beside) {
+  const int64_t count = update.out * update.in;
   if (beside.path == nullptr) {
     WeightProduct(update.delta, update.input, update.rows, update.out, update.in, rate.kept,
-                  rate.step, arena_->flat().data_ptr<float>() + weight.offset);
-    for (ProximalPull* pull : beside.pulls) {
-      pull->Apply(weight.offset, weight.count(), rate.value, *this);
-    }
+                  rate.step, arena_->flat().data_ptr<float>() + begin, delta_stride);
+    for (ProximalPull* pull : beside.pulls) pull->Apply(begin, count, rate.value, *this);
     return;
   }
-  layer_gradient_.resize(static_cast<size_t>(weight.count()));
+  layer_gradient_.resize(static_cast<size_t>(count));
   WeightProduct(update.delta, update.input, update.rows, update.out, update.in, /*decay=*/0,
-                /*rate=*/-1, layer_gradient_.data());
-  Descend(layer_gradient_.data(), weight.offset, weight.count(), rate, beside);
+                /*rate=*/-1, layer_gradient_.data(), delta_stride);
+  Descend(layer_gradient_.data(), begin, count, rate, beside);
 }
 
 void Optimizer::StepBias(const LayerTrace& trace, const Beside& beside) {

@@ -92,6 +92,9 @@ class Optimizer {
     const PathIntegral* path = nullptr;
   };
   void StepWeight(const LayerTrace& trace, const Beside& beside);
+  // Some outputs of a layer's weight, which begin at `begin` of the arena.
+  void StepOutputs(const RankUpdate& update, int64_t delta_stride, int64_t begin, const Rate& rate,
+                   const Beside& beside);
   void StepBias(const LayerTrace& trace, const Beside& beside);
   // `update`, of the parameters from `begin` on, and what is beside it.
   void Run(RankUpdate update, int64_t begin, const Rate& rate, const Beside& beside);

@@ -50,10 +50,11 @@ void BackwardProduct(const float* delta, const float* weights, int64_t rows, int
 }
 
 void WeightProduct(const float* delta, const float* input, int64_t rows, int64_t out, int64_t in,
-                   float decay, float rate, float* weights) {
+                   float decay, float rate, float* weights, int64_t delta_stride) {
   at::Tensor target = Matrix(weights, out, in);
-  at::addmm_out(target, target, Matrix(delta, rows, out).t(), Matrix(input, rows, in), decay,
-                -rate);
+  const at::Tensor turned = at::from_blob(const_cast<float*>(delta), {out, rows},
+                                          {1, delta_stride > 0 ? delta_stride : out}, at::kFloat);
+  at::addmm_out(target, target, turned, Matrix(input, rows, in), decay, -rate);
 }
 
 }  // namespace engram::strategies

@@ -22,8 +22,8 @@ void BackwardProduct(const float* delta, const float* weights, int64_t rows, int
                      int64_t in, float* result);
 
 // weights [out, in] <- decay * weights - rate * delta^T input. With decay 0 the old values are not
-// read.
+// read. `delta_stride`: floats between the rows of delta where it has more columns than `out`.
 void WeightProduct(const float* delta, const float* input, int64_t rows, int64_t out, int64_t in,
-                   float decay, float rate, float* weights);
+                   float decay, float rate, float* weights, int64_t delta_stride = 0);
 
 }  // namespace engram::strategies

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "strategies/core/path_integral.h"
 #include "tests/unit/strategies_core/reference_network.h"
 #include "tests/unit/strategies_core/small_stream.h"
 
@@ -32,7 +33,7 @@ struct Pair {
 
   static ModelOptions Model(const OptimizerOptions& optimizer) {
     ModelOptions options = SmallModel(20);
-    options.hidden = {24};
+    options.hidden = {70};  // more than the BLAS updates before a pull reads the same part
     options.optimizer = optimizer;
     return options;
   }
@@ -82,6 +83,21 @@ TEST(ProximalPullTest, UnderSgdItIsTheClosedFormAfterTheTaskStep) {
     const at::Tensor expected =
         Proximal(pair.free.arena.flat(), at::scalar_tensor(0.1), 20, pair.first);
     EXPECT_LT((pair.pulled.arena.flat() - expected).abs().max().item<double>(), 1e-5);
+  }
+}
+
+TEST(ProximalPullTest, APathBesideItIsThatOfTheWholeChange) {
+  for (int64_t rows : {6, 40, 100}) {  // fused into the update, and after the BLAS
+    Pair pair(Options(OptimizerKind::kSgd, 0), rows);
+    PathIntegral path(&pair.pulled.arena, "path");
+    pair.first.set_lambda(20);
+    const at::Tensor before = pair.free.arena.flat().clone();
+    pair.pulled.context->AddPath(&path);
+    pair.Step({&pair.first});
+    const at::Tensor gradient = (before - pair.free.arena.flat()) / 0.1;
+    const at::Tensor expected = -gradient * (pair.pulled.arena.flat() - before);
+    EXPECT_LT((path.values() - expected).abs().max().item<double>(), 1e-5) << rows << " rows";
+    EXPECT_GT(path.values().abs().max().item<double>(), 1e-3);
   }
 }
 
