@@ -40,7 +40,7 @@ struct StreamLimits {
   // After so many rejected messages in a row a stream is read one message at a time, with a pause
   // after each: what tells of a rejection costs more than what it answers.
   int64_t rejected_in_row = 32;
-  absl::Duration rejected_pause = absl::Milliseconds(25);
+  absl::Duration rejected_pause = absl::Milliseconds(100);
   // Messages of one commit are acked together: a done that may have siblings waits this long.
   absl::Duration ack_pause = absl::Milliseconds(2);
   // A file in chunks goes on within this.

@@ -9,6 +9,7 @@
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
 #include "absl/strings/str_split.h"
+#include "absl/synchronization/mutex.h"
 #include "storage/base/status_macros.h"
 #include "strategies/api/compute.h"
 #include "tests/bench/end_to_end/bare_roles.h"
@@ -112,6 +113,7 @@ int Main(const std::string& self) {
 }  // namespace engram::bench
 
 int main(int argc, char** argv) {
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);  // as engramd
   absl::ParseCommandLine(argc, argv);
   return engram::bench::Main("/proc/self/exe");
 }
