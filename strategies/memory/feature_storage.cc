@@ -67,7 +67,7 @@ bool Fits(FeatureStorage storage, absl::Span<const float> features) {
 void PackFeatures(FeatureStorage storage, absl::Span<const float> features, uint8_t* out) {
   switch (storage) {
     case FeatureStorage::kFloat32:
-      std::memcpy(out, features.data(), features.size() * sizeof(float));
+      if (!features.empty()) std::memcpy(out, features.data(), features.size() * sizeof(float));
       return;
     case FeatureStorage::kFloat16:
       for (const float feature : features) {
@@ -87,7 +87,7 @@ void PackFeatures(FeatureStorage storage, absl::Span<const float> features, uint
 void UnpackFeatures(FeatureStorage storage, const uint8_t* packed, absl::Span<float> features) {
   switch (storage) {
     case FeatureStorage::kFloat32:
-      std::memcpy(features.data(), packed, features.size() * sizeof(float));
+      if (!features.empty()) std::memcpy(features.data(), packed, features.size() * sizeof(float));
       return;
     case FeatureStorage::kFloat16:
       for (float& feature : features) {
