@@ -392,8 +392,8 @@ int Run(char** argv) {
 }  // namespace engram::server
 
 int main(int argc, char** argv) {
-  // Debian's Abseil is built to look for lock cycles: gRPC pays with a global lock at each of its
-  // mutexes, a twentieth of the server's time under a flood.
+  // Debian's Abseil is built to look for lock cycles: gRPC pays with a global lock where it holds
+  // two mutexes, some percent of the server's time under a flood.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   absl::SetProgramUsageMessage("the Engram server: engramd --data_dir=DIR [--listen=HOST:PORT]");
   absl::FlagsUsageConfig usage;

@@ -18,8 +18,8 @@ namespace {
 constexpr int64_t kTile = 8192;
 
 // Outputs of a weight that the BLAS updates before the pulls and the path read the same part: fewer
-// would have it pack the rows too often. A multiple of what its kernels take at once, which it is
-// far slower without (tests/bench/training).
+// would have it pack the rows too often. A multiple of what its kernels take at once: it is slower
+// with the odd ones left over (tests/bench/training).
 int64_t TileOutputs(int64_t rows) { return std::max<int64_t>(32, rows / 2 / 16 * 16); }
 
 // Beyond this many rows the BLAS writes the weights faster than our one-pass update
