@@ -38,7 +38,9 @@ struct StreamLimits {
   absl::Duration retry_pause = absl::Milliseconds(5);
   absl::Duration retry_patience = absl::Seconds(20);
   // After so many rejected messages in a row a stream is read one message at a time, with a pause
-  // after each: what tells of a rejection costs more than what it answers.
+  // after each: what tells of a rejection costs more than what it answers. A stream whose latest
+  // message was not taken, and one that has none yet, has no more than so many in flight: else as
+  // many as unacked_messages would be rejected before the first pause.
   int64_t rejected_in_row = 32;
   absl::Duration rejected_pause = absl::Milliseconds(100);
   // Messages of one commit are acked together: a done that may have siblings waits this long.

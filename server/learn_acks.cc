@@ -41,9 +41,10 @@ void LearnAcks::Collect() {
   if (failed_) return;
   ready_ = true;
   ack_.set_producer_sequence(std::max(ack_.producer_sequence(), message.producer_sequence));
-  rejected_in_row_ = message.outcome->rejection.ok() ? 0 : rejected_in_row_ + 1;
+  latest_taken_ = message.outcome->rejection.ok();
+  rejected_in_row_ = latest_taken_ ? 0 : rejected_in_row_ + 1;
   if (message.outcome->duplicate) ack_.set_duplicates(ack_.duplicates() + 1);
-  if (!message.outcome->rejection.ok()) {
+  if (!latest_taken_) {
     v1::Rejection* rejection = ack_.add_rejections();
     rejection->set_producer_sequence(message.producer_sequence);
     *rejection->mutable_status() = ToRpcStatus(message.outcome->rejection);

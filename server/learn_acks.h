@@ -33,6 +33,8 @@ class LearnAcks {
   int rejections_waiting() const { return ack_.rejections_size(); }
   // Of the latest messages that ended, up to the first that was not.
   int64_t rejected_in_row() const { return rejected_in_row_; }
+  // The latest of these was taken.
+  bool latest_taken() const { return latest_taken_; }
 
   // There is something to tell.
   bool ready() const { return ready_; }
@@ -53,6 +55,7 @@ class LearnAcks {
   std::deque<Message> in_flight_;
   int64_t bytes_in_flight_ = 0;
   int64_t rejected_in_row_ = 0;
+  bool latest_taken_ = false;
   bool failed_ = false;
   bool ready_ = false;
   v1::LearnAck ack_;

@@ -359,8 +359,11 @@ void LearnStream::Read() {
 void LearnStream::ReadIfRoom() {
   if (reading_ || parsing_ || submitting_ || parked_ || closing_.has_value() || ended_) return;
   if (phase_ != Phase::kLearning) return;
+  const int64_t in_flight_max = acks_.latest_taken()
+                                    ? limits_.unacked_messages
+                                    : std::min(limits_.unacked_messages, limits_.rejected_in_row);
   if (acks_.bytes_in_flight() >= limits_.unacked_bytes ||
-      static_cast<int64_t>(acks_.in_flight()) >= limits_.unacked_messages ||
+      static_cast<int64_t>(acks_.in_flight()) >= in_flight_max ||
       acks_.rejections_waiting() >= limits_.unacked_messages) {
     return;
   }

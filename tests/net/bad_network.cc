@@ -30,6 +30,8 @@ namespace {
 
 using testing::TcpProxy;
 
+constexpr absl::Duration kArrival = absl::Minutes(1);
+
 struct Line {
   std::unique_ptr<TcpProxy> proxy;
   crash::AddressBook address;
@@ -117,10 +119,34 @@ absl::Status KillServer(Play* play) {
   return absl::OkStatus();
 }
 
+uint64_t Streams(const Play& play) {
+  uint64_t streams = 0;
+  for (const auto& line : play.lines) streams += line->producer->streams();
+  return streams;
+}
+
+// A line must have had a stream that weather can break.
+absl::Status AwaitFirstAcks(const Play& play) {
+  const absl::Time late = absl::Now() + kArrival;
+  for (const auto& line : play.lines) {
+    while (line->producer->acked() == 0) {
+      if (absl::Now() > late) return absl::DeadlineExceededError("a producer gets no ack");
+      absl::SleepFor(absl::Milliseconds(5));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// For as long as asked, and on a slow machine until a stream was broken.
 absl::Status Rage(Play* play) {
+  ENGRAM_RETURN_IF_ERROR(AwaitFirstAcks(*play));
   const absl::Time end = absl::Now() + absl::Seconds(absl::GetFlag(FLAGS_seconds));
   const auto kill_one_in = static_cast<uint64_t>(absl::GetFlag(FLAGS_kill_one_in));
-  for (uint64_t turn = 0; absl::Now() < end; ++turn) {
+  const auto goes_on = [&] {
+    const absl::Time now = absl::Now();
+    return now < end || (now < end + kArrival && Streams(*play) <= play->lines.size());
+  };
+  for (uint64_t turn = 0; goes_on(); ++turn) {
     const uint64_t draw = testing::Mix(play->seed + 0x77 * turn);
     Line* line = play->lines[turn % play->lines.size()].get();
     // Ends what was left half open, too.
@@ -178,13 +204,10 @@ absl::StatusOr<bool> Run(const testing::ScratchFolder& scratch, uint64_t seed) {
   ENGRAM_RETURN_IF_ERROR(Rage(&play));
   ENGRAM_RETURN_IF_ERROR(ClearUp(&play));
   for (const auto& [what, times] : play.happened) std::printf("%s: %d\n", what.c_str(), times);
-  uint64_t streams = 0;
+  const uint64_t streams = Streams(play);
   std::vector<const crash::Producer*> producers;
-  for (const auto& line : play.lines) {
-    streams += line->producer->streams();
-    producers.push_back(line->producer.get());
-  }
-  std::printf("%lu streams\n", streams);
+  for (const auto& line : play.lines) producers.push_back(line->producer.get());
+  std::printf("%lu streams of %zu producers\n", streams, producers.size());
   ENGRAM_ASSIGN_OR_RETURN(const bool good, JudgeProducers(play.folder, producers));
   return good && streams > play.lines.size();
 }

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "absl/flags/flag.h"
+#include "absl/flags/parse.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "server/http_exchange.h"
@@ -27,6 +28,7 @@
 #include "tests/crash/harness.h"
 #include "tests/net/load.h"
 #include "tests/net/net_run.h"
+#include "tests/net/witness.h"
 #include "tests/testing/process/learn_session.h"
 #include "tests/testing/process/scratch_folder.h"
 #include "tests/testing/process/stubs.h"
@@ -117,11 +119,6 @@ struct Counts {
   std::atomic<uint64_t> unread{0};       // by those that never read
   std::atomic<uint64_t> predictions{0};  // of the flood
   std::atomic<uint64_t> bodies{0};       // by HTTP, and answered, whatever the answer
-  std::atomic<uint64_t> witnessed{0};    // of the one that must get each
-  std::atomic<int64_t> longest_us{0};    // of these
-  std::atomic<uint64_t> unanswered{0};
-  base::Mutex mutex;
-  std::string first_failure ABSL_GUARDED_BY(mutex);  // of those
 };
 
 class Flood {
@@ -145,13 +142,12 @@ class Flood {
     while (counts_.arrived < 2 * clients && absl::Now() < late) {
       absl::SleepFor(absl::Milliseconds(5));
     }
-    threads_.emplace_back([this] { Witness(); });
   }
   void Stop() {
     sessions_.Stop();
     JoinAll(&threads_);
   }
-  Counts& counts() { return counts_; }
+  const Counts& counts() const { return counts_; }
 
  private:
   bool OpenOrPause(testing::LearnSession* session, const std::string& producer) {
@@ -219,27 +215,6 @@ class Flood {
     while (!sessions_.stopped()) {
       if (!testing::HttpExchange(http_address_, request).empty()) ++counts_.bodies;
     }
-  }
-
-  void Witness() {
-    const testing::Stubs stubs(Connect(address_));
-    const v1::PredictRequest request = Rows(1);
-    while (!sessions_.stopped()) {
-      const absl::Time began = absl::Now();
-      const auto answer = testing::Call(*stubs.prediction, &v1::Prediction::Stub::Predict, request,
-                                        kPredictPatience);
-      const int64_t took_us = absl::ToInt64Microseconds(absl::Now() - began);
-      counts_.longest_us = std::max<int64_t>(counts_.longest_us, took_us);
-      ++(answer.ok() ? counts_.witnessed : counts_.unanswered);
-      if (!answer.ok()) NoteFailure(answer.status);
-      absl::SleepFor(absl::Milliseconds(5));
-    }
-  }
-
-  void NoteFailure(const grpc::Status& status) {
-    base::MutexLock lock(&counts_.mutex);
-    if (!counts_.first_failure.empty()) return;
-    counts_.first_failure = absl::StrCat(status.error_code(), " ", status.error_message());
   }
 
   static v1::PredictRequest Rows(int64_t count) {
@@ -343,8 +318,8 @@ bool Check(bool good, const std::string& what) {
 
 std::string InMiB(double bytes) { return absl::StrCat(static_cast<int64_t>(bytes / kMiB), " MiB"); }
 
-bool Judge(const std::vector<double>& samples, double rest, double bound, Counts* flood) {
-  Counts& counts = *flood;
+bool Judge(const std::vector<double>& samples, double rest, double bound, const Counts& counts,
+           const WitnessAccount& witness) {
   const double peak = *std::max_element(samples.begin(), samples.end());
   const std::vector<double> second_half(
       samples.begin() + static_cast<std::ptrdiff_t>(samples.size() / 2), samples.end());
@@ -352,18 +327,18 @@ bool Judge(const std::vector<double>& samples, double rest, double bound, Counts
   std::printf("%lu large messages, %lu never answered to, %lu predictions of a flood, %lu bodies "
               "by HTTP, %lu predictions beside it, the longest %.3f s\n",
               counts.messages.load(), counts.unread.load(), counts.predictions.load(),
-              counts.bodies.load(), counts.witnessed.load(),
-              static_cast<double>(counts.longest_us) / 1e6);
+              counts.bodies.load(), witness.answered, absl::ToDoubleSeconds(witness.longest));
+  if (witness.refused > 0) {
+    std::printf("%lu predictions refused, first: %s\n", witness.refused,
+                witness.first_error.c_str());
+  }
   bool good = Check(peak <= bound, absl::StrCat("at most ", InMiB(peak), ", bound ", InMiB(bound)));
-  good &= Check(counts.witnessed > 0, "predictions were answered");
+  good &= Check(witness.answered > 0, "predictions were answered");
   good &= Check(counts.bodies > 0, "bodies by HTTP were answered");
   if (!absl::GetFlag(FLAGS_strict)) return good;
   good &= Check(rise <= 0.1 * (bound - rest),
                 absl::StrCat("rose by ", InMiB(rise), " over the second half"));
-  base::MutexLock lock(&counts.mutex);
-  good &= Check(counts.unanswered == 0,
-                absl::StrCat(counts.unanswered.load(), " predictions not answered",
-                             counts.unanswered > 0 ? ", first: " : "", counts.first_failure));
+  good &= Check(witness.refused == 0, absl::StrCat(witness.refused, " predictions refused"));
   return good;
 }
 
@@ -374,14 +349,19 @@ absl::StatusOr<bool> Limited(const std::string& folder, int64_t* bound) {
   ENGRAM_ASSIGN_OR_RETURN(const int64_t rest, ResidentBytes(server->pid()));
   *bound = Bound(rest, limits);
   Flood flood(server->grpc_address(), server->http_address());
+  ENGRAM_ASSIGN_OR_RETURN(
+      Witness witness,
+      Witness::Start(server->grpc_address(), kModel, kFeatures, folder + ".witness"));
   flood.Start();
   const auto samples = Sample(server->pid(), absl::Seconds(absl::GetFlag(FLAGS_seconds)),
                               std::numeric_limits<int64_t>::max());
+  const auto account = witness.Stop();
   flood.Stop();
   ENGRAM_RETURN_IF_ERROR(samples.status());
+  ENGRAM_RETURN_IF_ERROR(account.status());
   ENGRAM_ASSIGN_OR_RETURN(const double after, AfterTheFlood(*server));
   const bool good = Judge(*samples, static_cast<double>(rest), static_cast<double>(*bound),
-                          &flood.counts());
+                          flood.counts(), *account);
   std::printf("  %s resident afterwards, %s before\n", InMiB(after).c_str(),
               InMiB(static_cast<double>(rest)).c_str());
   ENGRAM_RETURN_IF_ERROR(DrainToZero(server.get()));
@@ -415,5 +395,7 @@ absl::StatusOr<bool> Run(const testing::ScratchFolder& scratch, uint64_t /*seed*
 }  // namespace engram::net
 
 int main(int argc, char** argv) {
+  absl::ParseCommandLine(argc, argv);
+  if (engram::net::ActAsWitness()) return 0;
   return engram::crash::RunHarness(argc, argv, "memory_bound", engram::net::Run);
 }

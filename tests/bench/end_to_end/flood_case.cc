@@ -73,6 +73,8 @@ absl::Status PredictUnderFlood(const Run& run) {
                                  {"flood_calls_per_second", Median(engram.flood_rate)},
                                  {"flood_calls_per_second_bare", Median(echo.flood_rate)},
                                  {"calls", engram.calls},
+                                 {"p99_of_each_turn", engram.p99},
+                                 {"p99_of_each_turn_bare", echo.p99},
                                  {"errors", 0}};
   run.results->Add({"predict_p99_under_flood", "through the server", "on", "s",
                     Median(engram.p99), "bare echo p99 under the same flood", Median(echo.p99), 2.0,

@@ -271,6 +271,20 @@ TEST_F(LearnStreamTest, AProducerOfRejectedMessagesAloneIsReadOneByOne) {
   EXPECT_TRUE(session_->Finish().ok());
 }
 
+TEST_F(LearnStreamTest, FewAreInFlightBeforeTheFirstIsTaken) {
+  server::StreamLimits limits;
+  limits.rejected_in_row = 4;
+  StartAndOpen(Commits::kByHand, limits);
+  for (uint64_t i = 1; i <= 12; ++i) ASSERT_TRUE(session_->Write(Message(i)));
+  model_->AwaitMessages(4);
+  // Were there no such limit, a fifth message could be in this commit.
+  EXPECT_EQ(model_->Commit(), 4u);
+  model_->AwaitMessages(12);
+  EXPECT_EQ(model_->Commit(), 8u);
+  ASSERT_TRUE(session_->End());
+  EXPECT_TRUE(session_->Finish().ok());
+}
+
 TEST_F(LearnStreamTest, AcksThatNobodyReadsCloseTheStream) {
   server::StreamLimits limits;
   limits.write_patience = absl::Milliseconds(50);
