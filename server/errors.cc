@@ -102,6 +102,11 @@ std::chrono::milliseconds RetryDelay(const absl::Status& status) {
                                    retry.retry_delay().nanos() / 1'000'000);
 }
 
+absl::Status WithRetryDelay(absl::Status status, std::chrono::milliseconds retry_after) {
+  AttachRetry(retry_after, &status);
+  return status;
+}
+
 absl::Status NotYet(absl::string_view message, std::chrono::milliseconds retry_after) {
   absl::Status status = absl::UnavailableError(message);
   AttachRetry(retry_after, &status);

@@ -32,6 +32,8 @@ absl::Status OverLimit(absl::string_view subject, absl::string_view description,
                        std::chrono::milliseconds retry_after);
 // What RetryInfo says; zero without one.
 std::chrono::milliseconds RetryDelay(const absl::Status& status);
+// The same status, and RetryInfo says this.
+absl::Status WithRetryDelay(absl::Status status, std::chrono::milliseconds retry_after);
 // UNAVAILABLE, RetryInfo.
 absl::Status NotYet(absl::string_view message, std::chrono::milliseconds retry_after);
 // Any code with ErrorInfo{reason, domain "engram", metadata key/value when key is not empty}.

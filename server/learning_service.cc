@@ -1,10 +1,15 @@
+#include <algorithm>
+#include <memory>
 #include <utility>
 
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "engram/v1/learning.grpc.pb.h"
 #include "server/clock.h"
+#include "server/errors.h"
 #include "server/learn_stream.h"
 #include "server/services.h"
+#include "server/turns.h"
 #include "server/unary_call.h"
 
 namespace engram::server {
@@ -121,12 +126,13 @@ class LearningService final : public RawLearning {
     const std::shared_ptr<ModelRuntime> model = *found;
     const auto account = edge_.quotas->Of(call->caller());
     const auto room = account->HoldBytes(bytes);
-    if (!room.ok()) return call->Finish(room.status());
+    if (!room.ok()) return call->Finish(InTurn(room.status(), turns_.get()));
     const absl::Status charged = ChargeRate(message, account.get());
     if (!charged.ok()) return call->Finish(charged);
     model->Learn(request.producer(), request.epoch(), std::move(message),
-                 [call, model, fill, room = *room](const absl::StatusOr<Accepted>& accepted) {
-                   if (!accepted.ok()) return call->Finish(accepted.status());
+                 [call, model, fill, turns = turns_,
+                  room = *room](const absl::StatusOr<Accepted>& accepted) {
+                   if (!accepted.ok()) return call->Finish(InTurn(accepted.status(), turns.get()));
                    if (!accepted->rejection.ok()) return call->Finish(accepted->rejection);
                    Response response;
                    response.set_duplicate(accepted->duplicate);
@@ -136,7 +142,17 @@ class LearningService final : public RawLearning {
                  });
   }
 
+  // What was refused for want of room that comes free by itself.
+  static absl::Status InTurn(const absl::Status& status, Turns* turns) {
+    if (!absl::IsResourceExhausted(status) || RetryDelay(status).count() == 0) return status;
+    const absl::Duration turn = turns->Next(SystemClock()->Monotonic());
+    return WithRetryDelay(
+        status, std::max(RetryDelay(status),
+                         absl::ToChronoMilliseconds(absl::Ceil(turn, absl::Milliseconds(1)))));
+  }
+
   const Edge& edge_;
+  const std::shared_ptr<Turns> turns_ = std::make_shared<Turns>();
 };
 
 }  // namespace
