@@ -1,4 +1,4 @@
-// Turns: a crowd is told to come back one after the other, within two seconds, and one alone at once.
+// A crowd is told to come back one after the other, within two seconds, and one alone at once.
 #include "server/turns.h"
 
 #include "gtest/gtest.h"
