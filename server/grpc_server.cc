@@ -37,11 +37,6 @@ constexpr IntegerArgument kArguments[] = {
     {GRPC_ARG_HTTP2_MAX_PING_STRIKES, 2},
     {GRPC_ARG_MAX_CONNECTION_IDLE_MS, 300000},
     {GRPC_ARG_ENABLE_CHANNELZ, 0},
-    // What a stream may send ahead of its reads. gRPC would guess it, up to megabytes: a hundred
-    // producers that send as fast as they can then fill its memory quota, and it ends connections,
-    // those of predictions among them.
-    {GRPC_ARG_HTTP2_BDP_PROBE, 0},
-    {GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 256 << 10},
 };
 
 void SetLimits(const v1::Limits& limits, grpc::ServerBuilder* builder) {
