@@ -239,7 +239,7 @@ absl::StatusOr<BackupManifest> CopyStaged(const StoreOptions& options, const Sto
 absl::StatusOr<BackupManifest> BackUpStore(RocksDbEngine* engine, DiskWatch* disk,
                                            const StoreOptions& options, const StoreHooks& hooks,
                                            const BackupRequest& request) {
-  // A flush that meets a full disk would turn the store read-only.
+  // A flush that meets a full disk keeps every write waiting until there is room.
   disk->Refresh();
   ENGRAM_RETURN_IF_ERROR(disk->Check(0));
   const std::string staging = StagingOf(options.folder);

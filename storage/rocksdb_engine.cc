@@ -38,22 +38,33 @@ class SilentLog : public rocksdb::Logger {
 }  // namespace
 
 // RocksDB's own threads fail too, e.g. in a flush: an error that stops writes shows in Health at
-// once and not only at the next write. Soft ones (a compaction without room) RocksDB mends itself.
+// once and not only at the next write. Soft ones (a compaction without room) RocksDB mends itself,
+// and a flush without room is made up for once there is some (GoOn).
 class RocksDbEngine::ErrorListener : public rocksdb::EventListener {
  public:
   explicit ErrorListener(RocksDbEngine* engine) : engine_(engine) {}
 
-  void OnBackgroundError(rocksdb::BackgroundErrorReason /*reason*/,
-                         rocksdb::Status* error) override {
-    if (Stops(*error)) engine_->Fail(engine_->Convert(*error)).IgnoreError();
+  void OnBackgroundError(rocksdb::BackgroundErrorReason reason, rocksdb::Status* error) override {
+    if (!Stops(*error)) return;
+    if (IsFlush(reason) && error->IsNoSpace()) {
+      ++engine_->flushes_owed_;
+    } else {
+      engine_->Fail(engine_->Convert(*error)).IgnoreError();
+    }
   }
-  // What this process has called read-only stays so.
+  // What this process has called read-only stays so, and a flush is made up for when we say.
   void OnErrorRecoveryBegin(rocksdb::BackgroundErrorReason /*reason*/, rocksdb::Status error,
                             bool* auto_recovery) override {
     if (Stops(error)) *auto_recovery = false;
   }
 
  private:
+  // RocksDB calls a flush one without a log when no other log is alive; all that is written here is
+  // in one.
+  static bool IsFlush(rocksdb::BackgroundErrorReason reason) {
+    return reason == rocksdb::BackgroundErrorReason::kFlush ||
+           reason == rocksdb::BackgroundErrorReason::kFlushNoWAL;
+  }
   static bool Stops(const rocksdb::Status& error) {
     return error.severity() >= rocksdb::Status::Severity::kHardError;
   }
@@ -266,15 +277,36 @@ absl::Status RocksDbEngine::AskForRoom(const rocksdb::WriteBatch& batch) const {
   return batch.HasPut() ? disk_->CheckOwnWrite() : disk_->CheckRelease();
 }
 
+absl::Status RocksDbEngine::GoOn() {
+  if (flushes_owed_ == flushes_made_up_) return absl::OkStatus();
+  base::MutexLock lock(&going_on_);
+  const uint64_t owed = flushes_owed_;
+  if (owed == flushes_made_up_) return absl::OkStatus();
+  if (disk_ != nullptr) {
+    disk_->Refresh();
+    ENGRAM_RETURN_IF_ERROR(disk_->Check(0));
+  }
+  const rocksdb::Status resumed = db_->Resume();
+  if (!resumed.ok()) return resumed.IsNoSpace() ? Convert(resumed) : Fail(Convert(resumed));
+  flushes_made_up_ = owed;
+  return absl::OkStatus();
+}
+
 absl::Status RocksDbEngine::Write(rocksdb::WriteBatch* batch, Durability durability, Room room) {
+  const uint64_t owed = flushes_owed_;
   ENGRAM_RETURN_IF_ERROR(Health());
+  ENGRAM_RETURN_IF_ERROR(GoOn());
   if (room == Room::kAsk) ENGRAM_RETURN_IF_ERROR(AskForRoom(*batch));
   rocksdb::WriteOptions options;
   options.sync = sync_ && durability == Durability::kSynced && !ENGRAM_BUG("bug.sync_skipped");
   options.protection_bytes_per_key = 8;
   const WriteGate::Passage passage(&gate_);
   const rocksdb::Status written = db_->Write(options, batch);
-  return written.ok() ? absl::OkStatus() : Fail(Convert(written));
+  if (written.ok()) return absl::OkStatus();
+  // After a flush without room RocksDB stands still and takes nothing. Its log has met no error
+  // then: that would show in Health.
+  if (written.IsNoSpace() && flushes_owed_ != owed && Health().ok()) return Convert(written);
+  return Fail(Convert(written));
 }
 
 absl::Status RocksDbEngine::Put(ColumnFamily family, absl::string_view key, absl::string_view value,

@@ -6,8 +6,9 @@
 // Failure: a failed write is sticky, and so is an error of RocksDB's own threads that is more than
 //   soft: every later Write answers FAILED_PRECONDITION "storage is read-only: ..." (RocksDB cannot
 //   tell what reached the disk after a failed sync); reads go on. A write that the disk has no room
-//   for is RESOURCE_EXHAUSTED and never reaches RocksDB. Corruption is DATA_LOSS, other I/O errors
-//   UNAVAILABLE. Messages hold no path of the machine.
+//   for is RESOURCE_EXHAUSTED and never reaches RocksDB; so is one after a flush of RocksDB's own
+//   met a full disk, until there is room: all that it would have written is in the write-ahead log.
+//   Corruption is DATA_LOSS, other I/O errors UNAVAILABLE. Messages hold no path of the machine.
 #pragma once
 
 #include <atomic>
@@ -63,6 +64,9 @@ class RocksDbEngine {
   ~RocksDbEngine();
 
   absl::Status Write(rocksdb::WriteBatch* batch, Durability durability, Room room = Room::kAsk);
+  // OK, or RESOURCE_EXHAUSTED while RocksDB stands still because a flush met a full disk. With room
+  // again it makes up for that flush, and blocks so long.
+  absl::Status GoOn();
   // For a batch of one.
   absl::Status Put(ColumnFamily family, absl::string_view key, absl::string_view value,
                    Durability durability);
@@ -166,6 +170,9 @@ class RocksDbEngine {
   std::atomic<uint64_t> witnessed_{0};
   std::chrono::steady_clock::time_point witnessed_at_;
   std::atomic<bool> failed_{false};  // set after failure_: spares the lock while all is well
+  std::atomic<uint64_t> flushes_owed_{0};  // that met a full disk
+  std::atomic<uint64_t> flushes_made_up_{0};
+  base::Mutex going_on_;
   mutable base::Mutex mutex_;
   absl::Status failure_ ABSL_GUARDED_BY(mutex_);
   std::function<void(const absl::Status&)> observer_ ABSL_GUARDED_BY(mutex_);

@@ -183,9 +183,10 @@ void RocksDbSampleLog::CommitLoop() {
   std::vector<PendingSubmission> taken;
   while (TakeQueued(&taken)) {
     disk_->Refresh();
-    if (!taken.empty()) {
+    for (bool answered = taken.empty(); !answered;) {
       const absl::Status room = AwaitRoom();
-      room.ok() ? Commit(&taken) : Answer(&taken, room);
+      if (!room.ok()) Answer(&taken, room);
+      answered = !room.ok() || Commit(&taken);
     }
     taken.clear();
     engine_->Witness();
@@ -217,7 +218,8 @@ bool RocksDbSampleLog::TakeQueued(std::vector<PendingSubmission>* taken) {
 // What was taken has its sequences, so it waits until the disk has room; meanwhile Submit refuses.
 absl::Status RocksDbSampleLog::AwaitRoom() {
   while (true) {
-    const absl::Status room = disk_->Check(0);
+    absl::Status room = disk_->Check(0);
+    if (room.ok()) room = engine_->GoOn();
     if (room.ok() || !engine_->Health().ok()) return absl::OkStatus();
     {
       base::MutexLock lock(&mutex_);
@@ -229,7 +231,7 @@ absl::Status RocksDbSampleLog::AwaitRoom() {
   }
 }
 
-void RocksDbSampleLog::Commit(std::vector<PendingSubmission>* taken) {
+bool RocksDbSampleLog::Commit(std::vector<PendingSubmission>* taken) {
   const auto begin = std::chrono::steady_clock::now();
   std::map<ModelUid, LogProgress> progress;
   {
@@ -248,11 +250,12 @@ void RocksDbSampleLog::Commit(std::vector<PendingSubmission>* taken) {
     if (ENGRAM_BUG("bug.ack_before_sync")) Tell(taken, absl::OkStatus());
     ENGRAM_FAILPOINT("log.before_write");
     outcome = batch_.Write();
+    if (absl::IsResourceExhausted(outcome)) return false;
     ENGRAM_FAILPOINT("log.after_sync");
   }
   Answer(taken, outcome);
   ENGRAM_FAILPOINT("log.after_answer");
-  if (!outcome.ok()) return;
+  if (!outcome.ok()) return true;
   std::function<void(double)> observer;
   {
     base::MutexLock lock(&mutex_);
@@ -260,6 +263,7 @@ void RocksDbSampleLog::Commit(std::vector<PendingSubmission>* taken) {
   }
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
   if (observer != nullptr) observer(seconds.count());
+  return true;
 }
 
 void RocksDbSampleLog::Answer(std::vector<PendingSubmission>* taken,

@@ -73,7 +73,8 @@ class RocksDbSampleLog : public SampleLog {
   bool TakeQueued(std::vector<PendingSubmission>* taken);
   // OK, or no room on the disk and the log is closing.
   absl::Status AwaitRoom();
-  void Commit(std::vector<PendingSubmission>* taken);
+  // False when the room is gone again before anything was written.
+  bool Commit(std::vector<PendingSubmission>* taken);
   void Answer(std::vector<PendingSubmission>* taken, const absl::Status& outcome);
   // Each submission is told once.
   static void Tell(std::vector<PendingSubmission>* taken, const absl::Status& outcome);

@@ -282,7 +282,10 @@ absl::StatusOr<absl::Duration> FillAndFree(int cycle, Disk* disk, ServerProcess*
   disk->Free();
   const uint64_t acked = load->acked();
   const absl::Duration resumed = Await(kResumeWithin, [&] { return load->acked() > acked; });
-  if (load->acked() == acked) return absl::InternalError("learning does not begin again");
+  if (load->acked() == acked) {
+    return absl::InternalError(
+        absl::StrCat("learning does not begin again; ", load->other_answer()));
+  }
   ENGRAM_RETURN_IF_ERROR(CheckRuns(server));
   absl::SleepFor(kFreeFor);
   return resumed;

@@ -75,6 +75,34 @@ TEST_F(DiskRoomTest, WhatIsOnItsWayWaitsForRoom) {
   EXPECT_EQ(log().DurableSequence(kModel), 2u);
 }
 
+// The disk is full when RocksDB writes a full buffer to a table, and has room again later: what was
+// acked is there, what came meanwhile was refused or waited, and nothing is read-only.
+TEST_F(DiskRoomTest, AFlushWithoutRoomIsMadeUpForOnceThereIsSome) {
+  OpenWithModel();
+  files_->FailNth(FaultyFileSystem::Operation::kAppend, ".sst", 1,
+                  rocksdb::IOStatus::NoSpace("No space left on device"));
+  const std::string large(2 << 20, 'x');
+  Sequence acked = 0;
+  while (files_->Count(FaultyFileSystem::Operation::kAppend, ".sst") == 0) {
+    ASSERT_TRUE(Append(log(), Records(kModel, {large})).ok());
+    ++acked;
+  }
+  LeaveFree(0);
+  EXPECT_EQ(Append(log(), Records(kModel, {"refused"})).code(),
+            absl::StatusCode::kResourceExhausted);
+  LeaveFree(int64_t{1} << 30);
+  for (int i = 0; i < 40; ++i) {
+    ASSERT_TRUE(Append(log(), Records(kModel, {large})).ok());
+    ++acked;
+  }
+  EXPECT_TRUE(log().Health().ok()) << log().Health();
+  store_.reset();
+  Open();
+  ASSERT_TRUE(log().Open(kModel).ok());
+  EXPECT_EQ(log().DurableSequence(kModel), acked);
+  EXPECT_TRUE(log().Read(kModel, 1, acked, size_t{1} << 30).ok());
+}
+
 TEST_F(DiskRoomTest, ALogThatClosesWithoutRoomAnswersWhatWaits) {
   OpenWithModel();
   std::future<absl::Status> answer = QueueBehindASync();
