@@ -156,6 +156,7 @@ TEST_F(TasksTest, BoundariesNameTasks) {
   const v1::MarkBoundaryResponse again = model_.Boundary("task-1");
   EXPECT_EQ(again.ended_task(), "named");
   EXPECT_EQ(model_.Describe().current_task(), "task-1") << "a task may come back";
+  model_.WaitApplied();  // a report is of what was learned, a boundary's answer of what is stored
   EXPECT_EQ(model_.Report().tasks_size(), 3);
 }
 

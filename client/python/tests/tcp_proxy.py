@@ -74,10 +74,15 @@ class TcpProxy:
                     target=self._pass, args=(source, sink, answers), daemon=True
                 ).start()
 
+    def _swallows(self, source: socket.socket) -> bool:
+        with self._lock:
+            # One that was cut says nothing more, though it may not have noticed yet.
+            return self._mute or source not in self._sockets
+
     def _pass(self, source: socket.socket, sink: socket.socket, answers: bool) -> None:
         try:
             while chunk := source.recv(1 << 16):
-                if not (answers and self._mute):
+                if not (answers and self._swallows(source)):
                     sink.sendall(chunk)
         except OSError:  # cut
             pass
