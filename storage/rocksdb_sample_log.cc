@@ -183,11 +183,7 @@ void RocksDbSampleLog::CommitLoop() {
   std::vector<PendingSubmission> taken;
   while (TakeQueued(&taken)) {
     disk_->Refresh();
-    for (bool answered = taken.empty(); !answered;) {
-      const absl::Status room = AwaitRoom();
-      if (!room.ok()) Answer(&taken, room);
-      answered = !room.ok() || Commit(&taken);
-    }
+    if (!taken.empty()) CommitOnceThereIsRoom(&taken);
     taken.clear();
     engine_->Witness();
   }
@@ -213,6 +209,13 @@ bool RocksDbSampleLog::TakeQueued(std::vector<PendingSubmission>* taken) {
     queue_.pop_front();
   }
   return true;
+}
+
+void RocksDbSampleLog::CommitOnceThereIsRoom(std::vector<PendingSubmission>* taken) {
+  do {
+    const absl::Status room = AwaitRoom();
+    if (!room.ok()) return Answer(taken, room);
+  } while (!Commit(taken));
 }
 
 // What was taken has its sequences, so it waits until the disk has room; meanwhile Submit refuses.

@@ -71,6 +71,7 @@ class RocksDbSampleLog : public SampleLog {
 
   void CommitLoop();
   bool TakeQueued(std::vector<PendingSubmission>* taken);
+  void CommitOnceThereIsRoom(std::vector<PendingSubmission>* taken);
   // OK, or no room on the disk and the log is closing.
   absl::Status AwaitRoom();
   // False when the room is gone again before anything was written.

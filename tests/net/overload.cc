@@ -151,14 +151,6 @@ class Crowd {
   std::vector<std::thread> threads_;
 };
 
-// Examples acked a second, over so long from now.
-double Rate(const Tally& tally, absl::Duration time) {
-  const int64_t before = tally.acked;
-  const absl::Time began = absl::Now();
-  absl::SleepFor(time);
-  return static_cast<double>(tally.acked - before) / absl::ToDoubleSeconds(absl::Now() - began);
-}
-
 class Play {
  public:
   explicit Play(std::string folder) : folder_(std::move(folder)) {}
@@ -196,12 +188,14 @@ class Play {
   }
 
   // How long until the few store at least `rate` again; the best they did when they never do.
-  absl::Duration Recover(double rate, double* best) {
+  absl::StatusOr<absl::Duration> Recover(double rate, double* best) {
     const absl::Time began = absl::Now();
-    const Crowd crowd(senders_, few(), &tally_);
     const absl::Duration patience = absl::Seconds(absl::GetFlag(FLAGS_recover_seconds_max));
+    double in_flight = 0;
     while (*best < rate && absl::Now() - began < patience) {
-      *best = std::max(*best, Rate(tally_, absl::Milliseconds(500)));
+      ENGRAM_ASSIGN_OR_RETURN(const double now,
+                              Measure(few(), absl::Milliseconds(500), &in_flight));
+      *best = std::max(*best, now);
     }
     return absl::Now() - began;
   }
@@ -266,7 +260,7 @@ absl::StatusOr<bool> Crowded(const std::string& folder) {
       const double meanwhile,
       play.Measure(kCrowd * few, absl::Seconds(absl::GetFlag(FLAGS_seconds)), &in_flight));
   double best = 0;
-  const absl::Duration back = play.Recover(share * before, &best);
+  ENGRAM_ASSIGN_OR_RETURN(const absl::Duration back, play.Recover(share * before, &best));
   bool good = quiet;
   good &= Check(MetItsLimit(play), "the crowd met the limit");
   good &= Check(in_flight <= kInFlightBytes, absl::StrCat(in_flight, " bytes in flight at most"));
