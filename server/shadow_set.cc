@@ -75,17 +75,21 @@ void ShadowSet::TrainOne(size_t position, const strategies::BatchView& batch,
     skipped.skip_reason = std::string(step.status().message());
     step = skipped;
   }
-  if (!step.ok()) return Drop(position, absl::StrCat("failed: ", step.status().message()), tune);
-  if (tune->report().state() != v1::TuneReport::RUNNING) return;
-  step->rows = batch.rows;
+  if (!step.ok()) return Fail(position, absl::StrCat("failed: ", step.status().message()), tune);
   const int index = static_cast<int>(position);
+  if (tune->report().state() != v1::TuneReport::RUNNING ||
+      !tune->report().candidates(index).dropped().empty()) {
+    return;
+  }
+  step->rows = batch.rows;
   AddScore(*step, tune->mutable_report()->mutable_candidates(index));
   const int in_row = step->skipped ? tune->skipped_in_row(index) + 1 : 0;
   tune->set_skipped_in_row(index, in_row);
   if (in_row < kSkippedInRowMax) return;
-  Drop(position, absl::StrCat("diverged: ", in_row, " batches in a row were skipped, the last: ",
-                              step->skip_reason),
-       tune);
+  DropCandidate(index,
+                absl::StrCat("diverged: ", in_row, " batches in a row were skipped, the last: ",
+                             step->skip_reason),
+                tune);
 }
 
 void ShadowSet::MarkBoundary(const strategies::TaskBoundary& boundary, StreamState* state) {
@@ -93,19 +97,23 @@ void ShadowSet::MarkBoundary(const strategies::TaskBoundary& boundary, StreamSta
     if (learners_[i] == nullptr) continue;
     const auto marked = learners_[i]->MarkBoundary(boundary);
     if (marked.ok()) continue;
-    Drop(i, absl::StrCat("failed at a boundary: ", marked.status().message()),
+    Fail(i, absl::StrCat("failed at a boundary: ", marked.status().message()),
          state->mutable_proto()->mutable_tune());
   }
 }
 
-void ShadowSet::Drop(size_t position, absl::string_view why, internal::StreamState::Tune* tune) {
+void ShadowSet::Fail(size_t position, absl::string_view why, internal::StreamState::Tune* tune) {
   DropCandidate(static_cast<int>(position), why, tune);
   learners_[position].reset();
 }
 
-void ShadowSet::KeepOnly(int32_t candidate) {
+void ShadowSet::EndThoseOut(const StreamState& state) {
+  const v1::TuneReport& report = state.proto().tune().report();
+  const bool decided = report.state() == v1::TuneReport::DECIDED;
   for (size_t i = 0; i < learners_.size(); ++i) {
-    if (static_cast<int32_t>(i + 1) != candidate) learners_[i].reset();
+    const int index = static_cast<int>(i);
+    const bool lost = decided && report.winner() != index + 1;
+    if (lost || !report.candidates(index).dropped().empty()) learners_[i].reset();
   }
 }
 

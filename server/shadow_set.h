@@ -2,7 +2,9 @@
 // right after it; nobody predicts from them, so they may take the time that is left.
 //
 // A candidate is dropped, with the reason in the report, when its guard skipped 8 batches in a row
-// or its learner failed; dropping is its end. What it scored lives in the stream state.
+// or its learner failed. What it scored lives in the stream state. The learner of one that is out
+// ends with EndThoseOut, and not while the log is read again: with examples erased since, another
+// may win, and a record that follows still promotes the one that won before.
 //
 // Threading: one thread, that of the trainer. Ownership: owns the learners.
 // Failure: a candidate's fault is its own; only opening and restoring can fail.
@@ -38,8 +40,8 @@ class ShadowSet {
   // A step of each; scored while the tune runs.
   void Train(const strategies::BatchView& batch, StreamState* state);
   void MarkBoundary(const strategies::TaskBoundary& boundary, StreamState* state);
-  // Ends all but one (from 1), or, with 0, all.
-  void KeepOnly(int32_t candidate);
+  // Ends the learners of candidates that were dropped, or that a decision went against.
+  void EndThoseOut(const StreamState& state);
   // The learner at that position (from 1), given away; null when it was dropped.
   std::unique_ptr<strategies::Learner> Take(int32_t candidate);
 
@@ -52,7 +54,8 @@ class ShadowSet {
  private:
   void TrainOne(size_t position, const strategies::BatchView& batch,
                 internal::StreamState::Tune* tune);
-  void Drop(size_t position, absl::string_view why, internal::StreamState::Tune* tune);
+  // Dropped, and not to be used any more.
+  void Fail(size_t position, absl::string_view why, internal::StreamState::Tune* tune);
 
   std::vector<std::unique_ptr<strategies::Learner>> learners_;  // by position; null = dropped
 };

@@ -264,6 +264,8 @@ absl::Status Trainer::FinishRecovery() {
       next = record.sequence + 1;
     }
   }
+  // A record that ends the tune may be among those that are still to be applied.
+  if (head.TuneIsOpen()) shadows_.EndThoseOut(state_);
   head_stale_ = admitting_;
   if (!std::exchange(admitting_, true)) {
     ENGRAM_RETURN_IF_ERROR(parts_.admission->Open(std::move(head)));

@@ -54,6 +54,7 @@ void Trainer::TrainShadows(const strategies::BatchView& batch,
   if (report->state() == v1::TuneReport::RUNNING) AddScore(own, report->mutable_own());
   const absl::Duration started = context_.clock->Monotonic();
   shadows_.Train(batch, &state_);
+  if (phase_ == Phase::kServing) shadows_.EndThoseOut(state_);
   context_.statistics->AddTuneSeconds(
       absl::ToDoubleSeconds(context_.clock->Monotonic() - started));
 }
@@ -63,7 +64,7 @@ void Trainer::DecideTuneIfDue() {
   if (!TuneIsDue(state_.proto())) return;
   DecideTune(state_.mutable_proto());
   const v1::TuneReport& report = state_.proto().tune().report();
-  shadows_.KeepOnly(report.winner());
+  if (phase_ == Phase::kServing) shadows_.EndThoseOut(state_);
   for (const auto& candidate : report.candidates()) {
     if (candidate.dropped().empty()) continue;
     Log(LogLevel::kWarning, "tune_candidate_dropped",

@@ -17,6 +17,12 @@ bool Better(const TuneReport::Score& a, const TuneReport::Score& b) {
          static_cast<__int128>(b.hits()) * a.examples();
 }
 
+void SetWinner(int32_t winner, TuneReport* report) {
+  report->set_winner(winner);
+  report->set_winner_name(winner == 0 ? report->own().name()
+                                      : report->candidates(winner - 1).name());
+}
+
 }  // namespace
 
 void OpenTune(internal::StreamState* state) {
@@ -44,6 +50,8 @@ void CloseTune(int32_t candidate, internal::StreamState* state) {
   TuneReport* report = tune->mutable_report();
   if (candidate > 0) {
     report->set_state(TuneReport::PROMOTED);
+    // What the log says: decided again without erased examples, it may have gone otherwise.
+    SetWinner(candidate, report);
     state->set_memory_space(MemorySpaceOf(report->id(), candidate));
   } else {
     const bool kept = report->state() == TuneReport::DECIDED && report->winner() == 0;
@@ -67,8 +75,7 @@ void DropCandidate(int position, absl::string_view why, internal::StreamState::T
   TuneReport* report = tune->mutable_report();
   report->mutable_candidates(position)->set_dropped(std::string(why));
   if (report->state() != TuneReport::DECIDED || report->winner() != position + 1) return;
-  report->set_winner(0);
-  report->set_winner_name(report->own().name());
+  SetWinner(0, report);
 }
 
 void CountTuneProgress(internal::StreamState* state) {
@@ -99,9 +106,7 @@ int32_t BestOfTune(const TuneReport& report) {
 
 void DecideTune(internal::StreamState* state) {
   TuneReport* report = state->mutable_tune()->mutable_report();
-  report->set_winner(BestOfTune(*report));
-  report->set_winner_name(report->winner() == 0 ? report->own().name()
-                                                : report->candidates(report->winner() - 1).name());
+  SetWinner(BestOfTune(*report), report);
   report->set_state(TuneReport::DECIDED);
 }
 

@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "absl/strings/str_cat.h"
+#include "server/shadow_set.h"
 #include "tests/testing/server/model_bench.h"
 
 namespace engram::server {
@@ -241,6 +242,65 @@ TEST(TuneTest, ARollbackAcrossTheDecisionOpensTheTuneAgain) {
   const std::string after = Bits(&bench);
   bench.Restart();
   EXPECT_EQ(Bits(&bench), after);
+}
+
+// Learns two tasks, of which `subject` is to be erased.
+void LearnTwoTasksOf(const std::string& subject, ModelBench* bench) {
+  v1::Example example = testing::MakeExample(1);
+  example.set_subject_id(subject);
+  bench->LearnNow({example});
+  LearnTwoTasks(bench);
+  bench->Settle();
+}
+
+TEST(TuneTest, AnErasureKeepsWhatTheLogPromotedThoughAnotherWouldWinWithoutTheExamples) {
+  TunedBench bench(v1::Tune::PROMOTE);
+  LearnTwoTasksOf("ann", &bench);
+  ASSERT_EQ(Tune(&bench).winner(), 2);
+  LearnTask(&bench, 3);
+  bench.script().best_rate = 0.1;
+  EXPECT_EQ(bench.EraseNow("", "ann").weights(), v1::EraseResponse::WEIGHTS_REBUILT);
+  const TuneReport report = Tune(&bench);
+  EXPECT_EQ(report.state(), TuneReport::PROMOTED);
+  EXPECT_EQ(report.winner(), 2);
+  EXPECT_EQ(report.winner_name(), "candidate-2");
+  EXPECT_EQ(bench.model().Describe().state(), v1::Model::SERVING);
+  EXPECT_EQ(bench.model().spec()->optimizer().learning_rate(), kBestRate);
+  LearnTask(&bench, 4);
+  bench.Settle();
+  const std::string bits = Bits(&bench);
+  bench.Restart();
+  EXPECT_EQ(Bits(&bench), bits);
+}
+
+TEST(TuneTest, AnErasureKeepsWhatTheLogPromotedThoughItWouldBeDroppedWithoutTheExamples) {
+  TunedBench bench(v1::Tune::PROMOTE);
+  LearnTwoTasksOf("ann", &bench);
+  bench.script().skipping_rate = kBestRate;
+  bench.EraseNow("", "ann");
+  const TuneReport report = Tune(&bench);
+  EXPECT_THAT(report.candidates(1).dropped(), HasSubstr("diverged"));
+  EXPECT_EQ(report.candidates(1).skipped_batches(), ShadowSet::kSkippedInRowMax);
+  EXPECT_EQ(report.winner(), 2);
+  EXPECT_EQ(bench.model().spec()->optimizer().learning_rate(), kBestRate);
+  EXPECT_EQ(bench.model().Describe().state(), v1::Model::SERVING);
+}
+
+TEST(TuneTest, AnErasureDecidesAProposalAnew) {
+  TunedBench bench(v1::Tune::PROPOSE);
+  LearnTwoTasksOf("ann", &bench);
+  ASSERT_EQ(Tune(&bench).winner(), 2);
+  bench.script().best_rate = 0.1;
+  bench.EraseNow("", "ann");
+  EXPECT_EQ(Tune(&bench).state(), TuneReport::DECIDED);
+  EXPECT_EQ(Tune(&bench).winner(), 1);
+  const RestorableLearner stored = bench.Stored();
+  ASSERT_EQ(stored.shadows.size(), 3u);
+  EXPECT_NE(stored.shadows[0].saved.tensors, "");
+  EXPECT_EQ(stored.shadows[1].saved.tensors, "") << "the others have ended";
+  EXPECT_EQ(stored.shadows[2].saved.tensors, "");
+  ASSERT_TRUE(bench.PromoteNow().ok());
+  EXPECT_EQ(bench.model().spec()->optimizer().learning_rate(), 0.1);
 }
 
 TEST(TuneTest, ALostCheckpointIsReplayedThroughTheDecision) {
