@@ -220,7 +220,7 @@ _engram_model_named() {
   for word in ${words[2,CURRENT-1]}; do
     if [[ -n $skip ]]; then
       skip=
-    elif [[ $word == --(server|tls_ca|tls_certificate|tls_key|token_file|deadline) ]]; then
+    elif _engram_takes_value "$words[1] $word"; then
       skip=1
     elif [[ $word != -* ]]; then
       print -r -- $word
@@ -230,6 +230,21 @@ _engram_model_named() {
 }
 
 )sh";
+
+// Flags whose value is the next word.
+std::string ZshTakesValue(const std::vector<VerbShape>& verbs,
+                          const std::vector<FlagShape>& globals) {
+  std::string text = "_engram_takes_value() {\n  case $1 in\n";
+  const auto add = [&text](absl::string_view verb, const FlagShape& flag) {
+    if (flag.placeholder.empty()) return;
+    absl::StrAppend(&text, "    ", verb, "' --", flag.name, "') ;;\n");
+  };
+  for (const FlagShape& flag : globals) add("*", flag);
+  for (const VerbShape& verb : verbs) {
+    for (const FlagShape& flag : verb.flags) add(absl::StrCat("'", verb.name, "'"), flag);
+  }
+  return absl::StrCat(text, "    *) return 1 ;;\n  esac\n}\n\n");
+}
 
 // In [help] of _arguments and in 'word:help' of _describe.
 std::string ZshHelp(absl::string_view help) {
@@ -336,7 +351,8 @@ std::string BashCompletion(const std::vector<VerbShape>& verbs,
 
 std::string ZshCompletion(const std::vector<VerbShape>& verbs,
                           const std::vector<FlagShape>& globals) {
-  std::string text = absl::StrCat(kZshStart, "_engram() {\n  local -a globals=(");
+  std::string text =
+      absl::StrCat(kZshStart, ZshTakesValue(verbs, globals), "_engram() {\n  local -a globals=(");
   for (const FlagShape& flag : globals) absl::StrAppend(&text, "\n    ", ZshFlag(flag));
   absl::StrAppend(&text, "\n    '--help[explain the verb]')\n", ZshVerbLists(verbs), kZshWalk);
   for (const VerbShape& verb : verbs) {

@@ -55,10 +55,20 @@ void AddRow(const TuneReport& report, int32_t position, const TuneReport::Score&
               NoteText(report, position, score)});
 }
 
+// Durable, and the trainer has not come to it: the report is of the one before, if any.
+bool Begins(const v1::Model& model) {
+  return model.spec().has_tune() && model.spec().tune().id() != model.tune().id();
+}
+
 void PrintTune(const VerbContext& context, const v1::Model& model) {
   if (context.json) {
     *context.out << Json({{"model", model.name()}, {"tune", ToJson(model.tune())}}).dump()
                  << std::endl;
+    return;
+  }
+  if (Begins(model)) {
+    *context.out << "tune " << model.spec().tune().id() << " of " << model.name()
+                 << ": begins\n";
     return;
   }
   const TuneReport& report = model.tune();
@@ -81,6 +91,10 @@ int Follow(const VerbContext& context, const ModelsClient& models, const std::st
   while (true) {
     const auto model = models.Get(name);
     if (!model.ok()) return Fail(context, model.status());
+    if (Begins(*model)) {
+      absl::SleepFor(every);
+      continue;
+    }
     const std::string now = model->tune().SerializeAsString();
     if (now != last || last.empty()) {
       if (context.terminal && !context.json && !last.empty()) {

@@ -76,6 +76,7 @@ def test_names_that_the_server_knows(shell: Terminal, shared_server: EngramServe
     completed(shell, f"{engram} strategy explain onl", f"{engram} strategy explain online_ewc")
     completed(shell, f"engram --server={server} model pause d", "model pause digits")
     completed(shell, f"engram tune stop --server {server} d", "digits")
+    completed(shell, f"{engram} checkpoint export --out rows digits be", "digits before-import")
 
 
 def test_what_a_server_calls_its_models_is_never_run(shell: Terminal, tmp_path: Path) -> None:

@@ -134,9 +134,12 @@ TEST_F(TuneTest, TheCommandStartsShowsAndStopsATune) {
   EXPECT_EQ(run("tune start toy --tasks 1 --candidate lr=-1").code, 1);
   EXPECT_EQ(run("tune start toy --tasks 1 --candidate lr=much").code, 2);
   EXPECT_EQ(run("tune start toy --tasks 1 --grid ewc.lambda").code, 2);
+  ASSERT_EQ(run("model pause toy").code, 0);
   const auto started = run(absl::StrCat("tune start toy --tasks 1 --candidate 'lr=", kRightRate,
                                         " name=right' --grid learning_rate=15"));
   ASSERT_EQ(started.code, 0) << started.output;
+  EXPECT_EQ(run("tune show toy").output, "tune 1 of toy: begins\n");
+  ASSERT_EQ(run("model resume toy").code, 0);
   LearnTask(0);
   AwaitState(v1::TuneReport::DECIDED);
   const auto shown = run("tune show toy --watch --json");
