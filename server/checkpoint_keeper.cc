@@ -232,6 +232,13 @@ void CheckpointKeeper::Pin(const std::string& id) {
   pins_.insert(id);
 }
 
+absl::StatusOr<CheckpointRow> CheckpointKeeper::FindAndPin(absl::string_view id) {
+  base::MutexLock lock(&rows_mutex_);
+  auto row = Find(id);
+  if (row.ok()) Pin(row->id);
+  return row;
+}
+
 void CheckpointKeeper::Unpin(const std::string& id) {
   base::MutexLock lock(&mutex_);
   auto pin = pins_.find(id);

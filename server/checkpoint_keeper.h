@@ -89,6 +89,8 @@ class CheckpointKeeper {
 
   // A pinned checkpoint is not deleted: a rollback record in the log still needs it.
   void Pin(const std::string& id);
+  // With no deletion of it under way, which Find may not see yet and a pin would be too late for.
+  absl::StatusOr<storage::CheckpointRow> FindAndPin(absl::string_view id);
   void Unpin(const std::string& id);
 
  private:

@@ -132,13 +132,13 @@ absl::StatusOr<std::unique_ptr<Trainer::PendingRollback>> Trainer::PrepareRollba
   ENGRAM_RETURN_IF_ERROR(CheckVersion(request.request.expected_current_version(), version));
   auto pending = std::make_unique<PendingRollback>();
   ENGRAM_ASSIGN_OR_RETURN(pending->checkpoint,
-                          parts_.checkpoints->Find(request.request.checkpoint()));
+                          parts_.checkpoints->FindAndPin(request.request.checkpoint()));
   const storage::CheckpointRow& row = pending->checkpoint;
   if (phase_ == Phase::kServing && row.applied == applied_ &&
       context_.store->log().AssignedSequence(context_.uid) == applied_) {
+    parts_.checkpoints->Unpin(row.id);
     return std::unique_ptr<PendingRollback>();
   }
-  parts_.checkpoints->Pin(row.id);
   auto submitted = [&]() -> absl::Status {
     ENGRAM_ASSIGN_OR_RETURN(const StreamState state, StreamState::Parse(row.stream_state));
     ENGRAM_ASSIGN_OR_RETURN(pending->learner, parts_.checkpoints->Load(row));

@@ -112,7 +112,10 @@ absl::Status Trainer::ChooseStart(const LearnerFactory& fresh) {
     if (!why.ok() && !absl::IsDataLoss(why)) return why;
     if (row == nullptr) break;
     Log(LogLevel::kWarning, "checkpoint_passed_over",
-        {{"model", context_.name}, {"checkpoint", row->id}, {"status", why}});
+        {{"model", context_.name},
+         {"checkpoint", row->id},
+         {"status", why.ok() ? absl::DataLossError("of a rollback after it the checkpoint is gone")
+                             : why}});
   }
   return absl::DataLossError(
       absl::StrCat("no checkpoint is valid from which the log, which begins at ", mark + 1,

@@ -192,7 +192,8 @@ std::vector<std::string> CrashRun::Complaints() const {
   std::vector<std::string> found;
   const std::string log = testing::ReadWholeFile(data_dir_ + ".log");
   for (const absl::string_view line : absl::StrSplit(log, '\n')) {
-    for (const char* word : {"checkpoint_passed_over", "trainer_stopped", "storage_read_only"}) {
+    for (const char* word : {"checkpoint_passed_over", "rollback_checkpoint_not_stored",
+                             "trainer_stopped", "storage_read_only"}) {
       if (absl::StrContains(line, word)) found.emplace_back(line);
     }
   }

@@ -116,6 +116,7 @@ absl::StatusOr<std::string> FakeStore::Checkpoints::Load(ModelUid model,
 }
 
 absl::Status FakeStore::Checkpoints::Delete(ModelUid model, absl::string_view id) {
+  shared_->while_deleting();
   base::MutexLock lock(&mutex_);
   ENGRAM_ASSIGN_OR_RETURN(const CheckpointRow row, FindLocked(model, id));
   Rows& rows = rows_[model];

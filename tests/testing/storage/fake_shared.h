@@ -1,6 +1,7 @@
 // What the parts of FakeStore share: the clock and the injected refusal. Private to FakeStore.
 #pragma once
 
+#include <functional>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -25,6 +26,7 @@ class FakeStore::Shared {
   }
 
   FakeStoreOptions options;
+  std::function<void()> while_deleting = [] {};
 
  private:
   mutable base::Mutex mutex_;

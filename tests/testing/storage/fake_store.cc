@@ -35,6 +35,10 @@ void FakeStore::ObserveHealth(std::function<void(const absl::Status& read_only)>
   log_->ObserveHealth(std::move(observer));
 }
 
+void FakeStore::WhileDeleting(std::function<void()> hook) {
+  shared_->while_deleting = std::move(hook);
+}
+
 std::string FakeStore::EngineVersion() const { return "fake"; }
 
 size_t FakeStore::Commit() { return log_->Commit(); }

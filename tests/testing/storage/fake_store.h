@@ -71,6 +71,8 @@ class FakeStore : public storage::Store {
   void Crash();
   // How often a model's weights were read.
   int64_t weights_loads() const;
+  // `hook` runs while a checkpoint is being deleted: still found, and gone a moment later.
+  void WhileDeleting(std::function<void()> hook);
   // The stored tensors of a checkpoint fail their checksum from now on.
   void CorruptCheckpoint(storage::ModelUid model, std::string id);
 

@@ -4,6 +4,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <future>
+
 #include "server/errors.h"
 #include "tests/testing/server/model_bench.h"
 
@@ -115,6 +118,28 @@ TEST(CheckpointTest, TheOnlyValidOneIsNotDeleted) {
   bench.CheckpointNow();
   EXPECT_TRUE(bench.model().DeleteCheckpoint(id).ok());
   EXPECT_TRUE(absl::IsNotFound(bench.model().GetCheckpoint(id).status()));
+}
+
+// A rollback's record would name it, and a restart not find it.
+TEST(CheckpointTest, OneThatIsBeingDeletedIsNotPinned) {
+  ModelBench bench;
+  bench.CheckpointNow("going");
+  bench.LearnNow(MakeExamples(3));
+  bench.CheckpointNow("staying");
+  ModelContext context;
+  context.uid = bench.uid();
+  context.store = &bench.store();
+  CheckpointKeeper keeper(&context);
+  std::future<absl::Status> pinned;
+  bench.store().WhileDeleting([&] {
+    pinned = std::async(std::launch::async, [&] { return keeper.FindAndPin("going").status(); });
+    pinned.wait_for(std::chrono::milliseconds(200));
+  });
+  EXPECT_TRUE(keeper.Delete("going").ok());
+  EXPECT_TRUE(absl::IsNotFound(pinned.get()));
+  bench.store().WhileDeleting([] {});
+  ASSERT_TRUE(keeper.FindAndPin("staying").ok());
+  EXPECT_TRUE(absl::IsFailedPrecondition(keeper.Delete("staying")));
 }
 
 TEST(CheckpointTest, ACheckpointThatTheTrimmedLogNeedsIsNotDeleted) {
