@@ -284,7 +284,8 @@ absl::StatusOr<absl::Duration> FillAndFree(int cycle, Disk* disk, ServerProcess*
   const absl::Duration resumed = Await(kResumeWithin, [&] { return load->acked() > acked; });
   if (load->acked() == acked) {
     return absl::InternalError(
-        absl::StrCat("learning does not begin again; ", load->other_answer()));
+        absl::StrCat("learning does not begin again; ", load->other_answer(), "\n",
+                     server->Output()));
   }
   ENGRAM_RETURN_IF_ERROR(CheckRuns(server));
   absl::SleepFor(kFreeFor);

@@ -373,7 +373,11 @@ void Recovering(CatalogueRig* rig) {
   server = *std::move(launched);
   ASSERT_TRUE(server->WaitListening().ok()) << server->Output();
   const testing::Stubs stubs(server->NewChannel());
-  const grpc::Status refused = LearnBatch(stubs, OneExample("wide", "q"));
+  grpc::Status refused;
+  do {
+    refused = LearnBatch(stubs, OneExample("wide", "q"));
+    // Until the trainer has looked at the log.
+  } while (refused.error_message() == "recovering: 0/0 records");
   rig->Expect("Learn while it replays", refused, grpc::UNAVAILABLE,
               {"recovering: ", "/1000 records"});
   EXPECT_TRUE(testing::FindDetail<google::rpc::RetryInfo>(refused).has_value());
