@@ -1,5 +1,6 @@
 #include "storage/rocksdb_backup.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -19,6 +20,7 @@
 #include "storage/checkpoint_folder.h"
 #include "storage/high_water.h"
 #include "storage/manifest_mark.h"
+#include "storage/owned_file.h"
 #include "storage/rocksdb_checkpoint_store.h"
 #include "storage/rocksdb_inspection.h"
 #include "storage/rocksdb_model_catalog.h"
@@ -77,10 +79,31 @@ absl::Status StageFile(const rocksdb::LiveFileStorageInfo& file, const std::stri
   return failed ? ErrnoStatus(failed.value(), "cannot stage the database") : absl::OkStatus();
 }
 
-// Which files these are, whatever they are called by now.
-std::vector<std::pair<std::string, ino_t>> Identify(const std::string& folder,
-                                                    const std::vector<std::string>& paths) {
-  std::vector<std::pair<std::string, ino_t>> files;
+using Numbered = std::vector<std::pair<std::string, ino_t>>;
+
+// Files by their numbers. As long as it holds them open no other file gets one of these.
+class HeldFiles {
+ public:
+  HeldFiles(const std::string& folder, const std::vector<std::string>& paths) {
+    for (const std::string& path : paths) {
+      const int file = ::open(absl::StrCat(folder, "/", path).c_str(),
+                              O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+      files_.push_back(std::make_unique<OwnedFile>(file));
+      struct stat facts {};
+      const bool found = ::fstat(file, &facts) == 0;
+      numbered_.emplace_back(path, found ? facts.st_ino : 0);
+    }
+  }
+  const Numbered& numbered() const { return numbered_; }
+
+ private:
+  std::vector<std::unique_ptr<OwnedFile>> files_;
+  Numbered numbered_;
+};
+
+// Which files are called so now.
+Numbered Identify(const std::string& folder, const std::vector<std::string>& paths) {
+  Numbered files;
   for (const std::string& path : paths) {
     struct stat facts {};
     const bool found = ::lstat(absl::StrCat(folder, "/", path).c_str(), &facts) == 0;
@@ -109,13 +132,13 @@ absl::Status StageBeside(const std::string& folder, const std::string& staging,
   for (int tries = 0; tries < kBesideTries; ++tries) {
     ENGRAM_RETURN_IF_ERROR(RemoveTree(absl::StrCat(staging, "/", name)));
     ENGRAM_ASSIGN_OR_RETURN(const auto paths, FilesBeside(folder, name));
-    const auto before = Identify(folder, paths);
+    const HeldFiles held(folder, paths);
     absl::Status copied;
     for (const std::string& path : paths) {
       copied.Update(CopyFile(folder, path, staging, nullptr).status());
     }
     ENGRAM_ASSIGN_OR_RETURN(const auto now, FilesBeside(folder, name));
-    if (Identify(folder, now) == before) return copied;
+    if (Identify(folder, now) == held.numbered()) return copied;
   }
   return absl::UnavailableError(
       absl::StrCat(name, ": its files changed all the while they were copied; try again"));
