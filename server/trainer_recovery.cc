@@ -256,6 +256,7 @@ absl::Status Trainer::PassRollback(const storage::LogRecord& record) {
 
 absl::Status Trainer::FinishRecovery() {
   StreamState head = state_;
+  bool tune_goes_on = state_.TuneIsOpen();
   storage::SampleLog& log = context_.store->log();
   for (uint64_t next = applied_ + 1; next <= recovery_to_;) {
     ENGRAM_ASSIGN_OR_RETURN(const auto records,
@@ -264,11 +265,12 @@ absl::Status Trainer::FinishRecovery() {
     for (const storage::LogRecord& record : records) {
       ENGRAM_RETURN_IF_ERROR(head.Apply(static_cast<RecordKind>(record.kind), record.payload,
                                         record.sequence));
+      tune_goes_on &= head.TuneIsOpen();
       next = record.sequence + 1;
     }
   }
-  // A record that ends the tune may be among those that are still to be applied.
-  if (head.TuneIsOpen()) shadows_.EndThoseOut(state_);
+  // A record that promotes a candidate may be among those still to be applied, before another tune.
+  if (tune_goes_on) shadows_.EndThoseOut(state_);
   head_stale_ = admitting_;
   if (!std::exchange(admitting_, true)) {
     ENGRAM_RETURN_IF_ERROR(parts_.admission->Open(std::move(head)));

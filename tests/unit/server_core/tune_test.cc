@@ -303,6 +303,24 @@ TEST(TuneTest, AnErasureDecidesAProposalAnew) {
   EXPECT_EQ(bench.model().spec()->optimizer().learning_rate(), 0.1);
 }
 
+TEST(TuneTest, AnErasureOfAPausedModelKeepsTheCandidateThatALaterRecordPromotes) {
+  TunedBench bench(v1::Tune::PROPOSE);
+  LearnTwoTasksOf("ann", &bench);
+  ASSERT_EQ(Tune(&bench).winner(), 2);
+  bench.model().SetPaused(true);
+  ASSERT_TRUE(bench.PromoteNow().ok());
+  ASSERT_TRUE(bench.UpdateNow(TunedSpec(v1::Tune::PROPOSE)).ok()) << "another tune";
+  bench.script().best_rate = 0.1;
+  bench.EraseNow("", "ann");
+  bench.model().SetPaused(false);
+  bench.Settle();
+  EXPECT_EQ(bench.model().Describe().state(), v1::Model::SERVING);
+  EXPECT_EQ(Tune(&bench).state(), TuneReport::RUNNING);
+  LearnTwoTasks(&bench);
+  bench.Settle();
+  EXPECT_EQ(Tune(&bench).state(), TuneReport::DECIDED);
+}
+
 TEST(TuneTest, ALostCheckpointIsReplayedThroughTheDecision) {
   TunedBench bench(v1::Tune::PROMOTE);
   LearnTask(&bench, 1);
