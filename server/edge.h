@@ -43,6 +43,9 @@ struct StreamLimits {
   // many as unacked_messages would be rejected before the first pause.
   int64_t rejected_in_row = 32;
   absl::Duration rejected_pause = absl::Milliseconds(100);
+  // A unary call over its caller's rate is refused after that pause too, while such calls hold no
+  // more than this.
+  int64_t refused_bytes = 64 << 20;
   // Messages of one commit are acked together: a done that may have siblings waits this long.
   absl::Duration ack_pause = absl::Milliseconds(2);
   // A file in chunks goes on within this.
@@ -67,6 +70,8 @@ struct Edge {
   CallPool* pool = nullptr;
   // Predictions that do not fit a gRPC thread, so that no other kind of call is in front of them.
   CallPool* prediction_pool = nullptr;
+  // Unary calls with many examples, which take milliseconds and wait for nothing.
+  CallPool* learning_pool = nullptr;
   QuotaLedger* quotas = nullptr;
   RpcStatistics* rpcs = nullptr;
   // Null: authentication is off, and the listeners keep to this machine.

@@ -1,4 +1,7 @@
 #include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <functional>
 #include <memory>
 #include <utility>
 
@@ -21,6 +24,10 @@ using RawLearning = Learning::WithRawCallbackMethod_Learn<
         Learning::WithRawCallbackMethod_WaitApplied<
             Learning::WithRawCallbackMethod_Erase<Learning::Service>>>>>;
 
+// What is larger is parsed and checked on the pool: behind a hundred kilobytes of examples a
+// prediction waits a millisecond.
+constexpr size_t kLearnedAtOnceBytes = 16 << 10;
+
 class LearningService final : public RawLearning {
  public:
   explicit LearningService(const Edge& edge) : edge_(edge) {}
@@ -33,22 +40,22 @@ class LearningService final : public RawLearning {
   grpc::ServerUnaryReactor* LearnBatch(grpc::CallbackServerContext* context,
                                        const grpc::ByteBuffer* bytes,
                                        grpc::ByteBuffer* reply) override {
-    return AnswerLater<v1::LearnBatchRequest>(
-        edge_, Rpc::kLearnBatch, context, UnaryCall::OnDrain::kFinish, bytes, reply,
-        [this, bytes](v1::LearnBatchRequest request, std::shared_ptr<UnaryCall> call) {
-          v1::LearnMessage message;
-          message.set_producer_sequence(request.producer_sequence());
-          message.mutable_examples()->Swap(request.mutable_examples());
-          Submit<v1::LearnBatchResponse>(
-              request, std::move(message), static_cast<int64_t>(bytes->Length()), std::move(call),
-              [](const Accepted& accepted, v1::LearnBatchResponse* response) {
-                response->set_first_sequence(accepted.first_sequence);
-              });
-        },
-        // A flood over its rate is not worth parsing.
-        [this](const Identity& caller) {
-          return edge_.quotas->Of(caller)->CheckExamples(SystemClock()->Monotonic());
-        });
+    auto call = UnaryCall::Start(edge_, Rpc::kLearnBatch, reply, UnaryCall::OnDrain::kFinish);
+    const absl::StatusOr<Identity> caller = AdmitCall(edge_, Rpc::kLearnBatch, *context);
+    absl::Status admitted = caller.status();
+    // A flood over its rate is not worth parsing.
+    if (admitted.ok()) {
+      admitted = edge_.quotas->Of(*caller)->CheckExamples(SystemClock()->Monotonic());
+    }
+    if (!admitted.ok()) {
+      Refuse(admitted, static_cast<int64_t>(bytes->Length()), call.get());
+      return call.get();
+    }
+    call->Admitted(*caller, *context, v1::LearnBatchRequest::default_instance());
+    // A copy: gRPC's bytes go with the call, which may be cancelled.
+    const std::function<void()> learn = [this, call, bytes = *bytes] { LearnNow(bytes, call); };
+    if (bytes->Length() <= kLearnedAtOnceBytes || !edge_.learning_pool->Run(learn).ok()) learn();
+    return call.get();
   }
 
   grpc::ServerUnaryReactor* MarkBoundary(grpc::CallbackServerContext* context,
@@ -142,6 +149,37 @@ class LearningService final : public RawLearning {
                  });
   }
 
+  void LearnNow(const grpc::ByteBuffer& bytes, const std::shared_ptr<UnaryCall>& call) {
+    if (call->finished()) return;  // given up while it waited for its turn
+    v1::LearnBatchRequest request;
+    const absl::Status parsed = ParseRequest(bytes, &request);
+    if (!parsed.ok()) return call->Finish(parsed);
+    v1::LearnMessage message;
+    message.set_producer_sequence(request.producer_sequence());
+    message.mutable_examples()->Swap(request.mutable_examples());
+    Submit<v1::LearnBatchResponse>(
+        request, std::move(message), static_cast<int64_t>(bytes.Length()), call,
+        [](const Accepted& accepted, v1::LearnBatchResponse* response) {
+          response->set_first_sequence(accepted.first_sequence);
+        });
+  }
+
+  // Who is over his rate is slowed down, as on a stream: 64 callers that are refused at once and
+  // call again take the time that predictions need.
+  void Refuse(const absl::Status& refusal, int64_t bytes, UnaryCall* call) {
+    const std::chrono::milliseconds delay = RetryDelay(refusal);
+    if (!absl::IsResourceExhausted(refusal) || delay.count() == 0) return call->Finish(refusal);
+    const std::shared_ptr<void> room(nullptr, [refused = refused_bytes_, bytes](void*) {
+      refused->fetch_sub(bytes);
+    });
+    const bool fits = refused_bytes_->fetch_add(bytes) + bytes <= edge_.streams.refused_bytes;
+    if (!fits) return call->Finish(refusal);
+    const absl::Duration pause = edge_.streams.rejected_pause;
+    const auto left = std::max(delay - absl::ToChronoMilliseconds(pause),
+                               std::chrono::milliseconds(1));
+    call->FinishIn(pause, WithRetryDelay(refusal, left), room);
+  }
+
   // What was refused for want of room that comes free by itself.
   static absl::Status InTurn(const absl::Status& status, Turns* turns) {
     if (!absl::IsResourceExhausted(status) || RetryDelay(status).count() == 0) return status;
@@ -152,6 +190,8 @@ class LearningService final : public RawLearning {
   }
 
   const Edge& edge_;
+  const std::shared_ptr<std::atomic<int64_t>> refused_bytes_ =  // of calls that wait in Refuse
+      std::make_shared<std::atomic<int64_t>>(0);
   const std::shared_ptr<Turns> turns_ = std::make_shared<Turns>();
 };
 

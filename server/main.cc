@@ -166,7 +166,8 @@ struct Parts {
         quotas(config),
         pool("limits.waiting_calls", kPoolThreads, config.limits().waiting_calls()),
         prediction_pool("limits.waiting_predictions", kPoolThreads,
-                        config.limits().waiting_predictions()) {
+                        config.limits().waiting_predictions()),
+        learning_pool("limits.waiting_calls", kPoolThreads, config.limits().waiting_calls()) {
     const strategies::ComputeIdentity compute = strategies::DescribeCompute();
     ModelHostOptions options;
     options.config = config;
@@ -186,6 +187,7 @@ struct Parts {
     edge.gate = &gate;
     edge.pool = &pool;
     edge.prediction_pool = &prediction_pool;
+    edge.learning_pool = &learning_pool;
     edge.quotas = &quotas;
     edge.rpcs = &rpcs;
     edge.authority = authority;
@@ -208,6 +210,7 @@ struct Parts {
   QuotaLedger quotas;
   CallPool pool;
   CallPool prediction_pool;
+  CallPool learning_pool;
   Edge edge;
 };
 

@@ -45,6 +45,17 @@ void UnaryCall::Finish(const absl::Status& status, grpc::ByteBuffer reply) {
   edge_.audit->Append(std::move(entry), std::move(answer));
 }
 
+void UnaryCall::FinishIn(absl::Duration pause, absl::Status refusal, std::shared_ptr<void> room) {
+  alarm_ = std::make_unique<grpc::Alarm>();
+  // The call holds the alarm, so what the alarm holds has to go when it goes off.
+  alarm_->Set(SteadyIn(pause), [call = self_, refusal = std::move(refusal),
+                                room = std::move(room)](bool) mutable {
+    const std::shared_ptr<UnaryCall> last = std::move(call);
+    room.reset();
+    last->Finish(refusal);
+  });
+}
+
 void UnaryCall::Abandon(const absl::Status& status) {
   if (!finished_.exchange(true, std::memory_order_acq_rel)) Answer(status, {});
 }
@@ -57,6 +68,7 @@ void UnaryCall::Answer(const absl::Status& status, grpc::ByteBuffer reply) {
 
 void UnaryCall::OnDone() {
   edge_.gate->Leave(ticket_);
+  if (alarm_ != nullptr) alarm_->Cancel();
   const std::shared_ptr<UnaryCall> last = std::move(self_);
 }
 

@@ -18,6 +18,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "google/protobuf/message.h"
+#include "grpcpp/alarm.h"
 #include "grpcpp/server_context.h"
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
@@ -48,6 +49,8 @@ class UnaryCall : public grpc::ServerUnaryReactor, public OpenCall {
   void Finish(const absl::StatusOr<Message>& reply) {
     reply.ok() ? Finish(absl::OkStatus(), ToBytes(*reply)) : Finish(reply.status());
   }
+  // A refusal, after a pause, with `room` held until then. Before anybody else may finish the call.
+  void FinishIn(absl::Duration pause, absl::Status refusal, std::shared_ptr<void> room);
   bool finished() const { return finished_.load(std::memory_order_acquire); }
 
   // Who called, and with what; before the work begins. From here on what comes of an
@@ -77,23 +80,17 @@ class UnaryCall : public grpc::ServerUnaryReactor, public OpenCall {
   v1::AuditEntry entry_;
   std::atomic<bool> unrecorded_{false};  // an outcome is still to be recorded
   uint64_t ticket_ = 0;
+  std::unique_ptr<grpc::Alarm> alarm_;  // of FinishIn
   std::atomic<bool> finished_{false};
   std::shared_ptr<UnaryCall> self_;
 };
 
-struct NoCheck {
-  absl::Status operator()(const Identity&) const { return absl::OkStatus(); }
-};
-
-// Admission and parsing, the same for every unary call: who called. `check` may refuse the caller
-// before anything of the request is looked at.
-template <typename Request, typename Check = NoCheck>
+// Admission and parsing, the same for every unary call: who called.
+template <typename Request>
 absl::StatusOr<Identity> Open(const Edge& edge, Rpc rpc,
                               const grpc::CallbackServerContext& context,
-                              const grpc::ByteBuffer& bytes, Request* request,
-                              const Check& check = {}) {
+                              const grpc::ByteBuffer& bytes, Request* request) {
   ENGRAM_ASSIGN_OR_RETURN(Identity caller, AdmitCall(edge, rpc, context));
-  ENGRAM_RETURN_IF_ERROR(check(caller));
   ENGRAM_RETURN_IF_ERROR(ParseRequest(bytes, request));
   return caller;
 }
@@ -144,15 +141,14 @@ grpc::ServerUnaryReactor* AnswerOnPool(const Edge& edge, Rpc rpc,
 }
 
 // `work`: void(Request, std::shared_ptr<UnaryCall>), finishes the call some time.
-template <typename Request, typename Work, typename Check = NoCheck>
+template <typename Request, typename Work>
 grpc::ServerUnaryReactor* AnswerLater(const Edge& edge, Rpc rpc,
                                       grpc::CallbackServerContext* context,
                                       UnaryCall::OnDrain on_drain, const grpc::ByteBuffer* bytes,
-                                      grpc::ByteBuffer* reply, Work work,
-                                      const Check& check = {}) {
+                                      grpc::ByteBuffer* reply, Work work) {
   auto call = UnaryCall::Start(edge, rpc, reply, on_drain);
   Request request;
-  absl::StatusOr<Identity> caller = Open(edge, rpc, *context, *bytes, &request, check);
+  absl::StatusOr<Identity> caller = Open(edge, rpc, *context, *bytes, &request);
   if (caller.ok()) {
     call->Admitted(*std::move(caller), *context, request);
     work(std::move(request), call);

@@ -20,6 +20,7 @@ EdgeRig::EdgeRig(server::StreamLimits streams, v1::ServerConfig config)
   edge_.gate = &gate_;
   edge_.pool = &pool_;
   edge_.prediction_pool = &prediction_pool_;
+  edge_.learning_pool = &learning_pool_;
   edge_.quotas = &quotas_;
   edge_.rpcs = &rpcs_;
   edge_.strategies = &strategies_;

@@ -40,6 +40,7 @@ class EdgeRig {
   server::RpcStatistics rpcs_;
   server::CallPool pool_{"limits.waiting_calls", 2, 64};
   server::CallPool prediction_pool_{"limits.waiting_predictions", 2, 64};
+  server::CallPool learning_pool_{"limits.waiting_calls", 2, 64};
   server::QuotaLedger quotas_;
   std::vector<strategies::StrategyHelp> strategies_;
   server::Edge edge_;

@@ -195,6 +195,64 @@ TEST(StreamLimitTest, BytesInFlightHoldAStreamUntilTheyAreDurable) {
   EXPECT_EQ(rig.edge().quotas->in_flight_bytes(), 0);
 }
 
+v1::LearnBatchRequest Batch(uint64_t sequence, int examples, size_t features = 4) {
+  v1::LearnBatchRequest request;
+  request.set_model("digits");
+  request.set_producer("tester");
+  request.set_producer_sequence(sequence);
+  for (int i = 0; i < examples; ++i) {
+    v1::Example* example = request.add_examples();
+    example->mutable_label()->set_number(i);
+    example->mutable_features()->set_dense(std::string(features * sizeof(float), '\0'));
+  }
+  return request;
+}
+
+class RefusedBatchTest : public ::testing::Test {
+ protected:
+  void Start(server::StreamLimits streams) {
+    rig_ = std::make_unique<EdgeRig>(streams, Config("quota { examples_per_second: 1 }"));
+    rig_->AddDigits();
+    stubs_ = std::make_unique<Stubs>(rig_->channel());
+    ASSERT_TRUE(Learn(Batch(1, 600)).ok());
+  }
+  grpc::Status Learn(const v1::LearnBatchRequest& request,
+                     absl::Duration deadline = absl::Seconds(10)) {
+    return Call(*stubs_->learning, &v1::Learning::Stub::LearnBatch, request, deadline).status;
+  }
+
+  std::unique_ptr<EdgeRig> rig_;
+  std::unique_ptr<Stubs> stubs_;
+};
+
+TEST_F(RefusedBatchTest, WaitsForItsRefusalAndHoldsNothingAfterwards) {
+  server::StreamLimits streams;
+  streams.refused_bytes = static_cast<int64_t>(Batch(2, 8).ByteSizeLong());
+  Start(streams);
+  for (int i = 0; i < 3; ++i) {
+    const absl::Time began = absl::Now();
+    ExpectQuota(Learn(Batch(2, 8)), "quota.examples_per_second");
+    EXPECT_GE(absl::Now() - began, streams.rejected_pause);
+  }
+}
+
+TEST_F(RefusedBatchTest, IsToldAtOnceWhereNoMoreMayWait) {
+  server::StreamLimits streams;
+  streams.rejected_pause = absl::Hours(1);
+  streams.refused_bytes = static_cast<int64_t>(Batch(2, 8).ByteSizeLong()) - 1;
+  Start(streams);
+  ExpectQuota(Learn(Batch(2, 8)), "quota.examples_per_second");
+}
+
+TEST_F(RefusedBatchTest, IsGoneWithItsCaller) {
+  server::StreamLimits streams;
+  streams.rejected_pause = absl::Hours(1);
+  Start(streams);
+  EXPECT_EQ(Learn(Batch(2, 8), absl::Milliseconds(50)).error_code(),
+            grpc::StatusCode::DEADLINE_EXCEEDED);
+  while (rig_->edge().gate->OpenCalls() > 0) std::this_thread::yield();
+}
+
 class TwoPoolsTest : public ::testing::Test {
  protected:
   TwoPoolsTest() { rig_.AddDigits()->Apply(1, 2); }
@@ -245,6 +303,21 @@ TEST_F(TwoPoolsTest, WhatNobodyWaitsForIsNotWorkedOut) {
   // First in, first out: once this one is answered, the abandoned one had its turn.
   EXPECT_TRUE(Call(*stubs_.prediction, &v1::Prediction::Stub::Predict, old).ok());
   EXPECT_EQ(rig_.digits()->statistics().predict_calls.load(), 1u);
+}
+
+TEST_F(TwoPoolsTest, ManyExamplesKeepNoGrpcThreadFromAFewAndAreNeverRefusedForWantOfRoom) {
+  Block(rig_.edge().learning_pool);
+  const auto learn = [this](const v1::LearnBatchRequest& request, absl::Duration deadline) {
+    return Call(*stubs_.learning, &v1::Learning::Stub::LearnBatch, request, deadline)
+        .status.error_code();
+  };
+  const v1::LearnBatchRequest many = Batch(1, 100, 100);
+  EXPECT_EQ(learn(many, absl::Milliseconds(50)), grpc::StatusCode::DEADLINE_EXCEEDED);
+  EXPECT_EQ(learn(Batch(1, 1), absl::Seconds(10)), grpc::StatusCode::OK);
+  while (rig_.edge().learning_pool->Run([] {}).ok()) {
+  }
+  EXPECT_EQ(learn(Batch(2, 100, 100), absl::Seconds(10)), grpc::StatusCode::OK) << "at once";
+  release_.Notify();
 }
 
 TEST(OpenFilesTest, TooFewForTheConnectionsAreRefused) {
