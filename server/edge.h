@@ -43,7 +43,7 @@ struct StreamLimits {
   // many as unacked_messages would be rejected before the first pause.
   int64_t rejected_in_row = 32;
   absl::Duration rejected_pause = absl::Milliseconds(100);
-  // A unary call over its caller's rate is refused after that pause too, while such calls hold no
+  // A LearnBatch over its caller's rate is refused after that pause too, while such calls hold no
   // more than this.
   int64_t refused_bytes = 64 << 20;
   // Messages of one commit are acked together: a done that may have siblings waits this long.
@@ -70,7 +70,7 @@ struct Edge {
   CallPool* pool = nullptr;
   // Predictions that do not fit a gRPC thread, so that no other kind of call is in front of them.
   CallPool* prediction_pool = nullptr;
-  // Unary calls with many examples, which take milliseconds and wait for nothing.
+  // A LearnBatch of many examples, which takes milliseconds and waits for nothing.
   CallPool* learning_pool = nullptr;
   QuotaLedger* quotas = nullptr;
   RpcStatistics* rpcs = nullptr;

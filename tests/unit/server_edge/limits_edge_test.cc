@@ -253,9 +253,9 @@ TEST_F(RefusedBatchTest, IsGoneWithItsCaller) {
   while (rig_->edge().gate->OpenCalls() > 0) std::this_thread::yield();
 }
 
-class TwoPoolsTest : public ::testing::Test {
+class CallPoolsTest : public ::testing::Test {
  protected:
-  TwoPoolsTest() { rig_.AddDigits()->Apply(1, 2); }
+  CallPoolsTest() { rig_.AddDigits()->Apply(1, 2); }
 
   // Keeps both threads of a pool busy until told.
   void Block(server::CallPool* pool) {
@@ -282,14 +282,14 @@ class TwoPoolsTest : public ::testing::Test {
   Stubs stubs_{rig_.channel()};
 };
 
-TEST_F(TwoPoolsTest, PredictionsDoNotWaitBehindOtherCalls) {
+TEST_F(CallPoolsTest, PredictionsDoNotWaitBehindOtherCalls) {
   Block(rig_.edge().pool);
   // Too many rows: the answer is a refusal, but it is an answer.
   EXPECT_EQ(PredictMany(absl::Seconds(10)).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
   release_.Notify();
 }
 
-TEST_F(TwoPoolsTest, WhatNobodyWaitsForIsNotWorkedOut) {
+TEST_F(CallPoolsTest, WhatNobodyWaitsForIsNotWorkedOut) {
   Block(rig_.edge().prediction_pool);
   v1::PredictRequest old;
   old.set_model("digits");
@@ -305,7 +305,7 @@ TEST_F(TwoPoolsTest, WhatNobodyWaitsForIsNotWorkedOut) {
   EXPECT_EQ(rig_.digits()->statistics().predict_calls.load(), 1u);
 }
 
-TEST_F(TwoPoolsTest, ManyExamplesKeepNoGrpcThreadFromAFewAndAreNeverRefusedForWantOfRoom) {
+TEST_F(CallPoolsTest, ManyExamplesKeepNoGrpcThreadFromAFewAndAreNeverRefusedForWantOfRoom) {
   Block(rig_.edge().learning_pool);
   const auto learn = [this](const v1::LearnBatchRequest& request, absl::Duration deadline) {
     return Call(*stubs_.learning, &v1::Learning::Stub::LearnBatch, request, deadline)
