@@ -362,10 +362,11 @@ void Recovering(CatalogueRig* rig) {
     const testing::Stubs stubs(server->NewChannel());
     ToyModel model(&stubs, "wide");
     v1::ModelSpec spec = ToySpec();
-    spec.mutable_mlp()->set_hidden(0, 512);
-    spec.mutable_mlp()->add_hidden(512);
+    // A replay of seconds.
+    spec.mutable_mlp()->set_hidden(0, 2048);
+    spec.mutable_mlp()->add_hidden(2048);
     model.Create(spec);
-    model.Learn({0, 1}, 1000);
+    model.Learn({0, 1}, 2000);
   }
   server->Kill();
   auto launched = testing::ServerProcess::Launch(options);
@@ -379,7 +380,7 @@ void Recovering(CatalogueRig* rig) {
     // Until the trainer has looked at the log.
   } while (refused.error_message() == "recovering: 0/0 records");
   rig->Expect("Learn while it replays", refused, grpc::UNAVAILABLE,
-              {"recovering: ", "/1000 records"});
+              {"recovering: ", "/2000 records"});
   EXPECT_TRUE(testing::FindDetail<google::rpc::RetryInfo>(refused).has_value());
   EXPECT_EQ(*testing::CheckHealth(stubs.channel, "wide"), testing::ServingStatus::kNotServing);
   EXPECT_TRUE(server->WaitReady("wide").ok()) << server->Output();

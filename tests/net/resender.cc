@@ -69,7 +69,10 @@ void Resender::SendUntilAnswered(uint64_t sequence) {
     }
     ledger_.Sent(sequence);
     const Answer answer = Send(message);
-    if (!cut) return Settle(sequence, lost, answer);
+    // A refusal has no message that could be withheld.
+    const bool refused = LacksExamples(sequence, lost, answer);
+    if (cut && refused) proxy_->LetRepliesPass();
+    if (!cut || refused) return Settle(sequence, lost, answer);
     if (answer.status.error_code() != grpc::UNAVAILABLE || proxy_->WaitsForReply()) {
       return Violation(sequence, absl::StrCat("its reply was to be lost, and it ended with ",
                                               answer.status.error_code(), " ",
@@ -101,14 +104,17 @@ Resender::Answer Resender::Send(const v1::LearnMessage& message) const {
   return {reply.status, reply->first_sequence(), reply->duplicate()};
 }
 
+bool Resender::LacksExamples(uint64_t sequence, int lost, const Answer& answer) const {
+  return lost == 0 && options_.producer.plan.IsBoundary(sequence) &&
+         answer.status.error_code() == grpc::FAILED_PRECONDITION;
+}
+
 void Resender::Settle(uint64_t sequence, int lost, const Answer& answer) {
-  const bool boundary = options_.producer.plan.IsBoundary(sequence);
+  if (LacksExamples(sequence, lost, answer)) {
+    ledger_.Rejected(sequence);
+    return ledger_.Acked(sequence);
+  }
   if (!answer.status.ok()) {
-    // Another producer's boundary may have left this one without examples.
-    if (boundary && answer.status.error_code() == grpc::FAILED_PRECONDITION) {
-      ledger_.Rejected(sequence);
-      return ledger_.Acked(sequence);
-    }
     return Violation(sequence, absl::StrCat("ended with ", answer.status.error_code(), " ",
                                             answer.status.error_message()));
   }

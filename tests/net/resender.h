@@ -53,6 +53,9 @@ class Resender {
   void Run();
   void SendUntilAnswered(uint64_t sequence);
   Answer Send(const engram::v1::LearnMessage& message) const;
+  // Whether it is a boundary that was refused, never having been taken: another producer's boundary
+  // left it without examples.
+  bool LacksExamples(uint64_t sequence, int lost, const Answer& answer) const;
   void Settle(uint64_t sequence, int lost, const Answer& answer);
   void Violation(uint64_t sequence, const std::string& what);
 

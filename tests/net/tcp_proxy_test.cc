@@ -167,6 +167,15 @@ TEST_F(TcpProxyTest, TheNextReplyIsWithheld) {
   EXPECT_EQ(proxy_->counts().replies_withheld, 1);
 }
 
+TEST_F(TcpProxyTest, ACutThatIsCalledOffLetsTheReplyPass) {
+  Meet();
+  proxy_->CutBeforeNextReply(Cut::kClose);
+  proxy_->LetRepliesPass();
+  EXPECT_FALSE(proxy_->WaitsForReply());
+  server_->Send(Frame(0, "an ack"));
+  EXPECT_EQ(client_->Read(15), Frame(0, "an ack"));
+}
+
 TEST_F(TcpProxyTest, HalfOpenIsOverForOneSideOnly) {
   Meet();
   proxy_->LeaveHalfOpen(Way::kUp);

@@ -129,6 +129,11 @@ void TcpProxy::CutBeforeNextReply(Cut how) {
   before_reply_ = how;
 }
 
+void TcpProxy::LetRepliesPass() {
+  base::MutexLock lock(&mutex_);
+  before_reply_.reset();
+}
+
 bool TcpProxy::WaitsForReply() const {
   base::MutexLock lock(&mutex_);
   return before_reply_.has_value();

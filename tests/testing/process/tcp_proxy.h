@@ -62,6 +62,8 @@ class TcpProxy {
   void LetNewConnectionsLive();
   // The next reply of the server on any connection does not pass: its connection is cut instead.
   void CutBeforeNextReply(Cut how);
+  // No longer.
+  void LetRepliesPass();
   // Whether that cut is still to come.
   bool WaitsForReply() const;
   void CutAll(Cut how);
