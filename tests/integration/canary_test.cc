@@ -45,6 +45,16 @@ class Lesson {
       Send(lie ? &liar_ : &honest_, DigitRows(Digits().train, next_, kPerMessage, lie));
     }
   }
+  // Waits for each evaluation that is due: the guard sees the same versions on a busy machine, and
+  // not one that lies low for a batch. The answer to a checkpoint comes after every evaluation
+  // before it.
+  void LearnMeasured(int messages, int lies = 0) {
+    for (int i = 0; i < messages; i += kEvaluateEvery / kPerMessage) {
+      Learn(kEvaluateEvery / kPerMessage, lies);
+      model().WaitApplied();
+      model().Checkpoint();
+    }
+  }
   ToyModel& model() { return honest_; }
   // On what is served, of all digits.
   double Accuracy() { return model().Report().tasks(0).accuracy(); }
@@ -54,8 +64,7 @@ class Lesson {
     model().WaitApplied(/*evaluated=*/true);
     return Accuracy();
   }
-  // Lies, message by message, until the guard has fired so often. The answer to a checkpoint comes
-  // after every evaluation before it, so nothing is sent once it has.
+  // Lies, message by message, until the guard has fired so often; nothing is sent once it has.
   void LieUntilFired(int count) {
     for (int i = 0; i < 30 && model().Report().canaries_size() < count; ++i) {
       Learn(1, /*lies=*/10);
@@ -93,8 +102,8 @@ class CanaryTest : public ServerTest {
 TEST_F(CanaryTest, OneProducerInTenThatLiesCostsLittleOrIsNoticed) {
   Lesson honest(stubs_.get(), "honest", v1::Guard::REPORT);
   Lesson mixed(stubs_.get(), "mixed", v1::Guard::REPORT);
-  honest.Learn(100);
-  mixed.Learn(100, /*lies=*/1);
+  honest.LearnMeasured(100);
+  mixed.LearnMeasured(100, /*lies=*/1);
   const double without = honest.Measure();
   const double with = mixed.Measure();
   const int fired = mixed.model().Report().canaries_size();
